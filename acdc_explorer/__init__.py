@@ -1,0 +1,66 @@
+"""acdc_explorer: find and explore a transformer's circuits by exact activation patching.
+
+The public names are loaded when first used, so that `import acdc_explorer` is quick and does not
+import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from acdc_explorer.api import evaluate, find_circuit, search
+    from acdc_explorer.circuit import Circuit
+    from acdc_explorer.explorer import Explorer
+    from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.models import Model, list_models, load_model
+    from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Circuit": "circuit",
+    "Explorer": "explorer",
+    "Model": "models",
+    "PromptPair": "tasks",
+    "Task": "tasks",
+    "evaluate": "api",
+    "find_circuit": "api",
+    "inspect_edge": "inspection",
+    "inspect_node": "inspection",
+    "list_models": "models",
+    "list_tasks": "tasks",
+    "load_model": "models",
+    "load_task": "tasks",
+    "search": "api",
+}
+
+__all__ = [
+    "Circuit",
+    "Explorer",
+    "Model",
+    "PromptPair",
+    "Task",
+    "evaluate",
+    "find_circuit",
+    "inspect_edge",
+    "inspect_node",
+    "list_models",
+    "list_tasks",
+    "load_model",
+    "load_task",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'acdc_explorer' has no attribute {name!r}")
+    value = getattr(import_module(f"acdc_explorer.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,123 @@
+"""Finding and evaluating circuits in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.engine.engine import Ablation, Engine, mean_metric
+from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.graph import Edge, Order
+from acdc_explorer.metrics import Rule
+from acdc_explorer.models import Model, load_model
+from acdc_explorer.search.acdc import acdc_steps
+from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.tasks import Task, load_task
+
+
+def settings_for(
+    engine: Engine,
+    threshold: float | str,
+    *,
+    method: str = "acdc",
+    rule: Rule | None = None,
+    order: Order = "default",
+    order_seed: int = 0,
+) -> SearchSettings:
+    """Checks the arguments of a search and puts them together; see `find_circuit`."""
+    return SearchSettings(
+        threshold=parse_threshold(threshold, engine.full_metric, engine.metric),
+        threshold_text=str(threshold).strip(),
+        method=method,
+        rule=rule or engine.metric.default_rule,
+        order=order,
+        order_seed=order_seed,
+        ablation=engine.ablation,
+    )
+
+
+def resolve(model: Any, task: Task | str) -> tuple[Model, Task]:
+    """Loads what was given by name."""
+    model = load_model(model)
+    return model, load_task(task, model) if isinstance(task, str) else task
+
+
+def find_circuit(
+    model: Any,
+    task: Task | str,
+    threshold: float | str = "7%",
+    *,
+    method: str = "acdc",
+    rule: Rule | None = None,
+    order: Order = "default",
+    order_seed: int = 0,
+    ablation: Ablation = "corrupted",
+) -> Circuit:
+    """Searches for the circuit that does a task.
+
+    Runs the CLEAN prompts and patches CORRUPTED activations into removed edges.
+
+    Args:
+        model: anything that `load_model` takes.
+        task: a `Task`, or the name of one.
+        threshold: a number in the metric's units, or a per cent of |clean metric|, as "7%".
+        method: "acdc" (Conmy et al. 2023, algorithm 1).
+        rule: an edge goes if |change of the metric| ("abs") or the damage ("signed") is below the
+            threshold; by default the metric's own: abs for logit difference, signed for KL.
+        order: of the tests, on which the result depends: "default" (latest and highest head
+            first), "ascending_heads", "random".
+        order_seed: for order "random".
+        ablation: what removed edges carry: their "corrupted" activation, "zero", or the "mean"
+            over corrupted prompts at each position.
+
+    Raises:
+        ValueError: naming the argument that is wrong and what is allowed.
+    """
+    model, task = resolve(model, task)
+    engine = model.engine(task, ablation)
+    settings = settings_for(
+        engine, threshold, method=method, rule=rule, order=order, order_seed=order_seed
+    )
+    return Circuit.of_search(model.name, engine, settings, acdc_steps(engine, settings))
+
+
+def search(
+    model: Any, task: Task | str, threshold: float | str = "7%", **options: Any
+) -> Iterator[EdgeStep]:
+    """Like `find_circuit`, one tested edge at a time.
+
+    Arguments are checked at once; the model is run as the steps are asked for. Edges that are
+    removed untested, because nothing downstream of them was kept, are passed over.
+    """
+    model, task = resolve(model, task)
+    engine = model.engine(task, options.pop("ablation", "corrupted"))
+    settings = settings_for(engine, threshold, **options)
+    return (step for step in acdc_steps(engine, settings) if isinstance(step, EdgeStep))
+
+
+def evaluate(
+    model: Any,
+    task: Task | str,
+    removed: Iterable[str | Edge],
+    *,
+    ablation: Ablation = "corrupted",
+) -> float:
+    """The metric, mean over prompts, with some edges removed.
+
+    Runs the CLEAN prompts and patches CORRUPTED activations into the removed edges. With none
+    removed this is the clean run; with all removed, the corrupted run.
+
+    Args:
+        model: anything that `load_model` takes.
+        task: a `Task`, or the name of one.
+        removed: edge ids, as "a2.h1->a3.h0<q>".
+        ablation: what removed edges carry.
+
+    Raises:
+        ValueError: if an edge is not in the model's graph.
+    """
+    model, task = resolve(model, task)
+    engine = model.engine(task, ablation)
+    mask = engine.graph.mask_of(removed)
+    return mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])

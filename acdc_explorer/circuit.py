@@ -1,0 +1,327 @@
+"""A circuit: every edge with its state and effect, the decisions that led to it, and its file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from acdc_explorer.graph import Graph, graph_of
+from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+
+if TYPE_CHECKING:
+    from acdc_explorer.engine.engine import Engine
+
+UNTESTED, KEPT, REMOVED = "untested", "kept", "removed"
+_FORMAT = "acdc_explorer.circuit"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The result of a search, finished or not.
+
+    Attributes:
+        model_name: of the model.
+        task_name: of the task.
+        task_options: how the prompts were made, as far as known.
+        graph: nodes and edges of the model.
+        settings: threshold, rule, order, ablation.
+        metric_name: of the metric.
+        full_metric: of the clean run, no edge removed; mean over prompts.
+        corrupted_metric: with every edge removed.
+        steps: every step of the search so far, in order.
+        complete: whether the search came to its end.
+    """
+
+    model_name: str
+    task_name: str
+    task_options: Mapping[str, Any]
+    graph: Graph
+    settings: SearchSettings
+    metric_name: str
+    full_metric: float
+    corrupted_metric: float
+    steps: Sequence[Step] = field(repr=False)
+    complete: bool = True
+
+    @staticmethod
+    def of_search(
+        model_name: str,
+        engine: Engine,
+        settings: SearchSettings,
+        steps: Iterable[Step],
+        *,
+        complete: bool = True,
+    ) -> Circuit:
+        """Puts the steps of a search together with what was searched.
+
+        Args:
+            model_name: of the model.
+            engine: that the search ran on.
+            settings: of the search.
+            steps: all steps from the first one on.
+            complete: whether the search came to its end.
+        """
+        return Circuit(
+            model_name=model_name,
+            task_name=engine.task.name,
+            task_options=dict(engine.task.options),
+            graph=engine.graph,
+            settings=settings,
+            metric_name=engine.metric.name,
+            full_metric=engine.full_metric,
+            corrupted_metric=engine.corrupted_metric,
+            steps=tuple(steps),
+            complete=complete,
+        )
+
+    @property
+    def threshold(self) -> float:
+        """In the metric's units."""
+        return self.settings.threshold
+
+    @cached_property
+    def decisions(self) -> tuple[EdgeStep, ...]:
+        """The tested edges, in the order of the tests."""
+        return tuple(step for step in self.steps if isinstance(step, EdgeStep))
+
+    @cached_property
+    def kept(self) -> list[str]:
+        """Ids of the kept edges, in the order of the tests."""
+        return [step.edge.id for step in self.decisions if step.kept]
+
+    @cached_property
+    def removed_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: the edges that the search removed, tested or not."""
+        mask = np.zeros(self.graph.edge_mask.shape, dtype=bool)
+        for step in self.steps:
+            if isinstance(step, ReceiverStep):
+                if not step.live:
+                    row = self.graph.receiver_index[step.receiver]
+                    mask[row] = self.graph.edge_mask[row]
+            elif not step.kept:
+                mask[self.graph.cell(step.edge)] = True
+        return mask
+
+    @cached_property
+    def kept_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: the edges that the search kept."""
+        return self.graph.mask_of(step.edge for step in self.decisions if step.kept)
+
+    @property
+    def n_tested(self) -> int:
+        """How many edges were tested."""
+        return len(self.decisions)
+
+    @cached_property
+    def metric_value(self) -> float:
+        """The metric of the circuit: the full model without the removed edges."""
+        if not self.decisions:
+            return self.full_metric
+        last = self.decisions[-1]
+        return last.before if last.kept else last.after
+
+    @property
+    def faithfulness(self) -> float:
+        """(circuit - corrupted) / (full - corrupted): 1 for the full model; NaN if they are equal."""
+        span = self.full_metric - self.corrupted_metric
+        return (self.metric_value - self.corrupted_metric) / span if span else math.nan
+
+    @cached_property
+    def valid_interval(self) -> tuple[float, float]:
+        """The thresholds (low, high] for which every decision is the same, in the metric's units.
+
+        The ends are float32 values, good to about 1e-6 of the metric's size.
+        """
+        changes = {True: [math.inf], False: [0.0]}
+        for step in self.decisions:
+            changes[step.kept].append(self._change(step))
+        return max(changes[False]), min(changes[True])
+
+    def _change(self, step: EdgeStep) -> float:
+        """The number that the rule compares with the threshold."""
+        from acdc_explorer.metrics import METRICS
+
+        if self.settings.rule == "abs":
+            return abs(step.effect)
+        metric = METRICS.get(self.metric_name)
+        return step.effect if metric is None or metric.higher_is_better else -step.effect
+
+    @cached_property
+    def edges(self) -> pd.DataFrame:
+        """One row per edge of the model.
+
+        Columns: edge, sender, receiver (ids), qkv ("q", "k", "v" or None), position (None: all),
+        state ("kept", "removed", "untested"), effect (metric before - after when it was tested; 0
+        for edges removed untested because nothing downstream of them is kept; NaN if untested),
+        order (of the test, from 0), before, after (the metric), borderline (decided in float64).
+        """
+        graph = self.graph
+        cells = np.argwhere(graph.edge_mask)
+        row_of = np.full(graph.edge_mask.shape, -1)
+        row_of[graph.edge_mask] = np.arange(len(cells))
+        frame = pd.DataFrame(
+            {
+                "edge": graph.edge_ids,
+                "sender": np.array([node.id for node in graph.senders])[cells[:, 1]],
+                "receiver": np.array([receiver.node.id for receiver in graph.receivers])[
+                    cells[:, 0]
+                ],
+                "qkv": np.array([r.qkv for r in graph.receivers], dtype=object)[cells[:, 0]],
+                "position": None,
+                "state": np.where(self.removed_mask[graph.edge_mask], REMOVED, UNTESTED),
+                "effect": np.where(self.removed_mask[graph.edge_mask], 0.0, np.nan),
+            }
+        )
+        frame["order"] = pd.array([pd.NA] * len(frame), dtype="Int64")
+        frame["before"] = frame["after"] = np.nan
+        frame["borderline"] = False
+        if self.decisions:
+            rows = [row_of[graph.cell(step.edge)] for step in self.decisions]
+            columns = {
+                "state": [KEPT if step.kept else REMOVED for step in self.decisions],
+                "effect": [step.effect for step in self.decisions],
+                "order": range(self.n_tested),
+                "before": [step.before for step in self.decisions],
+                "after": [step.after for step in self.decisions],
+                "borderline": [step.borderline for step in self.decisions],
+            }
+            for name, values in columns.items():
+                frame.loc[rows, name] = list(values)
+        return frame
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """The kept edges as a graph.
+
+        Nodes are ids with `kind`, `layer`, `head`; parallel edges (one head into another's q, k and
+        v) are told apart by their key, "q", "k", "v" or "other"; edges carry `id`, `qkv`, `effect`.
+        """
+        result = nx.MultiDiGraph(model=self.model_name, task=self.task_name)
+        for step in self.decisions:
+            if not step.kept:
+                continue
+            sender, receiver = step.edge.sender, step.edge.receiver
+            for node in (sender, receiver.node):
+                result.add_node(node.id, kind=node.kind, layer=node.layer, head=node.head)
+            result.add_edge(
+                sender.id,
+                receiver.node.id,
+                key=step.edge.kind,
+                id=step.edge.id,
+                qkv=receiver.qkv,
+                effect=step.effect,
+            )
+        return result
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the circuit with all its decisions as JSON (`Circuit.load` reads it)."""
+        data = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "model": {
+                "name": self.model_name,
+                "n_layers": self.graph.n_layers,
+                "n_heads": self.graph.n_heads,
+            },
+            "task": {"name": self.task_name, "options": dict(self.task_options)},
+            "settings": self.settings.as_dict(),
+            "metric": {
+                "name": self.metric_name,
+                "full": self.full_metric,
+                "corrupted": self.corrupted_metric,
+                "circuit": self.metric_value,
+            },
+            "complete": self.complete,
+            "steps": [_step_to_json(step) for step in self.steps],
+        }
+        text = json.dumps(data, indent=1)
+        target = Path(path)
+        # A crash in the middle of writing must not destroy the file that was there.
+        temporary = target.with_name(target.name + ".part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Circuit:
+        """Reads a circuit from a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is no circuit file, is damaged, or is of a newer version.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{str(path)!r} is no circuit file: not valid JSON ({error})") from None
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f"{str(path)!r} is no circuit file: it lacks \"format\": \"{_FORMAT}\"")
+        if data.get("version") != _VERSION:
+            raise ValueError(
+                f"{str(path)!r} is a circuit file of version {data.get('version')!r}; this "
+                f"acdc_explorer reads version {_VERSION}"
+            )
+        try:
+            return _from_json(data)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"{str(path)!r} is a damaged circuit file: {type(error).__name__}: {error}"
+            ) from error
+
+    def summary(self) -> str:
+        """Where the circuit stands, in one line."""
+        low, high = self.valid_interval
+        return (
+            f"{self.model_name} · {self.task_name}: {len(self.kept)} edges kept, {self.n_tested} "
+            f"tested of {self.graph.n_edges}; {self.metric_name} {self.metric_value:.3f} "
+            f"(full {self.full_metric:.3f}, corrupted {self.corrupted_metric:.3f}, faithfulness "
+            f"{self.faithfulness:.1%}); the same for thresholds from {low:.4g} to {high:.4g}"
+            + ("" if self.complete else "; search not finished")
+        )
+
+    def __repr__(self) -> str:
+        return f"Circuit({self.summary()})"
+
+
+def _step_to_json(step: Step) -> list[Any]:
+    if isinstance(step, ReceiverStep):
+        return [step.receiver.id, step.live]
+    return [step.edge.id, step.before, step.after, step.kept, step.borderline]
+
+
+def _from_json(data: dict[str, Any]) -> Circuit:
+    model, metric = data["model"], data["metric"]
+    graph = graph_of(int(model["n_layers"]), int(model["n_heads"]))
+    receivers = {receiver.id: receiver for receiver in graph.receivers}
+    steps: list[Step] = []
+    for item in data["steps"]:
+        if len(item) == 2:
+            steps.append(ReceiverStep(receivers[item[0]], bool(item[1])))
+        else:
+            edge_id, before, after, kept, borderline = item
+            steps.append(
+                EdgeStep(
+                    graph.parse_edge(edge_id), float(before), float(after), kept, borderline
+                )
+            )
+    return Circuit(
+        model_name=str(model["name"]),
+        task_name=str(data["task"]["name"]),
+        task_options=data["task"]["options"],
+        graph=graph,
+        settings=SearchSettings(**data["settings"]),
+        metric_name=str(metric["name"]),
+        full_metric=float(metric["full"]),
+        corrupted_metric=float(metric["corrupted"]),
+        steps=tuple(steps),
+        complete=bool(data["complete"]),
+    )

@@ -1,0 +1,194 @@
+"""The engine: one model, one task, their clean and corrupted runs, and the metric.
+
+Everything is exact activation patching in one direction: the CLEAN prompts run, and what a removed
+edge carries is replaced by its ablated value (from the CORRUPTED run, or zero, or a mean).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from acdc_explorer.engine.forward import Run, attention_pattern, causal, layer_norm, run
+from acdc_explorer.engine.positions import PositionSet, PositionSets
+from acdc_explorer.engine.weights import ModelWeights
+from acdc_explorer.errors import unknown_name
+from acdc_explorer.graph import Graph, Node
+from acdc_explorer.metrics import Metric
+from acdc_explorer.tasks.task import Task
+
+Ablation = Literal["corrupted", "zero", "mean"]
+ABLATIONS: tuple[Ablation, ...] = ("corrupted", "zero", "mean")
+
+
+class Engine:
+    """Evaluates circuits of one model on one task.
+
+    Memory, in floats: prompts x positions x layers x (4 d_model + 2 heads d_head), plus what an
+    evaluation needs while it runs.
+
+    Attributes:
+        weights: of the model, in the precision that the engine computes in.
+        task: the prompts and the metric.
+        ablation: what removed edges carry.
+        graph: nodes and edges of the model.
+        clean: the clean run.
+        sets: position sets of these prompts.
+    """
+
+    def __init__(self, weights: ModelWeights, task: Task, ablation: Ablation = "corrupted"):
+        """Runs the clean and the corrupted prompts once.
+
+        Raises:
+            ValueError: if the task does not fit the model (vocabulary, length) or the ablation is
+                unknown.
+        """
+        if ablation not in ABLATIONS:
+            raise unknown_name("ablation", ablation, ABLATIONS)
+        _check_fits(weights, task)
+        self.weights, self.task, self.ablation = weights, task, ablation
+        self.graph: Graph = weights.graph
+        self.metric: Metric = task.metric  # type: ignore[assignment]
+        device = weights.device
+        self._answers = task.answer_tokens.to(device)
+        self._wrong = task.wrong_tokens.to(device)
+        end = task.end.to(device)
+        clean_tokens = task.clean_tokens.to(device)
+        corrupted_tokens = task.corrupted_tokens.to(device)
+        self.clean: Run = run(weights, clean_tokens)
+        corrupted = run(weights, corrupted_tokens)
+        different = clean_tokens != corrupted_tokens
+        if ablation == "corrupted":
+            # Causal attention: both runs are the same before the first token that differs.
+            length = different.shape[1]
+            first = torch.where(different.any(1), different.int().argmax(1), length)
+            first = first.minimum(end)
+        else:
+            first = torch.zeros_like(end)
+        self.sets = PositionSets(end, first, task.n_positions)
+        self._delta_input = self._ablated(corrupted.resid_pre[0]) - self.clean.resid_pre[0]
+        self._delta_z = [
+            self._ablated(corrupted_z) - clean_z
+            for corrupted_z, clean_z in zip(corrupted.z, self.clean.z, strict=True)
+        ]
+        self._delta_mlp = [
+            self._ablated(corrupted_out) - clean_out
+            for corrupted_out, clean_out in zip(
+                corrupted.mlp_out, self.clean.mlp_out, strict=True
+            )
+        ]
+        self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
+        self._clean_logits = self._logits(self.final_at_end)
+        self.clean_by_prompt = self.metric_by_prompt(self.final_at_end)
+
+    def _ablated(self, corrupted: Tensor) -> Tensor:
+        if self.ablation == "zero":
+            return torch.zeros_like(corrupted)
+        if self.ablation == "mean":
+            return corrupted.mean(0, keepdim=True).expand_as(corrupted)
+        return corrupted
+
+    @cached_property
+    def full_metric(self) -> float:
+        """The metric of the clean run, that is, with no edge removed."""
+        return mean_metric(self.clean_by_prompt)
+
+    @cached_property
+    def corrupted_by_prompt(self) -> Float[Tensor, " prompt"]:
+        """The metric with every edge removed: under `corrupted` ablation, the corrupted run's."""
+        senders = range(len(self.graph.senders))
+        total = sum(self.delta(sender, self.sets.end)[:, 0] for sender in senders)
+        return self.metric_by_prompt(self.final_at_end + total)
+
+    @cached_property
+    def corrupted_metric(self) -> float:
+        """The metric with every edge removed."""
+        return mean_metric(self.corrupted_by_prompt)
+
+    @property
+    def n_prompts(self) -> int:
+        """The number of prompts."""
+        return self.task.n_prompts
+
+    def delta(self, sender_index: int, at: PositionSet) -> Float[Tensor, "prompt width d_model"]:
+        """What removing a sender's edge adds to a receiver: ablated output minus clean output.
+
+        Holds where the receiver is the first one upwards of all removed edges, since then the
+        sender still has its clean output; in general see `patched.py`.
+        """
+        sender = self.graph.senders[sender_index]
+        if sender.kind == "input":
+            return at.take(self._delta_input)
+        if sender.kind == "mlp":
+            return at.take(self._delta_mlp[sender.layer])
+        z = at.take(self._delta_z[sender.layer][:, sender.head])
+        return z @ self.weights.blocks[sender.layer].W_O[sender.head]
+
+    def clean_input(self, node: Node) -> Float[Tensor, "prompt pos d_model"]:
+        """What a node's receivers read in the clean run."""
+        if node.kind == "logits":
+            return self.clean.resid_final
+        return (self.clean.resid_mid if node.kind == "mlp" else self.clean.resid_pre)[node.layer]
+
+    def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
+        """A head's attention in the clean run."""
+        block = self.weights.blocks[head.layer]
+        x = layer_norm(self.clean.resid_pre[head.layer], block.ln1)
+        return attention_pattern(
+            x @ block.W_Q[head.head] + block.b_Q[head.head],
+            x @ block.W_K[head.head] + block.b_K[head.head],
+            causal(x.shape[1], x.device),
+            self.weights.attn_scale,
+        )
+
+    def metric_by_prompt(
+        self, final: Float[Tensor, "*batch prompt d_model"]
+    ) -> Float[Tensor, "*batch prompt"]:
+        """The metric for values of the final stream at END."""
+        if self.metric.linear:
+            normed = layer_norm(final, self.weights.ln_final)
+            direction, offset = self._direction
+            return torch.einsum("...nd,nd->...n", normed, direction) + offset
+        return self.metric.per_prompt(
+            self._logits(final), self._answers, self._wrong, self._clean_logits
+        )
+
+    def _logits(self, final: Tensor) -> Tensor:
+        return layer_norm(final, self.weights.ln_final) @ self.weights.W_U + self.weights.b_U
+
+    @cached_property
+    def _direction(self) -> tuple[Tensor, Tensor]:
+        """The direction [prompt, d_model] and offset [prompt] of a metric linear in the logits."""
+        W_U, b_U = self.weights.W_U, self.weights.b_U  # noqa: N806
+        direction = W_U.T[self._answers].mean(1) - W_U.T[self._wrong].mean(1)
+        return direction, b_U[self._answers].mean(1) - b_U[self._wrong].mean(1)
+
+    @cached_property
+    def doubled(self) -> Engine:
+        """The same engine in float64, which decides edges too close to the threshold."""
+        return Engine(self.weights.double(), self.task, self.ablation)
+
+
+def mean_metric(by_prompt: Float[Tensor, " prompt"]) -> float:
+    """The number that a search looks at: the mean over prompts, summed in float64."""
+    return by_prompt.double().mean().item()
+
+
+def _check_fits(weights: ModelWeights, task: Task) -> None:
+    if task.n_positions > weights.n_ctx:
+        raise ValueError(
+            f"task {task.name!r} has prompts of {task.n_positions} tokens, but the model reads "
+            f"{weights.n_ctx} at most"
+        )
+    for name in ("clean_tokens", "corrupted_tokens", "answer_tokens", "wrong_tokens"):
+        tokens = getattr(task, name)
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= weights.n_vocab:
+            raise ValueError(
+                f"task {task.name!r}: {name} holds ids from {low} to {high}, but the model has "
+                f"{weights.n_vocab} tokens (ids 0 to {weights.n_vocab - 1})"
+            )

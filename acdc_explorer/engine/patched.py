@@ -1,0 +1,187 @@
+"""Evaluating any sets of removed edges, each by one patched forward run.
+
+For each set of removed edges, the clean prompts run with every receiver's input replaced by
+
+    clean input + sum over all senders (this run's output - clean output)
+                + sum over removed senders (ablated output - this run's output)
+
+which is DESIGN section 3. The first sum is one running stream shared by all receivers, so that a
+receiver costs only as many additions as it has removed senders, and those are one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.forward import attention_pattern, causal, layer_norm, mlp
+from acdc_explorer.graph import INPUT, LOGITS, Edge, Node, Receiver
+
+# Floats that one batch of patched runs may hold besides the engine's own caches.
+_BATCH_FLOATS = 48_000_000
+
+
+@dataclass(frozen=True)
+class RemovedEdges:
+    """One circuit to evaluate.
+
+    Attributes:
+        mask: bool [n_receivers, n_senders], the edges removed at every position.
+        partial: an edge that is not in `mask` and the positions [prompt, pos] at which alone it is
+            removed, or None.
+    """
+
+    mask: np.ndarray
+    partial: tuple[Edge, Bool[Tensor, "prompt pos"]] | None = None
+
+
+def evaluate_removed(
+    engine: Engine, circuits: Sequence[RemovedEdges]
+) -> Float[Tensor, "circuit prompt"]:
+    """The metric of each circuit on each prompt.
+
+    Args:
+        engine: model, prompts and ablation.
+        circuits: sets of removed edges; any number, run in batches that fit in memory.
+    """
+    weights = engine.weights
+    n_tokens = engine.task.clean_tokens.numel()
+    graph = engine.graph
+    floats_each = n_tokens * weights.W_E.shape[1] * (len(graph.senders) + 4 * graph.n_heads)
+    size = max(1, _BATCH_FLOATS // floats_each)
+    results = [
+        _PatchedRuns(engine, circuits[start : start + size]).metric()
+        for start in range(0, len(circuits), size)
+    ]
+    return torch.cat(results)
+
+
+def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
+    """Which senders have a path of kept edges to the logits, bool [n_senders].
+
+    Args:
+        mask: bool [n_receivers, n_senders], removed edges.
+        engine: for its graph.
+    """
+    graph = engine.graph
+    kept = graph.edge_mask & ~mask
+    live = kept[graph.receiver_index[Receiver(LOGITS)]].copy()
+    for index in reversed(range(len(graph.senders))):
+        if live[index]:
+            for receiver in graph.receivers_of(graph.senders[index]):
+                live |= kept[graph.receiver_index[receiver]]
+    return live
+
+
+class _PatchedRuns:
+    """One batch of patched runs, block by block."""
+
+    def __init__(self, engine: Engine, circuits: Sequence[RemovedEdges]):
+        self.engine, self.graph = engine, engine.graph
+        self.circuits = circuits
+        masks = np.stack([circuit.mask for circuit in circuits])
+        self.live = live_senders(masks.all(0), engine)
+        self.removed = torch.from_numpy(masks).to(engine.weights.device)
+        ever_removed = masks.any((0, 1))
+        for circuit in circuits:
+            if circuit.partial is not None:
+                ever_removed[self.graph.sender_index[circuit.partial[0].sender]] = True
+        # Only senders that some circuit takes away from something need what is missing kept.
+        self.removable = np.flatnonzero(ever_removed)
+        clean = engine.clean.resid_pre[0]
+        self.stream = clean.new_zeros((len(circuits), *clean.shape))
+        # Ablated output - this run's output, of each removable sender.
+        self.missing = clean.new_empty((len(circuits), len(self.removable), *clean.shape))
+
+    def metric(self) -> Float[Tensor, "circuit prompt"]:
+        """Runs all blocks and scores the final stream at END."""
+        self._write(INPUT, None)
+        for layer in range(self.graph.n_layers):
+            self._run_heads(layer)
+            node = Node("mlp", layer)
+            out = None
+            if self._is_live(node):
+                out = self._mlp_change(node)
+            self._write(node, out)
+        final = self._read([Receiver(LOGITS)])[:, 0]
+        at_end = self.engine.sets.end.take(final)[:, :, 0] + self.engine.final_at_end
+        return self.engine.metric_by_prompt(at_end)
+
+    def _is_live(self, node: Node) -> bool:
+        return bool(self.live[self.graph.sender_index[node]])
+
+    def _write(self, sender: Node, change: Tensor | None) -> None:
+        """Adds a sender's change from the clean run to the stream; None means no change."""
+        index = self.graph.sender_index[sender]
+        if change is not None:
+            self.stream += change
+        place = np.searchsorted(self.removable, index)
+        if place < len(self.removable) and self.removable[place] == index:
+            delta = self.engine.delta(index, self.engine.sets.all)
+            self.missing[:, place] = delta if change is None else delta - change
+
+    def _read(
+        self, receivers: Sequence[Receiver]
+    ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
+        """The changes from the clean run in what receivers of one block read.
+
+        Where no circuit removes anything from them, they share one row.
+        """
+        rows = [self.graph.receiver_index[receiver] for receiver in receivers]
+        # Senders are written in ascending order, so those before a receiver are a prefix.
+        n_before = int(np.searchsorted(self.removable, self.graph.n_senders_to(receivers[0])))
+        removed = self.removed[:, rows][:, :, self.removable[:n_before]]
+        partial = [
+            (number, circuit.partial)
+            for number, circuit in enumerate(self.circuits)
+            if circuit.partial is not None and circuit.partial[0].receiver in receivers
+        ]
+        if not partial and not removed.any():
+            return self.stream[:, None]
+        missing = self.missing[:, :n_before]
+        change = removed.to(missing.dtype) @ missing.flatten(2)
+        change = change.unflatten(2, self.stream.shape[1:]) + self.stream[:, None]
+        for number, (edge, positions) in partial:
+            place = int(np.searchsorted(self.removable, self.graph.sender_index[edge.sender]))
+            row = receivers.index(edge.receiver)
+            change[number, row] += positions[..., None] * missing[number, place]
+        return change
+
+    def _project(self, layer: int, heads: list[int], qkv: str) -> Tensor:
+        """Queries, keys or values of some heads: [circuit, head, prompt, pos, d_head]."""
+        block = self.engine.weights.blocks[layer]
+        weight = getattr(block, f"W_{qkv.upper()}")[heads]
+        bias = getattr(block, f"b_{qkv.upper()}")[heads]
+        receivers = [Receiver(Node("head", layer, head), qkv) for head in heads]  # type: ignore[arg-type]
+        x = layer_norm(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
+        return torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight) + (
+            bias[:, None, None]
+        )
+
+    def _run_heads(self, layer: int) -> None:
+        engine = self.engine
+        heads = [h for h in range(self.graph.n_heads) if self._is_live(Node("head", layer, h))]
+        W_O = engine.weights.blocks[layer].W_O  # noqa: N806
+        changes: dict[int, Tensor] = {}
+        if heads:
+            q, k, v = (self._project(layer, heads, qkv) for qkv in "qkv")
+            allowed = causal(q.shape[-2], q.device)
+            z = attention_pattern(q, k, allowed, engine.weights.attn_scale) @ v
+            # Clean z is [prompt, head, ...]; here heads come before prompts.
+            z -= engine.clean.z[layer][:, heads].transpose(0, 1)
+            changes = {head: z[:, row] @ W_O[head] for row, head in enumerate(heads)}
+        for head in range(self.graph.n_heads):
+            self._write(Node("head", layer, head), changes.get(head))
+
+    def _mlp_change(self, node: Node) -> Tensor:
+        engine = self.engine
+        x = engine.clean.resid_mid[node.layer] + self._read([Receiver(node)])[:, 0]
+        out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
+        return out - engine.clean.mlp_out[node.layer]
+

@@ -1,0 +1,281 @@
+"""The computation graph of a transformer: nodes, receivers, edges, their ids and their order.
+
+A node writes to the residual stream; a receiver reads from it. Ids are those of EAP-IG (Hanna et
+al. 2024) and the MIB benchmark: nodes `input`, `a{layer}.h{head}`, `m{layer}`, `logits`; edges
+`a8.h6->a9.h9<q>`, `m0->logits`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import numpy as np
+
+from acdc_explorer.errors import unknown_name
+
+QKV = Literal["q", "k", "v"]
+NodeKind = Literal["input", "head", "mlp", "logits"]
+Order = Literal["default", "ascending_heads", "random"]
+ORDERS: tuple[Order, ...] = ("default", "ascending_heads", "random")
+
+_NODE_ID = re.compile(r"input|logits|m(?P<mlp>\d+)|a(?P<attn>\d+)\.h(?P<head>\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A component of the model: the embedding, an attention head, an MLP, or the logits."""
+
+    kind: NodeKind
+    layer: int
+    head: int = -1
+
+    @property
+    def id(self) -> str:
+        """`input`, `a{layer}.h{head}`, `m{layer}` or `logits`."""
+        if self.kind == "head":
+            return f"a{self.layer}.h{self.head}"
+        return f"m{self.layer}" if self.kind == "mlp" else self.kind
+
+    @property
+    def label(self) -> str:
+        """The name people read: `L9H9`, `MLP 9`, `input`, `logits`."""
+        if self.kind == "head":
+            return f"L{self.layer}H{self.head}"
+        return f"MLP {self.layer}" if self.kind == "mlp" else self.kind
+
+    @staticmethod
+    def parse(node_id: str) -> Node:
+        """Reads a node id; raises ValueError if it has no such form."""
+        match = _NODE_ID.fullmatch(node_id)
+        if match is None:
+            raise ValueError(
+                f"{node_id!r} is no node id; nodes are written input, a9.h6, m3 or logits"
+            )
+        if match["mlp"] is not None:
+            return Node("mlp", int(match["mlp"]))
+        if match["attn"] is not None:
+            return Node("head", int(match["attn"]), int(match["head"]))
+        return Node("input", -1) if node_id == "input" else Node("logits", -1)
+
+
+INPUT = Node("input", -1)
+LOGITS = Node("logits", -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """One place where a node reads the residual stream; a head has three: q, k and v."""
+
+    node: Node
+    qkv: QKV | None = None
+
+    @property
+    def id(self) -> str:
+        """The node's id, with `<q>`, `<k>` or `<v>` for a head."""
+        return f"{self.node.id}<{self.qkv}>" if self.qkv else self.node.id
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What one sender contributes to one receiver."""
+
+    sender: Node
+    receiver: Receiver
+
+    @property
+    def id(self) -> str:
+        """`sender->receiver`, as in `a8.h6->a9.h9<q>`."""
+        return f"{self.sender.id}->{self.receiver.id}"
+
+    @property
+    def label(self) -> str:
+        """The name people read: `L8H6 → L9H9 q`."""
+        suffix = f" {self.receiver.qkv}" if self.receiver.qkv else ""
+        return f"{self.sender.label} → {self.receiver.node.label}{suffix}"
+
+    @property
+    def kind(self) -> str:
+        """`q`, `k` or `v` for an edge into a head, else `other`."""
+        return self.receiver.qkv or "other"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All nodes and edges of a decoder-only transformer.
+
+    Senders and receivers are numbered, so that a set of edges is a boolean matrix
+    [n_receivers, n_senders]: senders from the input upwards (within a block heads, then the MLP),
+    receivers likewise (q, k, v of all heads, then the MLP; the logits last).
+
+    Attributes:
+        n_layers: number of blocks.
+        n_heads: query heads in each block.
+    """
+
+    n_layers: int
+    n_heads: int
+
+    @cached_property
+    def senders(self) -> tuple[Node, ...]:
+        """Every node that writes to the residual stream, the earliest first."""
+        nodes = [INPUT]
+        for layer in range(self.n_layers):
+            nodes += [Node("head", layer, head) for head in range(self.n_heads)]
+            nodes.append(Node("mlp", layer))
+        return tuple(nodes)
+
+    @cached_property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Every place that reads the residual stream, the earliest first."""
+        receivers: list[Receiver] = []
+        for layer in range(self.n_layers):
+            for qkv in ("q", "k", "v"):
+                receivers += [
+                    Receiver(Node("head", layer, head), qkv) for head in range(self.n_heads)
+                ]
+            receivers.append(Receiver(Node("mlp", layer)))
+        return (*receivers, Receiver(LOGITS))
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, the earliest first, the logits last."""
+        return (*self.senders, LOGITS)
+
+    @cached_property
+    def sender_index(self) -> dict[Node, int]:
+        """Sender -> its column in an edge matrix."""
+        return {sender: index for index, sender in enumerate(self.senders)}
+
+    @cached_property
+    def receiver_index(self) -> dict[Receiver, int]:
+        """Receiver -> its row in an edge matrix."""
+        return {receiver: index for index, receiver in enumerate(self.receivers)}
+
+    def n_senders_to(self, receiver: Receiver) -> int:
+        """How many senders come before a receiver; they are the first so many of `senders`."""
+        if receiver.node.kind == "logits":
+            return len(self.senders)
+        before_block = 1 + receiver.node.layer * (self.n_heads + 1)
+        return before_block + (self.n_heads if receiver.node.kind == "mlp" else 0)
+
+    def receivers_of(self, node: Node) -> tuple[Receiver, ...]:
+        """The receivers through which a node reads: three for a head, none for the input."""
+        if node.kind == "head":
+            return tuple(Receiver(node, qkv) for qkv in ("q", "k", "v"))
+        return () if node.kind == "input" else (Receiver(node),)
+
+    @cached_property
+    def edge_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: which pairs are edges."""
+        limits = np.array([self.n_senders_to(receiver) for receiver in self.receivers])
+        return np.arange(len(self.senders))[None, :] < limits[:, None]
+
+    @cached_property
+    def n_edges(self) -> int:
+        """The number of edges: 32,491 for GPT-2 small."""
+        return int(self.edge_mask.sum())
+
+    def edge_at(self, receiver_index: int, sender_index: int) -> Edge:
+        """The edge in one cell of an edge matrix."""
+        return Edge(self.senders[sender_index], self.receivers[receiver_index])
+
+    def cell(self, edge: Edge) -> tuple[int, int]:
+        """The (row, column) of an edge in an edge matrix."""
+        return self.receiver_index[edge.receiver], self.sender_index[edge.sender]
+
+    def parse_edge(self, edge_id: str) -> Edge:
+        """Reads an edge id and checks that the edge is in this graph.
+
+        Raises:
+            ValueError: naming the id and the nearest edge that exists.
+        """
+        sender_id, arrow, receiver_id = str(edge_id).strip().partition("->")
+        try:
+            if not arrow:
+                raise ValueError(edge_id)
+            qkv = receiver_id[-2] if re.fullmatch(r".*<[qkv]>", receiver_id) else None
+            node_id = receiver_id[:-3] if qkv else receiver_id
+            receiver = Receiver(Node.parse(node_id), qkv)  # type: ignore[arg-type]
+            edge = Edge(Node.parse(sender_id), receiver)
+            row, column = self.cell(edge)
+        except (KeyError, ValueError):
+            raise unknown_name("edge", edge_id, self.edge_ids) from None
+        if not self.edge_mask[row, column]:
+            raise ValueError(
+                f"{edge_id!r} is no edge of this model: {edge.sender.label} does not come before "
+                f"{edge.receiver.node.label}"
+            )
+        return edge
+
+    @cached_property
+    def edge_ids(self) -> list[str]:
+        """The id of every edge, in the order of the true cells of `edge_mask`."""
+        return [self.edge_at(row, column).id for row, column in np.argwhere(self.edge_mask)]
+
+    def parse_node(self, node_id: str) -> Node:
+        """Reads a node id and checks that the node is in this graph.
+
+        Raises:
+            ValueError: naming the id and the nearest node that exists.
+        """
+        ids = {node.id: node for node in self.nodes}
+        if node_id not in ids:
+            raise unknown_name("node", node_id, ids)
+        return ids[node_id]
+
+    def mask_of(self, edges: object) -> np.ndarray:
+        """Turns edge ids or edges into a boolean matrix [n_receivers, n_senders].
+
+        Raises:
+            ValueError: if an edge is not in the graph, or a single string was given.
+        """
+        if isinstance(edges, str):
+            raise ValueError(f"edges must be a list of edge ids, not the single string {edges!r}")
+        mask = np.zeros(self.edge_mask.shape, dtype=bool)
+        for edge in edges:  # type: ignore[attr-defined]
+            mask[self.cell(edge if isinstance(edge, Edge) else self.parse_edge(edge))] = True
+        return mask
+
+    def search_receivers(self, order: Order = "default") -> list[Receiver]:
+        """Receivers in the order in which ACDC visits them (DESIGN section 3).
+
+        The logits; then per block from the last: its MLP, then all v inputs, all k inputs, all q
+        inputs, heads descending (ascending under `ascending_heads`).
+        """
+        heads = range(self.n_heads)
+        if order != "ascending_heads":
+            heads = heads[::-1]
+        receivers = [Receiver(LOGITS)]
+        for layer in reversed(range(self.n_layers)):
+            receivers.append(Receiver(Node("mlp", layer)))
+            for qkv in ("v", "k", "q"):
+                receivers += [Receiver(Node("head", layer, head), qkv) for head in heads]
+        return receivers
+
+    def search_senders(self, receiver: Receiver, order: Order = "default", seed: int = 0) -> list[int]:
+        """Indices of a receiver's senders in the order in which ACDC tests them.
+
+        Latest first: within a block the MLP, then heads descending (ascending under
+        `ascending_heads`); the input last. `random` shuffles them, the same way for the same seed.
+        """
+        indices = np.arange(self.n_senders_to(receiver))
+        if order == "random":
+            # Seeded by receiver too, so that one receiver's order does not hang on the others'.
+            rng = np.random.default_rng([seed, self.receiver_index[receiver]])
+            return rng.permutation(indices).tolist()
+        if order == "ascending_heads":
+            return sorted(indices.tolist(), key=self._ascending_heads_key)
+        return indices[::-1].tolist()
+
+    def _ascending_heads_key(self, index: int) -> tuple[int, int, int]:
+        sender = self.senders[index]
+        return -sender.layer, 0 if sender.kind == "mlp" else 1, sender.head
+
+
+@lru_cache(maxsize=32)
+def graph_of(n_layers: int, n_heads: int) -> Graph:
+    """The graph of a model shape; one object per shape, since its tables take time to build."""
+    return Graph(n_layers, n_heads)

@@ -1,0 +1,197 @@
+"""One edge or one node in depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from acdc_explorer.api import resolve
+from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
+from acdc_explorer.engine.engine import Engine, mean_metric
+from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.graph import Edge, Node
+from acdc_explorer.tasks import Task
+
+REST = "rest"
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class EdgeInspection:
+    """What one edge does. All effects are metric with the edge minus metric without it.
+
+    Attributes:
+        edge: the edge.
+        state: "kept", "removed" or "untested" in the circuit.
+        effect: in the finished circuit: circuit with the edge minus circuit without it, the rest of
+            the circuit as it is.
+        effect_when_decided: when the search tested the edge; NaN if it did not.
+        effect_alone: in the full model, with no other edge removed.
+        by_position: effect of the edge at one position label alone (index: labels and "rest", all
+            other positions). The labels' effects add up to `effect` only if they do not interact.
+        by_prompt: `effect` per prompt (index: prompt number).
+        attention: for the heads at both ends, keys "sender" and "receiver": mean attention over
+            prompts in the clean run from each label (rows) to each label and "other" (columns).
+    """
+
+    edge: Edge
+    state: str
+    effect: float
+    effect_when_decided: float
+    effect_alone: float
+    by_position: pd.Series
+    by_prompt: pd.Series
+    attention: Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class NodeInspection:
+    """What flows into and out of one node of a circuit.
+
+    Attributes:
+        node: the node.
+        incoming: kept edges into it, the largest |effect| first: columns edge, sender, qkv, effect.
+        outgoing: kept edges out of it, likewise: columns edge, receiver, qkv, effect.
+        attention: for a head, mean attention as in `EdgeInspection`; None for other nodes.
+    """
+
+    node: Node
+    incoming: pd.DataFrame
+    outgoing: pd.DataFrame
+    attention: pd.DataFrame | None
+
+
+def inspect_edge(model: Any, task: Task | str, circuit: Circuit, edge: str | Edge) -> EdgeInspection:
+    """Measures what one edge does in a circuit, alone, by position and by prompt.
+
+    Args:
+        model: anything that `load_model` takes; the one that the circuit was found in.
+        task: the one that the circuit was found for.
+        circuit: finished or not; untested edges count as present.
+        edge: an edge id, as "a2.h1->a3.h0<q>".
+
+    Raises:
+        ValueError: if the edge is not in the model's graph, or the circuit is of another shape.
+    """
+    model, task = resolve(model, task)
+    engine = model.engine(task, circuit.settings.ablation)
+    return edge_inspection(engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge)
+
+
+def inspect_node(model: Any, task: Task | str, circuit: Circuit, node: str | Node) -> NodeInspection:
+    """Ranks the kept edges into and out of a node, and gives a head's attention.
+
+    Args:
+        model: anything that `load_model` takes.
+        task: the one that the circuit was found for.
+        circuit: finished or not.
+        node: a node id, as "a2.h1".
+
+    Raises:
+        ValueError: if the node is not in the model's graph.
+    """
+    model, task = resolve(model, task)
+    engine = model.engine(task, circuit.settings.ablation)
+    return node_inspection(engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node)
+
+
+def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:
+    """`inspect_edge` on an engine that is there already."""
+    _check_same_graph(engine, circuit)
+    cell = engine.graph.cell(edge)
+    with_edge, without_edge = circuit.removed_mask.copy(), circuit.removed_mask.copy()
+    with_edge[cell], without_edge[cell] = False, True
+    places = _label_masks(engine)
+    evaluated = evaluate_removed(
+        engine,
+        [
+            RemovedEdges(with_edge),
+            RemovedEdges(without_edge),
+            *(RemovedEdges(with_edge, (edge, mask)) for mask in places.values()),
+        ],
+    ).double()
+    effects = evaluated[0] - evaluated[1:]
+    alone = engine.graph.mask_of([edge])
+    alone_value = mean_metric(evaluate_removed(engine, [RemovedEdges(alone)])[0])
+    decided = [step.effect for step in circuit.decisions if step.edge == edge]
+    return EdgeInspection(
+        edge=edge,
+        state=_state(circuit, edge),
+        effect=effects[0].mean().item(),
+        effect_when_decided=decided[0] if decided else math.nan,
+        effect_alone=engine.full_metric - alone_value,
+        by_position=pd.Series(
+            effects[1:].mean(1).tolist(), index=pd.Index(places, name="position"), name="effect"
+        ),
+        by_prompt=pd.Series(effects[0].tolist(), name="effect").rename_axis("prompt"),
+        attention={
+            end: attention_by_label(engine, node)
+            for end, node in (("sender", edge.sender), ("receiver", edge.receiver.node))
+            if node.kind == "head"
+        },
+    )
+
+
+def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:
+    """`inspect_node` on an engine that is there already."""
+    _check_same_graph(engine, circuit)
+    kept = circuit.edges.query("state == @KEPT")
+    kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
+    incoming, outgoing = kept[kept.receiver == node.id], kept[kept.sender == node.id]
+    return NodeInspection(
+        node=node,
+        incoming=incoming[["edge", "sender", "qkv", "effect"]].reset_index(drop=True),
+        outgoing=outgoing[["edge", "receiver", "qkv", "effect"]].reset_index(drop=True),
+        attention=attention_by_label(engine, node) if node.kind == "head" else None,
+    )
+
+
+def attention_by_label(engine: Engine, head: Node) -> pd.DataFrame:
+    """Mean attention of a head in the clean run, from each label (rows) to each label (columns).
+
+    Labels that share a token in a prompt share its attention; "other" is what goes elsewhere.
+    """
+    positions = {label: index.to(engine.weights.device) for label, index in engine.task.positions.items()}
+    pattern = engine.clean_pattern(head)
+    rows = torch.arange(len(pattern), device=pattern.device)
+    labelled = torch.stack(list(_label_masks(engine).values())[:-1]).any(0)
+    table = {}
+    for label, query in positions.items():
+        weights = pattern[rows, query]
+        to_labels = [weights[rows, key].mean().item() for key in positions.values()]
+        elsewhere = (weights * ~labelled).sum(-1).mean().item()
+        table[label] = [*to_labels, elsewhere]
+    return pd.DataFrame.from_dict(table, orient="index", columns=[*positions, OTHER])
+
+
+def _label_masks(engine: Engine) -> dict[str, torch.Tensor]:
+    """Label -> bool [prompt, pos]; the last, "rest", is every position without a label."""
+    shape = engine.task.clean_tokens.shape
+    device = engine.weights.device
+    positions = torch.arange(shape[1], device=device)[None]
+    masks = {
+        label: positions == index.to(device)[:, None]
+        for label, index in engine.task.positions.items()
+    }
+    return {**masks, REST: ~torch.stack(list(masks.values())).any(0)}
+
+
+def _state(circuit: Circuit, edge: Edge) -> str:
+    cell = circuit.graph.cell(edge)
+    if circuit.removed_mask[cell]:
+        return REMOVED
+    return KEPT if circuit.kept_mask[cell] else UNTESTED
+
+
+def _check_same_graph(engine: Engine, circuit: Circuit) -> None:
+    if engine.graph != circuit.graph:
+        raise ValueError(
+            f"the circuit is of a model with {circuit.graph.n_layers} layers x "
+            f"{circuit.graph.n_heads} heads; this one has {engine.graph.n_layers} x "
+            f"{engine.graph.n_heads}"
+        )

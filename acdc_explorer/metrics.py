@@ -1,0 +1,113 @@
+"""What a circuit is judged by: functions of the logits at END, one value per prompt.
+
+Each metric maps logits [..., prompt, vocab] to values [..., prompt]; the mean over prompts is the
+number that a search compares with the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from acdc_explorer.errors import unknown_name
+
+Rule = Literal["abs", "signed"]
+
+Logits = Float[Tensor, "*batch prompt vocab"]
+AnswerTokens = Int[Tensor, "prompt answer"]
+PromptValues = Float[Tensor, "*batch prompt"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number per prompt computed from the logits at END.
+
+    Attributes:
+        name: what it is called in arguments and files.
+        label: what it is called on screen.
+        unit: of the values, for display.
+        per_prompt: (logits, answer tokens, wrong tokens, clean logits) -> values.
+        higher_is_better: whether a fall does damage; the `signed` rule asks.
+        default_rule: the decision rule used unless one is named.
+        linear: whether it is the mean answer logit minus the mean wrong logit, so that it can be
+            computed by one dot product with the final stream instead of a whole unembedding.
+    """
+
+    name: str
+    label: str
+    unit: str
+    per_prompt: Callable[[Logits, AnswerTokens, AnswerTokens, Logits], PromptValues]
+    higher_is_better: bool = True
+    default_rule: Rule = "abs"
+    linear: bool = False
+
+
+def _gather(values: Logits, tokens: AnswerTokens) -> Float[Tensor, "*batch prompt answer"]:
+    return values.gather(-1, tokens.expand(*values.shape[:-1], tokens.shape[-1]))
+
+
+def logit_diff(
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+) -> PromptValues:
+    """Mean logit of the answers minus mean logit of the wrong answers (Wang et al. 2022)."""
+    return _gather(logits, answers).mean(-1) - _gather(logits, wrong).mean(-1)
+
+
+def prob_diff(
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+) -> PromptValues:
+    """Probability of the answers minus that of the wrong answers (Hanna et al. 2023)."""
+    probs = logits.softmax(-1)
+    return _gather(probs, answers).sum(-1) - _gather(probs, wrong).sum(-1)
+
+
+def kl_divergence(
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+) -> PromptValues:
+    """KL(clean run || patched run) in nats (Conmy et al. 2023, section 3.1); 0 for the clean run."""
+    clean = clean_logits.log_softmax(-1)
+    return (clean.exp() * (clean - logits.log_softmax(-1))).sum(-1)
+
+
+def negative_log_likelihood(
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+) -> PromptValues:
+    """Minus the log of the answers' probability, in nats."""
+    return -torch.logsumexp(_gather(logits.log_softmax(-1), answers), -1)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("logit_diff", "logit difference", "logits", logit_diff, linear=True),
+        Metric("prob_diff", "probability difference", "", prob_diff),
+        Metric(
+            "kl_divergence",
+            "KL divergence from the clean run",
+            "nats",
+            kl_divergence,
+            higher_is_better=False,
+            default_rule="signed",
+        ),
+        Metric(
+            "nll",
+            "negative log-likelihood",
+            "nats",
+            negative_log_likelihood,
+            higher_is_better=False,
+            default_rule="signed",
+        ),
+    )
+}
+
+
+def get_metric(name: str) -> Metric:
+    """Looks a metric up by name; raises ValueError naming those there are."""
+    if name not in METRICS:
+        raise unknown_name("metric", name, METRICS)
+    return METRICS[name]

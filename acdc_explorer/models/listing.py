@@ -1,0 +1,55 @@
+"""What models are at hand without a download."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from acdc_explorer.graph import graph_of
+from acdc_explorer.models.loading import BUNDLED
+
+
+def list_models() -> pd.DataFrame:
+    """The bundled models and those in the local Hugging Face cache.
+
+    Returns:
+        Columns: model, source ("bundled" or "cached"), architecture, n_layers, n_heads, n_edges
+        (missing where the configuration does not tell).
+    """
+    rows = [_row(name, "bundled", folder / "config.json") for name, folder in BUNDLED.items()]
+    rows += [_row(name, "cached", config) for name, config in _cached()]
+    return pd.DataFrame(rows).astype({"n_layers": "Int64", "n_heads": "Int64", "n_edges": "Int64"})
+
+
+def _row(name: str, source: str, config_path: Path) -> dict[str, object]:
+    config = json.loads(config_path.read_text(encoding="utf-8"))
+    n_layers = config.get("n_layer", config.get("num_hidden_layers"))
+    n_heads = config.get("n_head", config.get("num_attention_heads"))
+    known = isinstance(n_layers, int) and isinstance(n_heads, int)
+    return {
+        "model": name,
+        "source": source,
+        "architecture": (config.get("architectures") or ["?"])[0],
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "n_edges": graph_of(n_layers, n_heads).n_edges if known else None,
+    }
+
+
+def _cached() -> list[tuple[str, Path]]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    found = []
+    for repo in sorted(repos, key=lambda repo: repo.repo_id):
+        files = {file.file_name: file for revision in repo.revisions for file in revision.files}
+        has_weights = any(name.endswith(".safetensors") for name in files)
+        if repo.repo_type == "model" and has_weights and "config.json" in files:
+            found.append((repo.repo_id, Path(files["config.json"].file_path)))
+    return found

@@ -1,0 +1,69 @@
+"""A loaded model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from acdc_explorer.engine.engine import Ablation, Engine
+from acdc_explorer.engine.weights import ModelWeights, extract_weights
+from acdc_explorer.graph import Graph
+from acdc_explorer.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
+_ENGINES_KEPT = 2
+
+
+class Model:
+    """A TransformerBridge with its name, its weights, and the engines made for it.
+
+    Attributes:
+        bridge: the TransformerLens model; only the reference implementation runs it.
+        name: as it was asked for.
+        weights: what the engine computes with, checked against the bridge's logits.
+    """
+
+    def __init__(self, bridge: TransformerBridge, name: str):
+        """Takes the weights out of the bridge.
+
+        Raises:
+            UnsupportedModelError: if the engine cannot reproduce the model.
+        """
+        self.bridge, self.name = bridge, name
+        self.weights: ModelWeights = extract_weights(bridge)
+        self._engines: OrderedDict[tuple[int, str], Engine] = OrderedDict()
+
+    @property
+    def graph(self) -> Graph:
+        """Nodes and edges."""
+        return self.weights.graph
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The model's tokenizer, or None if it came without one."""
+        return self.bridge.tokenizer
+
+    @cached_property
+    def prepend_bos(self) -> bool:
+        """Whether prompts start with the beginning-of-text token, as TransformerLens does it."""
+        return bool(getattr(self.bridge.cfg, "default_prepend_bos", True))
+
+    def engine(self, task: Task, ablation: Ablation = "corrupted") -> Engine:
+        """The engine for a task; the last few are kept, since each holds both runs' activations."""
+        key = (id(task), ablation)
+        engine = self._engines.pop(key, None) or Engine(self.weights, task, ablation)
+        self._engines[key] = engine
+        while len(self._engines) > _ENGINES_KEPT:
+            self._engines.popitem(last=False)
+        return engine
+
+    def __repr__(self) -> str:
+        graph = self.graph
+        return (
+            f"Model({self.name!r}, {graph.n_layers} layers x {graph.n_heads} heads, "
+            f"{graph.n_edges:,} edges, on {self.weights.device})"
+        )

@@ -1,0 +1,1 @@
+"""Searches for circuits, each a generator of immutable steps."""

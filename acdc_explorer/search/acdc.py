@@ -1,0 +1,118 @@
+"""The ACDC search (Conmy et al. 2023, section 3 and algorithm 1), exact and batched.
+
+1. Go through the receivers from the logits backwards (DESIGN section 3 gives the order).
+2. If a receiver's node has no path of kept edges to the logits, all its incoming edges go untested.
+3. Else test its incoming edges one by one: if the metric changes by less than the threshold when
+   the edge is removed from the circuit so far, it stays removed, otherwise it is kept.
+
+Step 3 runs on chains of edges in one batch (`engine/patching.py`). A chain is right up to and
+including its first kept edge; what comes after is thrown away and tested again. So the decisions
+are those of the sequential algorithm, whatever the length of the chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from acdc_explorer.engine.engine import Engine, mean_metric
+from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patching import LiveCircuit
+from acdc_explorer.graph import Edge, Receiver
+from acdc_explorer.search.chains import ChainLength
+from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+
+# Changes this close to the threshold, relative to the size of the metric's values, are decided in
+# float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).
+BORDERLINE = 2e-5
+
+
+def acdc_steps(
+    engine: Engine, settings: SearchSettings, chain_length: int | None = None
+) -> Iterator[Step]:
+    """Runs ACDC and yields a step for every receiver and every tested edge.
+
+    Args:
+        engine: model, task and ablation.
+        settings: threshold, rule and order.
+        chain_length: how many edges to evaluate at once; chosen by the work at hand unless given.
+            The decisions do not depend on it.
+    """
+    search = _AcdcSearch(engine, settings, chain_length)
+    yield from search.steps()
+
+
+class _AcdcSearch:
+    def __init__(self, engine: Engine, settings: SearchSettings, chain_length: int | None):
+        self.engine, self.settings = engine, settings
+        self.circuit = LiveCircuit(engine)
+        self.lengths = ChainLength(engine, chain_length)
+        self.metric = engine.full_metric
+        self.removed = engine.graph.mask_of([])
+        size = engine.clean_by_prompt.abs().max().item()
+        self.tolerance = BORDERLINE * max(1.0, size)
+
+    def steps(self) -> Iterator[Step]:
+        graph = self.engine.graph
+        for receiver in graph.search_receivers(self.settings.order):
+            live = self.circuit.is_live(receiver.node)
+            yield ReceiverStep(receiver, live)
+            if live:
+                yield from self._test_receiver(receiver)
+            else:
+                row = graph.receiver_index[receiver]
+                self.removed[row] = graph.edge_mask[row]
+
+    def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
+        settings, graph = self.settings, self.engine.graph
+        senders = graph.search_senders(receiver, settings.order, settings.order_seed)
+        test = self.circuit.test(receiver)
+        done = 0
+        while done < len(senders):
+            length = self.lengths.next(self.circuit.reads_at(receiver), len(senders) - done)
+            chain = senders[done : done + length]
+            values = test.try_removing(chain).double().mean(-1).tolist()
+            steps = self._decide(receiver, chain, values)
+            kept = steps[-1].kept
+            test.accept(len(steps) - kept)
+            if kept:
+                self.circuit.keep(chain[len(steps) - 1], receiver)
+            self.lengths.observe(len(steps), kept)
+            done += len(steps)
+            yield from steps
+
+    def _decide(self, receiver: Receiver, chain: list[int], values: list[float]) -> list[EdgeStep]:
+        """Goes along a chain up to the first edge that stays."""
+        graph, row = self.engine.graph, self.engine.graph.receiver_index[receiver]
+        steps: list[EdgeStep] = []
+        for sender, after in zip(chain, values, strict=True):
+            edge = Edge(graph.senders[sender], receiver)
+            before = self.metric
+            borderline = abs(self._distance(before, after)) <= self.tolerance
+            if borderline:
+                before, after = self._exact_values(edge)
+            kept = self._distance(before, after) >= 0
+            steps.append(EdgeStep(edge, before, after, kept, borderline))
+            if kept:
+                break
+            self.removed[row, sender] = True
+            self.metric = after
+        return steps
+
+    def _distance(self, before: float, after: float) -> float:
+        """How far a change is above the threshold; negative if the edge goes."""
+        change = before - after
+        if self.settings.rule == "abs":
+            change = abs(change)
+        elif not self.engine.metric.higher_is_better:
+            change = -change
+        return change - self.settings.threshold
+
+    def _exact_values(self, edge: Edge) -> tuple[float, float]:
+        """The metric before and after removing an edge, each computed alone in float64."""
+        engine = self.engine.doubled
+        after = self.removed.copy()
+        after[self.engine.graph.cell(edge)] = True
+        return tuple(  # type: ignore[return-value]
+            mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])
+            for mask in (self.removed, after)
+        )

@@ -1,0 +1,129 @@
+"""What a search says while it runs, and what it was asked to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from acdc_explorer.engine.engine import ABLATIONS, Ablation
+from acdc_explorer.errors import unknown_name
+from acdc_explorer.graph import ORDERS, Edge, Order, Receiver
+from acdc_explorer.metrics import Metric, Rule
+
+RULES: tuple[Rule, ...] = get_args(Rule)
+METHODS = ("acdc",)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStep:
+    """The search turns to a receiver.
+
+    Attributes:
+        receiver: whose incoming edges come next.
+        live: whether its node has a path of kept edges to the logits; if not, all its incoming
+            edges are removed untested.
+    """
+
+    receiver: Receiver
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeStep:
+    """One edge has been tested.
+
+    Attributes:
+        edge: the edge.
+        before: the metric of the circuit so far, this edge in it.
+        after: the metric with this edge removed as well.
+        kept: whether the edge stays.
+        borderline: whether |change| was so close to the threshold that float64 decided.
+    """
+
+    edge: Edge
+    before: float
+    after: float
+    kept: bool
+    borderline: bool = False
+
+    @property
+    def effect(self) -> float:
+        """What the edge adds to the metric: before - after, positive if the edge helps."""
+        return self.before - self.after
+
+
+Step = ReceiverStep | EdgeStep
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a circuit was searched for; saved with it.
+
+    Attributes:
+        threshold: in the metric's units.
+        threshold_text: as the user gave it, "7%" or "0.3".
+        method: "acdc".
+        rule: "abs" or "signed".
+        order: of the tests, see `Graph.search_receivers`.
+        order_seed: for order "random".
+        ablation: what removed edges carry.
+    """
+
+    threshold: float
+    threshold_text: str
+    method: str = "acdc"
+    rule: Rule = "abs"
+    order: Order = "default"
+    order_seed: int = 0
+    ablation: Ablation = "corrupted"
+
+    def __post_init__(self) -> None:
+        for what, given, allowed in (
+            ("method", self.method, METHODS),
+            ("rule", self.rule, RULES),
+            ("order", self.order, ORDERS),
+            ("ablation", self.ablation, ABLATIONS),
+        ):
+            if given not in allowed:
+                raise unknown_name(what, given, allowed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for JSON."""
+        return asdict(self)
+
+
+def parse_threshold(threshold: float | str, full_metric: float, metric: Metric) -> float:
+    """Turns a threshold as the user gives it into the metric's units.
+
+    Args:
+        threshold: a number in the metric's units, or text: a number, or a per cent of
+            |full_metric| such as "7%".
+        full_metric: the metric of the clean run.
+        metric: for its name and unit in messages.
+
+    Raises:
+        ValueError: if it is no number, not positive, not finite, or a per cent of zero.
+    """
+    text = str(threshold).strip()
+    relative = text.endswith("%")
+    try:
+        if isinstance(threshold, bool):
+            raise ValueError
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(
+            f"threshold must be a positive number in {metric.unit or 'the metric'}, as 0.3, or a "
+            f"per cent of the clean {metric.label}, as '7%'; got {threshold!r}"
+        )
+    if not relative:
+        return value
+    scale = abs(full_metric)
+    if scale < 1e-6:
+        raise ValueError(
+            f"threshold {text!r} is a per cent of the clean {metric.label}, which is "
+            f"{full_metric:.2g} here; give a number in {metric.unit or 'its units'} instead"
+        )
+    return value / 100 * scale

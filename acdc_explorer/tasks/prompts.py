@@ -1,0 +1,26 @@
+"""What a task is made of before it is tokenised: pairs of texts with named places in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """One clean prompt, its corrupted twin, and what the model should and should not say next.
+
+    Attributes:
+        clean: text up to, not including, the answer.
+        corrupted: the same with the fact that the task needs destroyed; it must tokenise to the
+            same number of tokens.
+        answer: the right continuation of `clean`, with its leading space where it has one.
+        wrong_answer: the continuation it is compared with, likewise.
+        spans: position label -> (start, end) character offsets in `clean`. A label stands for the
+            first token that overlaps its span.
+    """
+
+    clean: str
+    corrupted: str
+    answer: str
+    wrong_answer: str
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -1,0 +1,163 @@
+"""From prompt pairs to token tensors, with every faulty pair named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from acdc_explorer.tasks.prompts import PromptPair
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class TokenizedPairs:
+    """Tensors for a `Task`; see there for the shapes."""
+
+    clean_tokens: Tensor
+    corrupted_tokens: Tensor
+    answer_tokens: Tensor
+    wrong_tokens: Tensor
+    positions: dict[str, Tensor]
+    token_texts: list[list[str]]
+
+
+def tokenize_pairs(
+    pairs: Sequence[PromptPair], tokenizer: PreTrainedTokenizerBase | None, *, prepend_bos: bool
+) -> TokenizedPairs:
+    """Tokenises prompt pairs, pads them on the right and finds the labelled tokens.
+
+    Args:
+        pairs: at least one.
+        tokenizer: a fast tokenizer, since labels are found by character offsets.
+        prepend_bos: whether each prompt starts with the tokenizer's beginning-of-text token.
+
+    Raises:
+        ValueError: for no pairs, no fast tokenizer, answers that are not one known token, prompts
+            of a pair that differ in length, or labels whose span holds no token.
+    """
+    if not pairs:
+        raise ValueError("a task needs at least one prompt; got none")
+    if tokenizer is None or not tokenizer.is_fast:
+        raise ValueError(
+            "prompts given as text need a model with a fast tokenizer; this model has "
+            f"{'no tokenizer' if tokenizer is None else 'a slow one'}. Pass token tensors to "
+            "Task(...) instead"
+        )
+    answers = _single_tokens([pair.answer for pair in pairs], tokenizer)
+    wrong = _single_tokens([pair.wrong_answer for pair in pairs], tokenizer)
+    clean = tokenizer(
+        [pair.clean for pair in pairs], add_special_tokens=False, return_offsets_mapping=True
+    )
+    corrupted = tokenizer([pair.corrupted for pair in pairs], add_special_tokens=False)
+    _check_lengths(pairs, clean["input_ids"], corrupted["input_ids"], tokenizer)
+
+    prefix = [_bos(tokenizer)] if prepend_bos else []
+    end = torch.tensor([len(ids) + len(prefix) - 1 for ids in clean["input_ids"]])
+    positions = {
+        label: torch.tensor(
+            [
+                _token_at(pair, row, label, clean["offset_mapping"][row]) + len(prefix)
+                for row, pair in enumerate(pairs)
+            ]
+        )
+        for label in pairs[0].spans
+    }
+    token_texts = [
+        [tokenizer.decode(prefix)] * len(prefix) + _pieces(pair.clean, offsets)
+        for pair, offsets in zip(pairs, clean["offset_mapping"], strict=True)
+    ]
+    return TokenizedPairs(
+        clean_tokens=_padded([prefix + ids for ids in clean["input_ids"]]),
+        corrupted_tokens=_padded([prefix + ids for ids in corrupted["input_ids"]]),
+        answer_tokens=torch.tensor(answers),
+        wrong_tokens=torch.tensor(wrong),
+        positions={**positions, "END": end},
+        token_texts=token_texts,
+    )
+
+
+def _bos(tokenizer: PreTrainedTokenizerBase) -> int:
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if bos is None:
+        raise ValueError("the model starts prompts with BOS, but its tokenizer has no such token")
+    return int(bos)
+
+
+def _single_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    encoded = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
+    faulty = {
+        text: ids for text, ids in encoded.items() if len(ids) != 1 or ids[0] == _unknown(tokenizer)
+    }
+    if faulty:
+        shown = ", ".join(
+            f"{text!r} = {tokenizer.convert_ids_to_tokens(ids)}"
+            for text, ids in list(faulty.items())[:_SHOWN]
+        )
+        raise ValueError(
+            f"{len(faulty)} of {len(encoded)} answers are not one token of this model: {shown}"
+        )
+    return [encoded[text][0] for text in texts]
+
+
+def _unknown(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    # GPT-2's unk token is its end-of-text token and never comes out of ordinary text.
+    return tokenizer.unk_token_id
+
+
+def _check_lengths(
+    pairs: Sequence[PromptPair],
+    clean: list[list[int]],
+    corrupted: list[list[int]],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    empty = [row for row, ids in enumerate(clean) if not ids]
+    if empty:
+        raise ValueError(f"empty prompts in rows {empty[:_SHOWN]} ({len(empty)} in all)")
+    faulty = [row for row, ids in enumerate(clean) if len(ids) != len(corrupted[row])]
+    if not faulty:
+        return
+    shown = "\n".join(
+        f"  row {row}: {len(clean[row])} clean tokens {tokenizer.convert_ids_to_tokens(clean[row])}"
+        f"\n    against {len(corrupted[row])} corrupted "
+        f"{tokenizer.convert_ids_to_tokens(corrupted[row])}"
+        for row in faulty[:_SHOWN]
+    )
+    raise ValueError(
+        f"clean and corrupted prompts must have the same number of tokens; {len(faulty)} of "
+        f"{len(pairs)} pairs do not:\n{shown}"
+    )
+
+
+def _token_at(
+    pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]
+) -> int:
+    if label not in pair.spans:
+        raise ValueError(f"prompt {row} has no position {label!r}, which prompt 0 has")
+    start, end = pair.spans[label]
+    for index, (token_start, token_end) in enumerate(offsets):
+        if token_start < end and token_end > start:
+            return index
+    raise ValueError(
+        f"position {label!r} of prompt {row} is characters {start} to {end}, which hold no token "
+        f"of {pair.clean!r}"
+    )
+
+
+def _pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
+    # From one token's end to the next one's, so that the pieces join to the text again.
+    ends = [0, *(end for _, end in offsets)]
+    return [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def _padded(rows: list[list[int]]) -> Tensor:
+    # The pad token may be any: causal attention keeps it from every position up to END.
+    width = max(len(row) for row in rows)
+    return torch.tensor([row + [0] * (width - len(row)) for row in rows])

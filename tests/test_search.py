@@ -1,0 +1,184 @@
+"""The ACDC search: its every decision against the sequential reference, and its exactness."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import bridge_of, random_gpt2, random_task
+
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.reference import Reference
+from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.graph import Edge, Node, Receiver
+from acdc_explorer.metrics import METRICS
+from acdc_explorer.search.acdc import BORDERLINE, acdc_steps
+from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
+
+
+def decisions(engine, settings, chain_length=None):
+    steps = acdc_steps(engine, settings, chain_length)
+    return [step for step in steps if isinstance(step, EdgeStep)]
+
+
+def make(hf_model, ablation="corrupted", **task_options):
+    task = random_task(**task_options)
+    engine = Engine(extract_weights(bridge_of(hf_model)), task, ablation)
+    return engine, Reference(bridge_of(hf_model, torch.float64), task, ablation)
+
+
+def assert_same_decisions(got: list[EdgeStep], expected: list[EdgeStep]) -> None:
+    assert [step.edge for step in got] == [step.edge for step in expected]
+    assert [step.kept for step in got] == [step.kept for step in expected]
+    for mine, reference in zip(got, expected, strict=True):
+        assert mine.before == pytest.approx(reference.before, abs=1e-5)
+        assert mine.after == pytest.approx(reference.after, abs=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("rule", ["abs", "signed"])
+def test_every_decision_equals_the_reference(hf_model, rule, threshold):
+    engine, reference = make(hf_model)
+    settings = SearchSettings(threshold, str(threshold), rule=rule)
+    expected = list(reference.acdc(settings))
+    if threshold == 0.02:
+        assert any(step.kept for step in expected)
+        assert not all(step.kept for step in expected)
+    assert_same_decisions(decisions(engine, settings), expected)
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_every_decision_under_other_ablations(hf_model, ablation):
+    engine, reference = make(hf_model, ablation)
+    settings = SearchSettings(0.05, "0.05", ablation=ablation)
+    assert_same_decisions(decisions(engine, settings), list(reference.acdc(settings)))
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+@pytest.mark.parametrize("rule", ["abs", "signed"])
+def test_every_decision_with_every_metric(metric, rule):
+    engine, reference = make(random_gpt2("2x4", seed=3), metric=metric)
+    settings = SearchSettings(0.02, "0.02", rule=rule)
+    expected = list(reference.acdc(settings))
+    assert any(step.kept for step in expected)
+    assert_same_decisions(decisions(engine, settings), expected)
+
+
+@pytest.mark.parametrize(("order", "seed"), [("ascending_heads", 0), ("random", 1), ("random", 2)])
+def test_every_decision_in_other_orders(order, seed):
+    engine, reference = make(random_gpt2("2x4"))
+    settings = SearchSettings(0.1, "0.1", order=order, order_seed=seed)
+    default = decisions(engine, SearchSettings(0.1, "0.1"))
+    got = decisions(engine, settings)
+    assert [step.edge for step in got] != [step.edge for step in default]
+    assert_same_decisions(got, list(reference.acdc(settings)))
+
+
+@pytest.mark.parametrize("chain_length", [1, 2, 3, 7, 64])
+def test_chain_length_does_not_change_decisions(hf_model, chain_length):
+    engine, _ = make(hf_model, n_prompts=7)
+    settings = SearchSettings(0.05, "0.05")
+    assert_same_decisions(decisions(engine, settings, chain_length), decisions(engine, settings))
+
+
+@pytest.mark.parametrize("chain_length", [1, 5, 64])
+def test_edges_at_the_threshold_are_decided_in_float64(chain_length):
+    """At a threshold equal to an edge's own change, float32 rounding alone would decide."""
+    engine, reference = make(random_gpt2("2x4"))
+    for start in (0.02, 0.05, 0.1, 0.3):
+        # The smallest change of a kept edge: up to it nothing changes, so the search meets it again.
+        steps = list(reference.acdc(SearchSettings(start, str(start))))
+        change = min(abs(step.effect) for step in steps if step.kept)
+        for threshold in (change * (1 + 1e-9), change * (1 - 1e-9)):
+            settings = SearchSettings(threshold, str(threshold))
+            got = decisions(engine, settings, chain_length)
+            assert any(step.borderline for step in got)
+            assert_same_decisions(got, list(reference.acdc(settings)))
+
+
+def test_rounding_is_far_below_the_borderline_tolerance(hf_model):
+    engine, reference = make(hf_model)
+    settings = SearchSettings(0.05, "0.05")
+    pairs = zip(decisions(engine, settings), reference.acdc(settings), strict=True)
+    worst = max(abs(mine.after - exact.after) for mine, exact in pairs)
+    assert worst < BORDERLINE / 5
+
+
+def test_nothing_kept_and_everything_kept():
+    engine, _ = make(random_gpt2("3x2"))
+    nothing = Circuit.of_search("m", engine, s := SearchSettings(1e6, "1e6"), acdc_steps(engine, s))
+    assert nothing.kept == []
+    assert nothing.metric_value == pytest.approx(engine.corrupted_metric, abs=1e-5)
+    assert nothing.faithfulness == pytest.approx(0, abs=1e-4)
+    assert (nothing.edges.state == "removed").all()
+    assert nothing.n_tested == len(engine.graph.senders)
+
+
+def test_valid_interval_holds_at_its_ends(hf_model):
+    engine, _ = make(hf_model)
+    settings = SearchSettings(0.1, "0.1")
+    circuit = Circuit.of_search("m", engine, settings, acdc_steps(engine, settings))
+    low, high = circuit.valid_interval
+    assert low < 0.1 <= high
+    rounding = 1e-5
+
+    def kept_at(threshold):
+        return [step.edge.id for step in decisions(engine, SearchSettings(threshold, "")) if step.kept]
+
+    assert kept_at(low + rounding) == circuit.kept
+    assert kept_at(high - rounding) == circuit.kept
+    assert kept_at(low - rounding) != circuit.kept
+    assert kept_at(high + rounding) != circuit.kept
+
+
+def test_the_search_order_is_the_papers():
+    """Logits; then per block MLP, v, k, q; heads descending; senders latest first, input last."""
+    engine, _ = make(random_gpt2("2x4"))
+    graph = engine.graph
+    receivers = [receiver.id for receiver in graph.search_receivers()]
+    assert receivers[:7] == ["logits", "m1", "a1.h3<v>", "a1.h2<v>", "a1.h1<v>", "a1.h0<v>", "a1.h3<k>"]
+    assert receivers[-1] == "a0.h0<q>"
+    first = graph.search_receivers()[0]
+    senders = [graph.senders[index].id for index in graph.search_senders(first)]
+    assert senders == ["m1", "a1.h3", "a1.h2", "a1.h1", "a1.h0", "m0", "a0.h3", "a0.h2", "a0.h1",
+                       "a0.h0", "input"]  # fmt: skip
+    ascending = graph.search_senders(first, "ascending_heads")
+    assert [graph.senders[i].id for i in ascending][:5] == ["m1", "a1.h0", "a1.h1", "a1.h2", "a1.h3"]
+    assert graph.search_senders(first, "random", 3) == graph.search_senders(first, "random", 3)
+
+
+@pytest.mark.parametrize("given", [0, -1, "-7%", "0%", math.nan, math.inf, "abc", "7 %%", "", True, None])
+def test_bad_thresholds_say_what_is_allowed(given):
+    with pytest.raises(ValueError, match=r"threshold must be a positive number in logits.*'7%'"):
+        parse_threshold(given, 3.0, METRICS["logit_diff"])
+
+
+def test_thresholds_as_numbers_text_and_per_cent():
+    metric = METRICS["logit_diff"]
+    assert parse_threshold(0.3, 3.0, metric) == 0.3
+    assert parse_threshold(" 0.3 ", 3.0, metric) == 0.3
+    assert parse_threshold("7%", -3.0, metric) == pytest.approx(0.21)
+    assert parse_threshold("7 %", 3.0, metric) == pytest.approx(0.21)
+    with pytest.raises(ValueError, match="per cent of the clean KL"):
+        parse_threshold("7%", 0.0, METRICS["kl_divergence"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"method": "acdcc"}, "unknown method 'acdcc'. Did you mean 'acdc'"),
+        ({"rule": "absolute"}, "unknown rule 'absolute'.*abs, signed"),
+        ({"order": "randm"}, "Did you mean 'random'"),
+        ({"ablation": "noise"}, "unknown ablation 'noise'.*corrupted, zero, mean"),
+    ],
+)
+def test_unknown_options_are_named(option, message):
+    with pytest.raises(ValueError, match=message):
+        SearchSettings(0.1, "0.1", **option)
+
+
+def test_effects_are_before_minus_after():
+    edge = Edge(Node("input", -1), Receiver(Node("mlp", 0)))
+    assert EdgeStep(edge, before=3.0, after=2.5, kept=True).effect == 0.5
