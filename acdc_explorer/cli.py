@@ -7,7 +7,6 @@ Everything heavy (torch, pandas, the engine) is imported inside the command that
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -19,6 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from acdc_explorer import __version__
 
 if TYPE_CHECKING:
     from acdc_explorer.circuit import Circuit
@@ -59,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Find and explore a transformer's circuits. With no command: lab.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
 
     lab = commands.add_parser("lab", help="open the example notebook in JupyterLab (the default)")
@@ -242,10 +243,11 @@ def _report(circuit: Circuit) -> str:
         lines.append(f"... and {len(kept) - SHOWN_EDGES} more (--out FILE saves them all)")
     low, high = circuit.valid_interval
     facts: dict[str, Any] = {
-        "edges kept": f"{len(kept)} of {len(edges)}",
+        "edges kept": f"{len(kept)} of {len(edges)} ({circuit.n_tested} tested)",
         "full model": f"{circuit.full_metric:.4f}",
         "circuit": f"{circuit.metric_value:.4f}",
         "corrupted": f"{circuit.corrupted_metric:.4f}",
+        "faithfulness": f"{circuit.faithfulness:.1%}",
         "threshold": f"{circuit.threshold:.4g}",
         "same circuit for": f"thresholds in ({low:.4g}, {high:.4g}]",
     }
@@ -298,13 +300,6 @@ def _with_default_command(argv: Sequence[str]) -> list[str]:
     if argv and (not argv[0].startswith("-") or argv[0] in {"-h", "--help", "--version"}):
         return list(argv)
     return ["lab", *argv]
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("acdc_explorer")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -287,7 +287,7 @@ class TestLists:
         with pytest.raises(SystemExit) as stop:
             cli.main(["--version"])
         assert stop.value.code == 0
-        assert capsys.readouterr().out.startswith("acdc-explorer ")
+        assert capsys.readouterr().out == f"acdc-explorer {acdc_explorer.__version__}\n"
 
     def test_unknown_command(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stop:

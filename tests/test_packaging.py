@@ -24,6 +24,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import acdc_explorer
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "acdc_explorer"
 LONGEST_MODULE = 400
@@ -174,6 +176,7 @@ class TestContents:
             (entry_points,) = (n for n in held if n.endswith(".dist-info/entry_points.txt"))
             scripts = archive.read(entry_points).decode()
         assert expected <= held
+        assert wheel.name.startswith(f"acdc_explorer-{acdc_explorer.__version__}-")
         data = f"{wheel.name.rsplit('-', 3)[0]}.data/data/share/acdc_explorer/notebooks/"
         assert {name.removeprefix(data) for name in held if name.startswith(data)} == notebooks
         assert "acdc-explorer = acdc_explorer.cli:main" in scripts

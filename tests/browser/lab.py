@@ -210,7 +210,7 @@ class LabPage:
             self.page.wait_for_timeout(HOVER_MS)
             self.page.mouse.click(x, y)
             try:
-                clicked = self.page.wait_for_function("() => acdcTest.clicked", timeout=1000)
+                clicked = self.page.wait_for_function("() => acdcTest.clicked", timeout=3000)
                 return ClickedPoint(**clicked.json_value())
             except PlaywrightTimeout:
                 continue
@@ -219,8 +219,9 @@ class LabPage:
     def set_theme(self, name: str, timeout: float = 30.0) -> None:
         """Changes JupyterLab's theme: "JupyterLab Light", "JupyterLab Dark", ..."""
         self._execute("apputils:change-theme", {"theme": name}, timeout=timeout)
-        shown = "(theme) => document.body.dataset.jpThemeName === theme"
-        self._wait_for(shown, name, timeout, f"the theme is not {name}")
+        self._wait_for(
+            "(name) => acdcTest.showsTheme(name)", name, timeout, f"the theme is not {name}"
+        )
 
     def screenshot(self, name: str) -> Path:
         """Writes what the page shows to NAME.png in the screenshots folder; returns its path."""

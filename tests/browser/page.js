@@ -80,11 +80,17 @@ window.acdcTest = (() => {
     });
   };
 
+  // JupyterLab covers the page while it starts or changes theme. Changing it again meanwhile
+  // makes JupyterLab remove the cover twice, and log an error.
+  const isUncovered = () => document.getElementById('jupyterlab-splash') === null;
+
+  const showsTheme = (name) => document.body.dataset.jpThemeName === name && isUncovered();
+
   const notebookIsReady = () => {
     const panel = window.jupyterapp?.shell.currentWidget;
     const context = panel?.sessionContext;
     const kernel = context?.session?.kernel;
-    return Boolean(panel?.content?.model && context?.isReady
+    return Boolean(isUncovered() && panel?.content?.model && context?.isReady
       && kernel?.connectionStatus === 'connected' && kernel.status === 'idle');
   };
 
@@ -111,7 +117,7 @@ window.acdcTest = (() => {
       .map((element) => element.dataset.status);
 
   return {
-    figureState, hasDrawn, pointPixel, listenForClick, notebookIsReady, cells, appendCell, execute,
-    statuses, clicked: null, outcome: null,
+    figureState, hasDrawn, pointPixel, listenForClick, showsTheme, notebookIsReady, cells,
+    appendCell, execute, statuses, clicked: null, outcome: null,
   };
 })();

@@ -1,0 +1,141 @@
+"""The explorer's controls: plain ipywidgets, each operable by keyboard in JupyterLab.
+
+No Dropdown and no Select: in a notebook their arrow keys move to another cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ipywidgets as W
+
+from acdc_explorer.explorer.panel import progress_text
+from acdc_explorer.runner import Snapshot
+
+_CHOICES = 16
+# The slider goes from 0.1% to 100% of the clean metric.
+_SLIDER = {"base": 10, "min": -1.0, "max": 2.0, "step": 0.01}
+
+
+class Controls:
+    """What is searched, the threshold, and the buttons of the search."""
+
+    def __init__(self, models: Sequence[str], tasks: Sequence[str]):
+        """Makes the widgets; whoever uses them observes them.
+
+        Args:
+            models: names to offer; any other name or folder can be typed.
+            tasks: names to offer.
+        """
+        narrow = {"description_width": "initial"}
+        self.model = W.Combobox(
+            options=tuple(models), description="Model", ensure_option=False, style=narrow,
+            continuous_update=False, layout=W.Layout(width="190px"),
+            tooltip="A bundled model, a Hugging Face name, or a folder; Enter to load it",
+        )  # fmt: skip
+        self.task = W.Combobox(
+            options=tuple(tasks), description="Task", ensure_option=False, style=narrow,
+            continuous_update=False, layout=W.Layout(width="150px"),
+            tooltip="What the circuit is searched for; Enter to choose",
+        )  # fmt: skip
+        self.n_prompts = W.BoundedIntText(
+            min=1, max=4096, description="Prompts", style=narrow, layout=W.Layout(width="130px"),
+            continuous_update=False, tooltip="Number of clean prompts, each with a corrupted twin",
+        )  # fmt: skip
+        self.seed = W.BoundedIntText(
+            min=0, max=2**31 - 1, description="Seed", style=narrow,
+            layout=W.Layout(width="110px"), continuous_update=False, tooltip="Seed of the prompts",
+        )  # fmt: skip
+        self.threshold = W.FloatLogSlider(
+            value=7.0, **_SLIDER, description="Threshold %", readout_format=".3g", style=narrow,
+            continuous_update=False, layout=W.Layout(width="380px"),
+            tooltip="Edges that change the metric by less than this share of its clean value go",
+        )  # fmt: skip
+        self.threshold.add_class("acdc-threshold")
+        self.threshold_text = W.HTML(layout=W.Layout(min_width="150px"))
+        self.run = _button("Run", "play", "Search from the start", "primary")
+        self.pause = _button("Pause", "pause", "Halt the search; press again to go on")
+        self.stop = _button("Stop", "stop", "End the search and keep what it found")
+        self.progress = W.FloatProgress(min=0.0, max=1.0, layout=W.Layout(width="140px"))
+        self.progress_text = W.HTML()
+        line = W.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 6px")
+        self.box = W.VBox(
+            [
+                W.HBox(
+                    [self.model, self.task, self.n_prompts, self.seed, self.run, self.pause,
+                     self.stop],
+                    layout=line,
+                ),  # fmt: skip
+                W.HBox(
+                    [self.threshold, self.threshold_text, self.progress, self.progress_text],
+                    layout=line,
+                ),
+            ]
+        )
+        self.box.add_class("acdc-controls")
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Brings buttons and progress in line with the search."""
+        status = snapshot.status
+        active = status in ("running", "loading")
+        self.pause.disabled = not (active or status == "paused")
+        self.stop.disabled = self.pause.disabled
+        paused = status == "paused"
+        self.pause.description = "Continue" if paused else "Pause"
+        self.pause.icon = "play" if paused else "pause"
+        self.progress_text.value = progress_text(snapshot)
+        if snapshot.circuit is None:
+            self.progress.value = 0.0
+            return
+        self.progress.value = snapshot.n_done / snapshot.circuit.graph.n_edges
+        styles = {"done": "success", "error": "danger", "stopped": "warning", "paused": "warning"}
+        self.progress.bar_style = styles.get(status, "info")
+
+
+class Finder:
+    """Finding an edge without the mouse: by its id, or one after the other by size of effect."""
+
+    def __init__(self) -> None:
+        self.search = W.Combobox(
+            placeholder="edge or node id, as a1.h2->a3.h0<q>", ensure_option=False,
+            continuous_update=False, layout=W.Layout(width="230px"),
+            tooltip="Type an edge's or a node's id; Enter to select it",
+        )  # fmt: skip
+        self.search.add_class("acdc-finder")
+        self.previous = _button("", "chevron-left", "The edge with the next larger effect", "", "36px")
+        self.next = _button("", "chevron-right", "The edge with the next smaller effect", "", "36px")
+        self.box = W.HBox([self.search, self.previous, self.next])
+
+
+class Chooser:
+    """A list of edges as buttons; a fixed number of them, since widgets are never freed."""
+
+    def __init__(self) -> None:
+        self.title = W.HTML()
+        self.buttons = [
+            W.Button(layout=W.Layout(width="98%", height="26px", display="none"))
+            for _ in range(_CHOICES)
+        ]
+        self.box = W.VBox([self.title, *self.buttons])
+        self.box.add_class("acdc-chooser")
+        self.edge_ids: list[str] = []
+
+    def show(self, title: str, choices: Sequence[tuple[str, str]]) -> None:
+        """Offers edges, given as (edge id, text of the button); with none, hides itself."""
+        shown = choices[:_CHOICES]
+        self.edge_ids = [edge_id for edge_id, _ in shown]
+        more = len(choices) - len(shown)
+        self.title.value = f"<b>{title}</b>" + (f" ({more} more)" if more else "") if shown else ""
+        for index, button in enumerate(self.buttons):
+            visible = index < len(shown)
+            button.description = shown[index][1] if visible else ""
+            button.layout.display = "" if visible else "none"
+
+
+def _button(
+    text: str, icon: str, tooltip: str, style: str = "", width: str = "96px"
+) -> W.Button:
+    return W.Button(
+        description=text, icon=icon, tooltip=tooltip, button_style=style,
+        layout=W.Layout(width=width),
+    )  # fmt: skip

@@ -1,0 +1,57 @@
+"""A page of its own: the graph, the panel and a table of the kept edges, without a kernel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from acdc_explorer.circuit import KEPT, Circuit
+from acdc_explorer.explorer.plotly_private import CONFIG
+from acdc_explorer.explorer.style import CSS
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    figure: go.FigureWidget,
+    parts: Sequence[str],
+    circuit: Circuit | None,
+) -> None:
+    """Writes a standalone HTML file; Plotly is inside it, so it opens offline (5 MB).
+
+    Args:
+        path: of the file.
+        figure: the graph.
+        parts: HTML to stand below the title.
+        circuit: whose kept edges are listed in full, however many the graph draws.
+    """
+    graph = go.Figure(figure).to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
+    title = escape(circuit.summary()) if circuit else "acdc_explorer"
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title>{CSS}<style>body {{ font-family: system-ui, sans-serif; "
+        "max-width: 1200px; margin: 1em auto; padding: 0 1em; }} td.num {{ text-align: right; }}"
+        "</style></head>"
+        f'<body class="acdc-explorer"><h1>acdc_explorer</h1><p>{title}</p>'
+        f'<div class="acdc-graph">{graph}</div>{"".join(parts)}{_table(circuit)}</body></html>\n'
+    )
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _table(circuit: Circuit | None) -> str:
+    if circuit is None:
+        return ""
+    kept = circuit.edges.query("state == @KEPT")
+    kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
+    rows = "".join(
+        f'<tr><td><code>{escape(edge)}</code></td><td class="num">{effect:+.4f}</td>'
+        f'<td class="num">{order}</td></tr>'
+        for edge, effect, order in zip(kept.edge, kept.effect, kept.order, strict=True)
+    )
+    return (
+        f"<h2>{len(kept)} kept edges</h2><table><tr><th>edge</th><th>effect</th>"
+        f"<th>order of the test</th></tr>{rows}</table>"
+    )

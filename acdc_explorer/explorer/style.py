@@ -1,0 +1,51 @@
+"""Colours and styles. Every colour has a contrast of at least 3:1 on white and on JupyterLab dark."""
+
+from __future__ import annotations
+
+KIND_COLOURS = {"q": "#0072B2", "k": "#B87A00", "v": "#009E73", "other": "#767676"}
+KIND_NAMES = {
+    "q": "into a query (q)",
+    "k": "into a key (k)",
+    "v": "into a value (v)",
+    "other": "into an MLP or the logits",
+}
+SELECTED = "#D55E00"
+POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
+
+CSS = """
+<style>
+.acdc-explorer { color: var(--jp-content-font-color1, #222); }
+.acdc-explorer .acdc-graph .xtick text, .acdc-explorer .acdc-graph .ytick text,
+.acdc-explorer .acdc-graph .legendtext, .acdc-explorer .acdc-graph .legendtitletext {
+  fill: var(--jp-content-font-color1, #222) !important; }
+.acdc-explorer .acdc-controls { border-bottom: 1px solid var(--jp-border-color2, #ddd);
+  padding-bottom: 4px; }
+.acdc-explorer .widget-html-content { line-height: 1.4; }
+.acdc-status { font-size: 13px; padding: 2px 4px; }
+.acdc-status b { font-variant-numeric: tabular-nums; }
+.acdc-status .acdc-badge { display: inline-block; min-width: 58px; text-align: center;
+  border-radius: 9px; padding: 0 8px; margin-right: 8px; font-weight: 600;
+  border: 1px solid currentColor; }
+.acdc-error { color: var(--jp-error-color0, #b00020); background: var(--jp-error-color3, #fdecea);
+  border: 1px solid var(--jp-error-color1, #d32f2f); border-radius: 4px; padding: 6px 10px;
+  margin: 4px 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
+.jp-mod-dark .acdc-error, [data-jp-theme-light="false"] .acdc-error { color: #ffb4a9;
+  background: #4a1512; }
+.acdc-edge-panel { font-size: 13px; padding: 0 6px; }
+.acdc-edge-panel h3 { margin: 2px 0 0; font-size: 16px; }
+.acdc-edge-panel h4 { margin: 10px 0 2px; font-size: 13px; }
+.acdc-edge-panel code { font-size: 12px; overflow-wrap: anywhere; }
+.acdc-edge-panel table { border-collapse: collapse; margin: 2px 0; }
+.acdc-edge-panel th, .acdc-edge-panel td { padding: 1px 6px; text-align: left; border: none;
+  background: transparent; }
+.acdc-edge-panel th { font-weight: 500; }
+.acdc-edge-panel td.num { text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
+.acdc-edge-panel .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
+.acdc-edge-panel .acdc-prompt { margin: 3px 0; padding-left: 6px;
+  border-left: 3px solid var(--jp-border-color2, #ccc); overflow-wrap: anywhere; }
+.acdc-edge-panel svg text { fill: var(--jp-content-font-color1, #222); font-size: 11px; }
+.acdc-edge-panel svg .zero { stroke: var(--jp-content-font-color2, #666); }
+.acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
+</style>
+"""

@@ -1,0 +1,175 @@
+"""Trains the bundled model: `python -m acdc_explorer.models.train_mini`.
+
+A small GPT-2 that reads words. Seeded; some minutes on two CPU cores, on a GPU if there is one.
+Writes a Hugging Face folder with a model card of what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from acdc_explorer.models.corpus import all_words, sentences
+from acdc_explorer.models.loading import BUNDLED
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+logger = logging.getLogger(__name__)
+
+BOS, UNKNOWN = "<|bos|>", "<|unk|>"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the result depends on."""
+
+    steps: int = 4000
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    dropout: float = 0.1
+    n_layer: int = 4
+    n_head: int = 8
+    n_embd: int = 128
+    n_inner: int = 64
+    n_positions: int = 64
+    seed: int = 0
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per word or punctuation mark."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *all_words()])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=BOS,
+        pad_token=BOS,
+        unk_token=UNKNOWN,
+        # TransformerLens reads these two; without them it asks the hub for the tokenizer again.
+        add_bos_token=True,
+        name_or_path="acdc_explorer/mini",
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+    )
+
+
+def make_model(recipe: Recipe, n_vocab: int) -> GPT2LMHeadModel:
+    """A GPT-2 with fresh weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(recipe.seed)
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=n_vocab,
+            n_positions=recipe.n_positions,
+            n_embd=recipe.n_embd,
+            n_layer=recipe.n_layer,
+            n_head=recipe.n_head,
+            n_inner=recipe.n_inner,
+            resid_pdrop=recipe.dropout,
+            embd_pdrop=recipe.dropout,
+            attn_pdrop=recipe.dropout,
+            bos_token_id=0,
+            eos_token_id=0,
+            tie_word_embeddings=False,
+        )
+    )
+
+
+def train(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, device: str
+) -> tuple[GPT2LMHeadModel, list[float]]:
+    """Trains a model from scratch.
+
+    Returns:
+        The model, in evaluation mode on the CPU, and the loss at each step, in nats per token.
+    """
+    rng = random.Random(recipe.seed)
+    model = make_model(recipe, len(tokenizer)).to(device).train()
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
+    losses = []
+    for step in range(recipe.steps):
+        tokens, labels = _batch(sentences(recipe.batch_size, rng), tokenizer)
+        loss = model(tokens.to(device), labels=labels.to(device)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 100 == 0 or step == recipe.steps - 1:
+            logger.info("step %d of %d: loss %.4f", step, recipe.steps, losses[-1])
+    return model.eval().cpu(), losses
+
+
+def _rate(step: int, steps: int) -> float:
+    """A short rise, then half a cosine down to nothing."""
+    rise = min(200, max(1, steps // 10))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _batch(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    rows = [[0, *ids] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    width = max(len(row) for row in rows)
+    tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    # -100: padding is not learned.
+    labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
+    return tokens, labels
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains, measures and writes the model folder."""
+    parser = argparse.ArgumentParser(description="Train the bundled model.")
+    parser.add_argument("--out", type=Path, default=BUNDLED["mini"])
+    defaults = Recipe()
+    for name, value in asdict(defaults).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    options = vars(parser.parse_args(arguments))
+    out = options.pop("out")
+    recipe = Recipe(**options)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    started = time.monotonic()
+    tokenizer = make_tokenizer()
+    model, losses = train(recipe, tokenizer, device)
+    seconds = time.monotonic() - started
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+    from acdc_explorer.models.card import write_card
+
+    write_card(out, recipe, device, seconds, losses[-1])
+    logger.info("written to %s after %.0f s of training", out, seconds)
+
+
+if __name__ == "__main__":
+    main()

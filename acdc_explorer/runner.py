@@ -1,0 +1,357 @@
+"""A thread that drives a search: start, pause, retarget, stop; and answers questions in between.
+
+One worker thread owns the model and the engine. Whatever needs a computation is handed to it:
+searches step by step, and urgent questions (a clicked edge), which it answers between two steps.
+Callers on other threads only set what is wanted and read snapshots. No widget is known here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from acdc_explorer.api import settings_for
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.graph import Receiver
+from acdc_explorer.models import Model, load_model
+from acdc_explorer.search.acdc import BORDERLINE, acdc_steps
+from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.tasks import Task, load_task
+
+Status = Literal["idle", "loading", "running", "paused", "done", "stopped", "error"]
+STATUSES: tuple[Status, ...] = (
+    "idle", "loading", "running", "paused", "done", "stopped", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be searched.
+
+    Attributes:
+        model: anything that `load_model` takes.
+        task: a `Task`, or the name of one.
+        threshold: as `find_circuit` takes it.
+        n_prompts: for a task given by name.
+        seed: likewise.
+        options: other arguments of `find_circuit`.
+        device: for a model given by name.
+    """
+
+    model: Any
+    task: Task | str
+    threshold: float | str = "7%"
+    n_prompts: int = 64
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a runner stands; never changes once taken.
+
+    Attributes:
+        status: of the runner.
+        circuit: as far as the search has come; None before one has begun.
+        receiver: under test, or None.
+        n_done: edges decided so far, tested or not.
+        seconds: of computing spent on this search.
+        error: what went wrong, if status is "error".
+        version: grows with every change.
+    """
+
+    status: Status
+    circuit: Circuit | None = None
+    receiver: Receiver | None = None
+    n_done: int = 0
+    seconds: float = 0.0
+    error: Exception | None = None
+    version: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Edges tested per second."""
+        tested = self.circuit.n_tested if self.circuit else 0
+        return tested / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """A guess at the time left: as long for the edges ahead as for those behind."""
+        if not self.circuit or not self.n_done:
+            return None
+        return self.seconds * (self.circuit.graph.n_edges - self.n_done) / self.n_done
+
+
+class Runner:
+    """Runs searches in a worker thread.
+
+    `listener` is called with a snapshot from the worker thread when the status changes, and while a
+    search runs at most every `interval` seconds, or every twice the time it takes if that is more.
+    """
+
+    def __init__(self, listener: Callable[[Snapshot], None] | None = None, interval: float = 0.2):
+        """Starts the worker thread, idle."""
+        self._listener = listener
+        self._interval = interval
+        self._condition = threading.Condition()
+        self._questions: deque[Callable[[], None]] = deque()
+        self._request: Request | None = None
+        self._stop_wanted = self._pause_wanted = self._closed = False
+        self._status: Status = "idle"
+        self._error: Exception | None = None
+        self._version = 0
+        self._next_notice = 0.0
+        self._loaded: tuple[tuple[Any, str], Model] | None = None
+        self._tasked: tuple[tuple[Any, ...], Task] | None = None
+        self._search: _Search | None = None
+        self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
+        self._thread.start()
+
+    def start(self, request: Request) -> None:
+        """Begins a search, in place of the one that runs, if any."""
+        with self._condition:
+            self._check_open()
+            self._request = request
+            self._stop_wanted = self._pause_wanted = False
+            self._set_status("loading")
+
+    def pause(self) -> None:
+        """Halts the running search after the step at hand; `resume` goes on with it."""
+        with self._condition:
+            if self._status in ("running", "loading"):
+                self._pause_wanted = True
+                self._condition.notify_all()
+
+    def resume(self) -> None:
+        """Goes on with a paused search."""
+        with self._condition:
+            self._pause_wanted = False
+            if self._status == "paused":
+                self._set_status("running")
+
+    def stop(self) -> None:
+        """Ends the search after the step at hand; what it found so far stays."""
+        with self._condition:
+            if self._status in ("running", "loading", "paused"):
+                self._stop_wanted = True
+                self._condition.notify_all()
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Waits until the search is done, stopped or failed (or was never begun).
+
+        Raises:
+            TimeoutError: if that takes longer than `timeout` seconds.
+        """
+        with self._condition:
+            ended = self._condition.wait_for(
+                lambda: self._status in ("done", "stopped", "error", "idle"), timeout
+            )
+            if not ended:
+                raise TimeoutError(f"the search is still {self._status} after {timeout} s")
+            return self._status
+
+    def ask(
+        self,
+        question: Callable[[Model, Engine, Circuit], Any],
+        answer: Callable[[Any, Exception | None], None],
+    ) -> None:
+        """Has something computed by the worker between two steps of the search.
+
+        Args:
+            question: called in the worker with model, engine and the circuit so far.
+            answer: called in the worker with the result, or None and what was raised.
+        """
+
+        def job() -> None:
+            try:
+                if self._search is None or self._loaded is None:
+                    raise RuntimeError("no search has begun yet")
+                result = question(self._loaded[1], self._search.engine, self._search.circuit())
+            except Exception as error:  # noqa: BLE001 - shown to the user by whoever asked
+                answer(None, error)
+            else:
+                answer(result, None)
+
+        with self._condition:
+            self._check_open()
+            self._questions.append(job)
+            self._condition.notify_all()
+
+    def snapshot(self) -> Snapshot:
+        """Where things stand now."""
+        with self._condition:
+            search = self._search
+            return Snapshot(
+                status=self._status,
+                circuit=search.circuit() if search else None,
+                receiver=search.receiver if search and self._status != "done" else None,
+                n_done=search.n_done if search else 0,
+                seconds=search.seconds if search else 0.0,
+                error=self._error,
+                version=self._version,
+            )
+
+    def close(self) -> None:
+        """Ends the worker thread and lets go of the model."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=10)
+        self._loaded = self._tasked = self._search = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this runner has been closed")
+
+    def _set_status(self, status: Status, error: Exception | None = None) -> None:
+        with self._condition:
+            # Once something new is asked for, how the old search ended is no longer the status.
+            self._status, self._error = ("loading", None) if self._request else (status, error)
+            self._version += 1
+            self._condition.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(self._has_work)
+                if self._closed:
+                    return
+                question = self._questions.popleft() if self._questions else None
+            try:
+                if question:
+                    question()
+                elif not self._obey():
+                    self._advance()
+            except Exception as error:  # noqa: BLE001 - the thread must live on; the user sees it
+                self._set_status("error", error)
+                self._notify()
+
+    def _has_work(self) -> bool:
+        return bool(
+            self._closed
+            or self._questions
+            or self._request
+            or self._stop_wanted
+            or self._status == "running"
+        )
+
+    def _obey(self) -> bool:
+        """Carries out what was asked for meanwhile; False if there was nothing."""
+        with self._condition:
+            request, self._request = self._request, None
+            stop, self._stop_wanted = self._stop_wanted, False
+            pause = self._pause_wanted and self._status == "running"
+        if stop:
+            self._set_status("stopped")
+        elif request:
+            self._begin(request)
+        elif pause:
+            self._set_status("paused")
+        else:
+            return False
+        self._notify()
+        return True
+
+    def _begin(self, request: Request) -> None:
+        self._notify()
+        model = self._model(request)
+        task = self._task(request, model)
+        options = dict(request.options)
+        engine = model.engine(task, options.pop("ablation", "corrupted"))
+        settings = settings_for(engine, request.threshold, **options)
+        with self._condition:
+            if self._search and self._search.holds_at(engine, settings):
+                self._search.settings = settings
+                self._set_status("done")
+            else:
+                self._search = _Search(model.name, engine, settings)
+                self._set_status("running")
+
+    def _model(self, request: Request) -> Model:
+        key = (request.model, request.device)
+        if self._loaded is None or self._loaded[0] != key:
+            # Let go of the old model first: two may not fit in memory.
+            self._loaded = self._tasked = self._search = None
+            self._loaded = (key, load_model(request.model, request.device))
+        return self._loaded[1]
+
+    def _task(self, request: Request, model: Model) -> Task:
+        if isinstance(request.task, Task):
+            return request.task
+        key = (request.task, request.n_prompts, request.seed, model)
+        if self._tasked is None or self._tasked[0] != key:
+            task = load_task(request.task, model, request.n_prompts, request.seed)
+            self._tasked = (key, task)
+        return self._tasked[1]
+
+    def _advance(self) -> None:
+        assert self._search is not None
+        if self._search.advance():
+            if time.monotonic() >= self._next_notice:
+                self._notify()
+        else:
+            self._set_status("done")
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._listener is None:
+            return
+        started = time.monotonic()
+        self._listener(self.snapshot())
+        took = time.monotonic() - started
+        self._next_notice = time.monotonic() + max(self._interval, 2 * took)
+
+
+class _Search:
+    """A search under way: its steps so far, and the one it is about to take."""
+
+    def __init__(self, model_name: str, engine: Engine, settings: SearchSettings):
+        self.model_name, self.engine, self.settings = model_name, engine, settings
+        self.iterator: Iterator[Step] = acdc_steps(engine, settings)
+        self.steps: list[Step] = []
+        self.complete = False
+        self.receiver: Receiver | None = None
+        self.n_done = 0
+        self.seconds = 0.0
+
+    def advance(self) -> bool:
+        """Takes one step; False if there is none left."""
+        started = time.monotonic()
+        step = next(self.iterator, None)
+        self.seconds += time.monotonic() - started
+        if step is None:
+            self.complete = True
+            return False
+        self.steps.append(step)
+        if isinstance(step, EdgeStep):
+            self.n_done += 1
+        elif isinstance(step, ReceiverStep):
+            self.receiver = step.receiver
+            if not step.live:
+                self.n_done += self.engine.graph.n_senders_to(step.receiver)
+        return True
+
+    def holds_at(self, engine: Engine, settings: SearchSettings) -> bool:
+        """Whether a search with these settings would come to the very same decisions."""
+        if not self.complete or engine is not self.engine:
+            return False
+        threshold, text = settings.threshold, settings.threshold_text
+        if replace(self.settings, threshold=threshold, threshold_text=text) != settings:
+            return False
+        low, high = self.circuit().valid_interval
+        # The ends are float32 values; so near to them only a search can tell.
+        margin = BORDERLINE * max(1.0, abs(engine.full_metric))
+        return low + margin < threshold < high - margin
+
+    def circuit(self) -> Circuit:
+        """The circuit so far."""
+        return Circuit.of_search(
+            self.model_name, self.engine, self.settings, self.steps, complete=self.complete
+        )

@@ -1,0 +1,200 @@
+"""The runner: a search in a thread that can be paused, retargeted, stopped and asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from conftest import bridge_of, random_gpt2, random_task
+
+import acdc_explorer as ax
+from acdc_explorer.models import Model
+from acdc_explorer.runner import Request, Runner
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
+
+
+@pytest.fixture
+def runner():
+    runner = Runner(interval=0.0)
+    yield runner
+    runner.close()
+    assert not runner._thread.is_alive()
+
+
+def slowly(monkeypatch, seconds=0.005):
+    """Makes each step take long enough for a test to step in."""
+    from acdc_explorer.search.acdc import acdc_steps
+
+    def slow_steps(*args):
+        for step in acdc_steps(*args):
+            time.sleep(seconds)
+            yield step
+
+    monkeypatch.setattr("acdc_explorer.runner.acdc_steps", slow_steps)
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.002)
+
+
+def test_a_search_in_the_thread_is_the_search(model, runner):
+    task = random_task()
+    runner.start(Request(model, task, 0.05))
+    assert runner.wait(30) == "done"
+    circuit = runner.snapshot().circuit
+    assert circuit.complete
+    assert circuit.kept == ax.find_circuit(model, task, 0.05).kept
+    assert runner.snapshot().n_done == model.graph.n_edges
+
+
+def test_pause_and_go_on_ends_in_the_same_circuit(model, runner, monkeypatch):
+    slowly(monkeypatch)
+    task = random_task()
+    runner.start(Request(model, task, 0.05))
+    until(lambda: runner.snapshot().n_done > 5)
+    runner.pause()
+    until(lambda: runner.snapshot().status == "paused")
+    done = runner.snapshot().n_done
+    time.sleep(0.1)
+    assert runner.snapshot().n_done == done
+    assert not runner.snapshot().circuit.complete
+    runner.resume()
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().circuit.kept == ax.find_circuit(model, task, 0.05).kept
+
+
+def test_stop_keeps_what_was_found(model, runner, monkeypatch):
+    slowly(monkeypatch)
+    runner.start(Request(model, random_task(), 0.05))
+    until(lambda: runner.snapshot().n_done > 5)
+    runner.stop()
+    assert runner.wait(10) == "stopped"
+    snapshot = runner.snapshot()
+    assert 5 < snapshot.n_done < model.graph.n_edges
+    assert not snapshot.circuit.complete
+    assert (snapshot.circuit.edges.state == "untested").any()
+
+
+def test_a_new_request_takes_the_place_of_the_running_one(model, runner, monkeypatch):
+    slowly(monkeypatch)
+    task = random_task()
+    runner.start(Request(model, task, 0.001))
+    until(lambda: runner.snapshot().n_done > 3)
+    for threshold in (0.3, 0.2, 0.5):
+        runner.start(Request(model, task, threshold))
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().circuit.threshold == 0.5
+    assert runner.snapshot().circuit.kept == ax.find_circuit(model, task, 0.5).kept
+
+
+def test_questions_are_answered_between_steps(model, runner, monkeypatch):
+    slowly(monkeypatch)
+    runner.start(Request(model, random_task(), 0.05))
+    until(lambda: runner.snapshot().n_done > 3)
+    answers = []
+    answered = threading.Event()
+
+    def answer(result, error):
+        answers.append((result, error, runner.snapshot().status))
+        answered.set()
+
+    runner.ask(lambda model, engine, circuit: (engine.full_metric, circuit.n_tested), answer)
+    assert answered.wait(5)
+    (full_metric, n_tested), error, status = answers[0]
+    assert error is None
+    assert status == "running"
+    assert n_tested > 3
+    assert full_metric == runner.snapshot().circuit.full_metric
+
+
+def test_a_question_that_fails_tells_its_asker_and_no_one_else(model, runner):
+    task = random_task()
+    runner.start(Request(model, task, 0.05))
+    runner.wait(30)
+    answered = threading.Event()
+    errors = []
+
+    def answer(result, error):
+        errors.append(error)
+        answered.set()
+
+    runner.ask(lambda *_: 1 / 0, answer)
+    assert answered.wait(5)
+    assert isinstance(errors[0], ZeroDivisionError)
+    assert runner.snapshot().status == "done"
+
+
+def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runner, monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("the engine broke")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr("acdc_explorer.runner.acdc_steps", broken)
+        runner.start(Request(model, random_task(), 0.05))
+        assert runner.wait(10) == "error"
+        assert str(runner.snapshot().error) == "the engine broke"
+    runner.start(Request(model, random_task(), 0.05))
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().error is None
+
+
+def test_bad_requests_end_in_an_error_with_the_message(model, runner):
+    runner.start(Request(model, random_task(), "abc"))
+    assert runner.wait(10) == "error"
+    assert "threshold must be a positive number" in str(runner.snapshot().error)
+
+
+def test_the_listener_hears_every_status_and_sees_growth(model, monkeypatch):
+    slowly(monkeypatch, 0.002)
+    heard = []
+    runner = Runner(heard.append, interval=0.01)
+    runner.start(Request(model, random_task(), 0.05))
+    runner.wait(30)
+    until(lambda: heard and heard[-1].status == "done")
+    runner.close()
+    statuses = [snapshot.status for snapshot in heard]
+    assert list(dict.fromkeys(statuses)) == ["loading", "running", "done"]
+    counts = [snapshot.n_done for snapshot in heard]
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 3
+    assert heard[-1].circuit.complete
+
+
+def test_waiting_too_long_raises(model, runner, monkeypatch):
+    slowly(monkeypatch, 0.05)
+    runner.start(Request(model, random_task(), 0.05))
+    with pytest.raises(TimeoutError):
+        runner.wait(0.05)
+
+
+def test_inside_the_valid_interval_nothing_is_searched_again(model, runner, monkeypatch):
+    task = random_task()
+    runner.start(Request(model, task, 0.05))
+    runner.wait(30)
+    first = runner.snapshot().circuit
+    low, high = first.valid_interval
+
+    def must_not_run(*_):
+        raise AssertionError("searched again")
+        yield
+
+    inside = (low + high) / 2
+    with monkeypatch.context() as patch:
+        patch.setattr("acdc_explorer.runner.acdc_steps", must_not_run)
+        runner.start(Request(model, task, inside))
+        assert runner.wait(10) == "done"
+    again = runner.snapshot().circuit
+    assert again.threshold == inside
+    assert again.kept == first.kept == ax.find_circuit(model, task, inside).kept
+    runner.start(Request(model, task, high * 1.5))
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().circuit.kept != first.kept
