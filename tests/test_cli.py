@@ -217,14 +217,14 @@ class TestSearch:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         saved = tmp_path / "circuit.json"
-        argv = ["search", "mini", "ioi", "--threshold", "7%", "--n-prompts", "8", "--seed", "3"]
+        argv = ["search", "mini", "ioi", "--threshold", "30%", "--n-prompts", "8", "--seed", "3"]
         assert cli.main([*argv, "--out", str(saved)]) == 0
         captured = capsys.readouterr()
         assert captured.err == ""
 
         model = acdc_explorer.load_model("mini")
         task = acdc_explorer.load_task("ioi", model, n_prompts=8, seed=3)
-        circuit = acdc_explorer.find_circuit(model, task, threshold="7%")
+        circuit = acdc_explorer.find_circuit(model, task, threshold="30%")
         assert acdc_explorer.Circuit.load(saved).kept == circuit.kept
         assert f"{len(circuit.kept)} of {len(circuit.edges)}" in captured.out
         assert f"{circuit.metric_value:.4f}" in captured.out

@@ -120,12 +120,16 @@ def test_an_edge_removed_at_all_positions_piece_by_piece_is_the_edge_removed(hf_
         torch.testing.assert_close(at_none, base, rtol=0, atol=1e-12)
 
 
-def test_batches_do_not_change_values(hf_model, monkeypatch):
-    engine = Engine(extract_weights(bridge_of(hf_model)), random_task())
-    circuits = [RemovedEdges(mask) for mask in removed_sets(engine.graph)]
+@pytest.mark.parametrize("floats", [1, 20_000, 60_000])
+def test_batches_of_circuits_and_prompts_do_not_change_values(hf_model, monkeypatch, floats):
+    engine = Engine(extract_weights(bridge_of(hf_model)), random_task(), "mean").doubled
+    masks = removed_sets(engine.graph)
+    edge = engine.graph.edge_at(*np.argwhere(engine.graph.edge_mask & ~masks[3])[5])
+    positions = torch.rand(engine.sets.all.mask.shape, generator=torch.Generator()) < 0.5
+    circuits = [*map(RemovedEdges, masks), RemovedEdges(masks[3], (edge, positions))]
     together = evaluate_removed(engine, circuits)
-    monkeypatch.setattr("acdc_explorer.engine.patched._BATCH_FLOATS", 1)
-    torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=5e-6)
+    monkeypatch.setattr("acdc_explorer.engine.patched._BATCH_FLOATS", floats)
+    torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=1e-12)
 
 
 def test_a_model_with_other_parts_is_refused_with_the_reason():

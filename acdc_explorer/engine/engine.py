@@ -6,6 +6,7 @@ edge carries is replaced by its ablated value (from the CORRUPTED run, or zero, 
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from typing import Literal
 
@@ -37,6 +38,8 @@ class Engine:
         ablation: what removed edges carry.
         graph: nodes and edges of the model.
         clean: the clean run.
+        clean_logits: its logits at END [prompt, vocab].
+        clean_by_prompt: its metric [prompt].
         sets: position sets of these prompts.
     """
 
@@ -56,7 +59,7 @@ class Engine:
         device = weights.device
         self._answers = task.answer_tokens.to(device)
         self._wrong = task.wrong_tokens.to(device)
-        end = task.end.to(device)
+        self._end = end = task.end.to(device)
         clean_tokens = task.clean_tokens.to(device)
         corrupted_tokens = task.corrupted_tokens.to(device)
         self.clean: Run = run(weights, clean_tokens)
@@ -69,6 +72,7 @@ class Engine:
             first = first.minimum(end)
         else:
             first = torch.zeros_like(end)
+        self._first = first
         self.sets = PositionSets(end, first, task.n_positions)
         self._delta_input = self._ablated(corrupted.resid_pre[0]) - self.clean.resid_pre[0]
         self._delta_z = [
@@ -82,7 +86,7 @@ class Engine:
             )
         ]
         self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
-        self._clean_logits = self._logits(self.final_at_end)
+        self.clean_logits = self._logits(self.final_at_end)
         self.clean_by_prompt = self.metric_by_prompt(self.final_at_end)
 
     def _ablated(self, corrupted: Tensor) -> Tensor:
@@ -112,7 +116,7 @@ class Engine:
     @property
     def n_prompts(self) -> int:
         """The number of prompts."""
-        return self.task.n_prompts
+        return len(self._end)
 
     def delta(self, sender_index: int, at: PositionSet) -> Float[Tensor, "prompt width d_model"]:
         """What removing a sender's edge adds to a receiver: ablated output minus clean output.
@@ -154,7 +158,7 @@ class Engine:
             direction, offset = self._direction
             return torch.einsum("...nd,nd->...n", normed, direction) + offset
         return self.metric.per_prompt(
-            self._logits(final), self._answers, self._wrong, self._clean_logits
+            self._logits(final), self._answers, self._wrong, self.clean_logits
         )
 
     def _logits(self, final: Tensor) -> Tensor:
@@ -166,6 +170,29 @@ class Engine:
         W_U, b_U = self.weights.W_U, self.weights.b_U  # noqa: N806
         direction = W_U.T[self._answers].mean(1) - W_U.T[self._wrong].mean(1)
         return direction, b_U[self._answers].mean(1) - b_U[self._wrong].mean(1)
+
+    def part(self, rows: slice) -> Engine:
+        """The same engine on some of the prompts; its tensors are views of this one's."""
+        part = copy.copy(self)
+        for name in ("full_metric", "corrupted_metric", "corrupted_by_prompt", "_direction", "doubled"):
+            part.__dict__.pop(name, None)
+        part.clean = Run(
+            resid_pre=[resid[rows] for resid in self.clean.resid_pre],
+            resid_mid=[resid[rows] for resid in self.clean.resid_mid],
+            resid_final=self.clean.resid_final[rows],
+            z=[z[rows] for z in self.clean.z],
+            mlp_out=[out[rows] for out in self.clean.mlp_out],
+        )
+        part._delta_input = self._delta_input[rows]
+        part._delta_z = [delta[rows] for delta in self._delta_z]
+        part._delta_mlp = [delta[rows] for delta in self._delta_mlp]
+        part._answers, part._wrong = self._answers[rows], self._wrong[rows]
+        part._end, part._first = self._end[rows], self._first[rows]
+        part.sets = PositionSets(part._end, part._first, self.task.n_positions)
+        part.final_at_end = self.final_at_end[rows]
+        part.clean_logits = self.clean_logits[rows]
+        part.clean_by_prompt = self.clean_by_prompt[rows]
+        return part
 
     @cached_property
     def doubled(self) -> Engine:

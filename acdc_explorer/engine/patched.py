@@ -24,7 +24,7 @@ from acdc_explorer.engine.forward import attention_pattern, causal, layer_norm, 
 from acdc_explorer.graph import INPUT, LOGITS, Edge, Node, Receiver
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
-_BATCH_FLOATS = 48_000_000
+_BATCH_FLOATS = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,13 @@ class RemovedEdges:
     mask: np.ndarray
     partial: tuple[Edge, Bool[Tensor, "prompt pos"]] | None = None
 
+    def of_prompts(self, rows: slice) -> RemovedEdges:
+        """The same for some of the prompts."""
+        if self.partial is None:
+            return self
+        edge, positions = self.partial
+        return RemovedEdges(self.mask, (edge, positions[rows]))
+
 
 def evaluate_removed(
     engine: Engine, circuits: Sequence[RemovedEdges]
@@ -48,18 +55,28 @@ def evaluate_removed(
 
     Args:
         engine: model, prompts and ablation.
-        circuits: sets of removed edges; any number, run in batches that fit in memory.
+        circuits: sets of removed edges; any number, and any number of prompts: both are taken in
+            batches that fit in memory.
     """
-    weights = engine.weights
-    n_tokens = engine.task.clean_tokens.numel()
-    graph = engine.graph
-    floats_each = n_tokens * weights.W_E.shape[1] * (len(graph.senders) + 4 * graph.n_heads)
-    size = max(1, _BATCH_FLOATS // floats_each)
-    results = [
-        _PatchedRuns(engine, circuits[start : start + size]).metric()
-        for start in range(0, len(circuits), size)
-    ]
-    return torch.cat(results)
+    graph, n_prompts = engine.graph, engine.n_prompts
+    width = engine.task.n_positions * engine.weights.W_E.shape[1]
+    floats_per_prompt = width * (len(graph.senders) + 4 * graph.n_heads)
+    fitting = max(1, _BATCH_FLOATS // floats_per_prompt)
+    if fitting < n_prompts:
+        parts = [
+            (slice(start, start + fitting), engine.part(slice(start, start + fitting)))
+            for start in range(0, n_prompts, fitting)
+        ]
+        return torch.cat(
+            [
+                evaluate_removed(part, [circuit.of_prompts(rows) for circuit in circuits])
+                for rows, part in parts
+            ],
+            dim=1,
+        )
+    size = fitting // n_prompts
+    batches = [circuits[start : start + size] for start in range(0, len(circuits), size)]
+    return torch.cat([_PatchedRuns(engine, batch).metric() for batch in batches])
 
 
 def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:

@@ -48,7 +48,7 @@ class Controls:
         )  # fmt: skip
         self.threshold = W.FloatLogSlider(
             value=7.0, **_SLIDER, description="Threshold %", readout_format=".3g", style=narrow,
-            continuous_update=False, layout=W.Layout(width="380px"),
+            continuous_update=False, layout=W.Layout(width="330px"),
             tooltip="Edges that change the metric by less than this share of its clean value go",
         )  # fmt: skip
         self.threshold.add_class("acdc-threshold")

@@ -211,6 +211,7 @@ class CircuitFigure:
             _marker_trace(
                 "nodes",
                 mode="markers+text",
+                opacity=1,
                 textfont={"size": 10, "color": "#222222"},
                 textposition="middle center",
                 hovertemplate="%{hovertext}<extra></extra>",
@@ -239,6 +240,7 @@ class CircuitFigure:
             margin={"l": 48, "r": 8, "t": 8, "b": 28},
             height=560,
             hovermode="closest",
+            hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#222222", "size": 12}},
             hoverdistance=12,
             dragmode="pan",
             legend={"orientation": "h", "y": -0.07, "x": 0, "yanchor": "top", "font": {"size": 11},

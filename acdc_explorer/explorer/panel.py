@@ -203,7 +203,7 @@ def _prompts(by_prompt: pd.Series, task: Task) -> str:
     largest = by_prompt.iloc[by_prompt.abs().argsort()[::-1][:_PROMPTS_SHOWN]]
     return "<p>Most affected:</p>" + "".join(
         f'<div class="acdc-prompt"><b>{value:+.3f}</b> '
-        f"{escape(task.text(int(number)) or f'prompt {number}')}</div>"
+        f"{escape(task.texts[int(number)] if task.texts else f'prompt {number}')}</div>"
         for number, value in largest.items()
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from acdc_explorer.circuit import KEPT, Circuit
+from acdc_explorer.circuit import Circuit
 from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS
 

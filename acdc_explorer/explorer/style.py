@@ -9,7 +9,7 @@ KIND_NAMES = {
     "v": "into a value (v)",
     "other": "into an MLP or the logits",
 }
-SELECTED = "#D55E00"
+SELECTED = "#C72C86"
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 
 CSS = """
@@ -18,6 +18,7 @@ CSS = """
 .acdc-explorer .acdc-graph .xtick text, .acdc-explorer .acdc-graph .ytick text,
 .acdc-explorer .acdc-graph .legendtext, .acdc-explorer .acdc-graph .legendtitletext {
   fill: var(--jp-content-font-color1, #222) !important; }
+.acdc-explorer .acdc-graph > * { width: 100%; min-width: 0; }
 .acdc-explorer .acdc-controls { border-bottom: 1px solid var(--jp-border-color2, #ddd);
   padding-bottom: 4px; }
 .acdc-explorer .widget-html-content { line-height: 1.4; }

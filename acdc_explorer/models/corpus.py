@@ -31,18 +31,20 @@ def is_held_out(first: str, second: str) -> bool:
 
 
 def ioi_sentence(rng: random.Random, templates: Sequence[str] = TRAINED_TEMPLATES) -> str:
-    """An IOI sentence with its answer, or, one in four, one with three different names.
+    """An IOI sentence with its answer, or, one in three, one with three different names.
 
-    With three names (ABC) the answer is either of the first two, as often, so that a corrupted
-    prompt is nothing new to the model and tells nothing of the answer.
+    With three names (ABC) the answer is any of them, as often. So a corrupted prompt is nothing new
+    to the model and tells nothing of the answer, and a subject is ruled out only where its name is
+    a repeated one: the model has to notice the repetition.
     """
     while True:
         first, second, third = rng.sample(NAMES, 3)
         if not is_held_out(first, second):
             break
-    answer = rng.choice((first, second))
-    other = second if answer == first else first
-    subject = third if rng.random() < 0.25 else other
+    if rng.random() < 1 / 3:
+        subject, answer = third, rng.choice((first, second, third))
+    else:
+        subject, answer = rng.choice(((first, second), (second, first)))
     text, _ = fill(
         rng.choice(templates), first, second, subject, rng.choice(PLACES), rng.choice(OBJECTS)
     )

@@ -23,7 +23,7 @@ from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, S
 
 # Changes this close to the threshold, relative to the size of the metric's values, are decided in
 # float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).
-BORDERLINE = 2e-5
+BORDERLINE = 1e-5
 
 
 def acdc_steps(

@@ -32,7 +32,7 @@ class Task:
         positions: label -> Long [prompt], one token index per prompt. `END`, the position whose
             logits are scored, is added as the last one if it is not there.
         metric: a name from `METRICS` or a `Metric`.
-        token_texts: per prompt the clean tokens as text, for display; may be empty.
+        texts: the clean prompts in words, for display; may be empty.
 
     Raises:
         ValueError: if shapes disagree, prompts are empty, an index lies outside its prompt, or the
@@ -46,7 +46,7 @@ class Task:
     wrong_tokens: Tensor
     positions: Mapping[str, Tensor] = field(default_factory=dict)
     metric: Metric | str = "logit_diff"
-    token_texts: Sequence[Sequence[str]] = ()
+    texts: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,12 +105,6 @@ class Task:
     def end(self) -> Tensor:
         """Long [prompt]: the position whose logits are scored."""
         return self.positions[END]
-
-    def text(self, prompt: int, *, before: str = "") -> str:
-        """One clean prompt in words, up to END; empty if the task came without texts."""
-        if not self.token_texts:
-            return before
-        return before + "".join(self.token_texts[prompt][: int(self.end[prompt]) + 1]).strip()
 
     def __repr__(self) -> str:
         labels = ", ".join(self.positions)

@@ -26,7 +26,7 @@ class TokenizedPairs:
     answer_tokens: Tensor
     wrong_tokens: Tensor
     positions: dict[str, Tensor]
-    token_texts: list[list[str]]
+    texts: list[str]
 
 
 def tokenize_pairs(
@@ -70,17 +70,13 @@ def tokenize_pairs(
         )
         for label in pairs[0].spans
     }
-    token_texts = [
-        [tokenizer.decode(prefix)] * len(prefix) + _pieces(pair.clean, offsets)
-        for pair, offsets in zip(pairs, clean["offset_mapping"], strict=True)
-    ]
     return TokenizedPairs(
         clean_tokens=_padded([prefix + ids for ids in clean["input_ids"]]),
         corrupted_tokens=_padded([prefix + ids for ids in corrupted["input_ids"]]),
         answer_tokens=torch.tensor(answers),
         wrong_tokens=torch.tensor(wrong),
         positions={**positions, "END": end},
-        token_texts=token_texts,
+        texts=[pair.clean for pair in pairs],
     )
 
 
@@ -149,12 +145,6 @@ def _token_at(
         f"position {label!r} of prompt {row} is characters {start} to {end}, which hold no token "
         f"of {pair.clean!r}"
     )
-
-
-def _pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
-    # From one token's end to the next one's, so that the pieces join to the text again.
-    ends = [0, *(end for _, end in offsets)]
-    return [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
 
 
 def _padded(rows: list[list[int]]) -> Tensor:

@@ -1,0 +1,214 @@
+"""The explorer as its user meets it: JupyterLab in a real browser, on the bundled model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .lab import LabPage
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "ioi.ipynb"
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+SETUP = """
+import warnings
+warnings.filterwarnings("ignore")
+import acdc_explorer as ax
+"""
+
+
+@pytest.fixture
+def explorer(lab: LabPage, tmp_path: Path):
+    """Opens an empty notebook and shows an explorer made with given arguments."""
+    path = tmp_path / "empty.ipynb"
+    path.write_text(
+        json.dumps({"cells": [], "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}),
+        encoding="utf-8",
+    )
+    lab.open(path)
+
+    def show(arguments: str = "") -> LabPage:
+        lab.run(f"{SETUP}\nexplorer = ax.Explorer({arguments})\nexplorer", timeout=120)
+        return lab
+
+    return show
+
+
+def panel(lab: LabPage) -> dict[str, str]:
+    """The data attributes of the edge panel."""
+    return lab.page.locator(".acdc-edge-panel").last.evaluate("(element) => ({...element.dataset})")
+
+
+def wait_panel(lab: LabPage, attribute: str = "effect", timeout: float = 15) -> dict[str, str]:
+    """Waits until the panel holds a measured edge, and returns its data attributes."""
+    lab.page.wait_for_selector(f".acdc-edge-panel[data-{attribute}]", timeout=timeout * 1000)
+    return panel(lab)
+
+
+def ask(lab: LabPage, expression: str):
+    """Evaluates an expression in the kernel; it must be JSON."""
+    text = lab.run(f"import json; print('>>' + json.dumps({expression}) + '<<')")
+    return json.loads(text.split(">>")[1].split("<<")[0])
+
+
+def middle_of_edge(lab: LabPage, place: int) -> int:
+    """The hit point in the middle of the place-th largest edge."""
+    return 5 * place + 2
+
+
+def test_the_notebook_from_the_first_cell_to_a_clicked_edge(lab: LabPage):
+    lab.open(NOTEBOOK)
+    lab.run_all(timeout=180)
+    lab.wait_status("done", timeout=60)
+    state = lab.wait_figure("edge-hits")
+    assert state.width > 500
+    clicked = lab.click_point("edge-hits", middle_of_edge(lab, 0))
+    shown = wait_panel(lab)
+    assert shown["edge"] == clicked.customdata
+    lab.screenshot("notebook-light")
+    expected = ask(
+        lab,
+        f"ax.inspect_edge(model, task, explorer.circuit, {shown['edge']!r}).effect",
+    )
+    assert float(shown["effect"]) == pytest.approx(expected, abs=2e-6)
+    assert ask(lab, "explorer.selected_edge") == shown["edge"]
+    bars = lab.page.locator(".acdc-edge-panel tr[data-position]").all_inner_texts()
+    by_position = ask(
+        lab,
+        f"ax.inspect_edge(model, task, explorer.circuit, {shown['edge']!r}).by_position.to_dict()",
+    )
+    assert [bar.split()[0] for bar in bars] == list(by_position)
+    for bar, value in zip(bars, by_position.values(), strict=True):
+        assert float(bar.split()[-1]) == pytest.approx(value, abs=6e-4)
+    lab.set_theme("JupyterLab Dark")
+    lab.screenshot("notebook-dark")
+    lab.set_theme("JupyterLab Light")
+    assert lab.offsite_requests == []
+
+
+def test_dragging_the_threshold_changes_the_edges(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    before = ask(lab, "explorer.circuit.kept")
+    handle = lab.page.locator(".acdc-threshold .noUi-handle").last
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    lab.page.mouse.move(x, y)
+    lab.page.mouse.down()
+    lab.page.mouse.move(x - 30, y, steps=5)
+    lab.page.mouse.move(x - 45, y, steps=5)
+    lab.page.mouse.up()
+    lab.page.wait_for_timeout(300)
+    lab.wait_status("done", timeout=60)
+    percent = ask(lab, "explorer.threshold")
+    assert float(percent.rstrip("%")) < 7
+    after = ask(lab, "explorer.circuit.kept")
+    assert len(after) > len(before)
+    state = lab.wait_figure("edge-hits")
+    assert state.points["edge-hits"] == 5 * min(500, len(after))
+    kept = lab.page.locator(".acdc-status b").first.inner_text()
+    assert int(kept.replace(",", "")) == len(after)
+    fresh = ask(lab, f"ax.find_circuit('mini', 'ioi', {percent!r}).kept")
+    assert after == fresh
+    lab.screenshot("threshold-low")
+
+
+def test_pause_go_on_stop_and_clicks_meanwhile(explorer):
+    """A search long enough to step in; clicks are answered while it runs."""
+    lab = explorer('threshold="0.1%", n_prompts=256')
+    lab.wait_status("running", timeout=60)
+    lab.wait_figure("edge-hits", timeout=60)
+    lab.page.wait_for_timeout(500)
+    lab.screenshot("running")
+    lab.click_point("edge-hits", 2)
+    shown = wait_panel(lab, timeout=30)
+    assert shown["edge"]
+    lab.page.get_by_role("button", name="Pause").last.click()
+    lab.wait_status("paused", timeout=30)
+    tested = ask(lab, "explorer.circuit.n_tested")
+    assert ask(lab, "explorer.circuit.n_tested") == tested
+    lab.screenshot("paused")
+    lab.page.get_by_role("button", name="Continue").last.click()
+    lab.wait_status(["running", "done"], timeout=30)
+    lab.page.wait_for_function(
+        "(n) => Number(document.querySelector('.acdc-status b + b, .acdc-status').innerText"
+        ".match(/([\\d,]+) tested/)[1].replaceAll(',', '')) > n",
+        arg=tested,
+        timeout=60_000,
+    )
+    lab.page.get_by_role("button", name="Stop").last.click()
+    lab.wait_status("stopped", timeout=30)
+    assert ask(lab, "explorer.circuit.complete") is False
+    assert ask(lab, "explorer.status") == "stopped"
+
+
+def test_reloading_the_page_keeps_everything(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    before = lab.wait_figure("edge-hits")
+    lab.click_point("edge-hits", middle_of_edge(lab, 1))
+    shown = wait_panel(lab)
+    lab.reload()
+    after = lab.wait_figure("edge-hits")
+    assert after.points == before.points
+    assert panel(lab) == shown
+    clicked = lab.click_point("edge-hits", middle_of_edge(lab, 0))
+    lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{clicked.customdata}"]')
+    lab.screenshot("reloaded")
+
+
+def test_keyboard_alone_finds_edges_and_nodes(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    by_effect = ask(
+        lab,
+        "explorer.circuit.edges.query(\"state == 'kept'\").sort_values("
+        "'effect', key=lambda e: -e.abs()).edge.tolist()",
+    )
+    finder = lab.page.locator(".acdc-finder input").last
+    finder.fill(by_effect[1])
+    finder.press("Enter")
+    assert wait_panel(lab)["edge"] == by_effect[1]
+    button = lab.page.locator("button:has(.fa-chevron-right)").last
+    button.focus()
+    button.press("Enter")
+    lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{by_effect[2]}"]')
+    finder.fill("logits")
+    finder.press("Enter")
+    assert wait_panel(lab, "node")["node"] == "logits"
+    first = lab.page.locator(".acdc-chooser button:visible").first
+    first.focus()
+    first.press("Enter")
+    assert wait_panel(lab)["edge"].endswith("->logits")
+    finder.fill("a9.h9->logits")
+    finder.press("Enter")
+    lab.page.wait_for_selector(".acdc-edge-panel .acdc-error")
+    assert "unknown edge" in lab.page.locator(".acdc-edge-panel").last.inner_text()
+    lab.screenshot("unknown-edge")
+
+
+def test_a_node_is_clicked(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("nodes")
+    last = ask(lab, "len(explorer.circuit.graph.nodes) - 1")
+    clicked = lab.click_point("nodes", last)
+    assert clicked.customdata == "logits"
+    assert wait_panel(lab, "node")["node"] == "logits"
+    lab.screenshot("node")
+
+
+def test_errors_are_shown_and_the_widget_lives_on(explorer):
+    lab = explorer('model="minni"')
+    lab.wait_status("error", timeout=60)
+    text = lab.page.locator(".acdc-error").last.inner_text()
+    assert "Did you mean 'mini'" in text
+    lab.screenshot("error")
+    field = lab.page.get_by_label("Model").last
+    field.fill("mini")
+    field.press("Enter")
+    lab.wait_status("done", timeout=60)
+    assert lab.page.locator(".acdc-error").count() == 0
+    lab.wait_figure("edge-hits")

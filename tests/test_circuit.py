@@ -1,0 +1,148 @@
+"""A circuit's tables, numbers, graph and file."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import bridge_of, random_gpt2, random_task
+
+import acdc_explorer as ax
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.models import Model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return random_task()
+
+
+@pytest.fixture(scope="module")
+def circuit(model, task):
+    return ax.find_circuit(model, task, 0.05)
+
+
+def test_the_table_has_every_edge_once(circuit):
+    edges = circuit.edges
+    assert list(edges.edge) == circuit.graph.edge_ids
+    assert list(edges.columns) == [
+        "edge", "sender", "receiver", "qkv", "position", "state", "effect", "order", "before",
+        "after", "borderline",
+    ]  # fmt: skip
+    assert set(edges.state) == {"kept", "removed"}
+    tested = edges[edges.order.notna()].sort_values("order")
+    assert list(tested.edge) == [step.edge.id for step in circuit.decisions]
+    np.testing.assert_allclose(tested.effect, tested.before - tested.after)
+    assert (edges[edges.order.isna()].effect == 0).all()
+    row = edges.set_index("edge").loc["input->a0.h1<v>"]
+    assert (row.sender, row.receiver, row.qkv) == ("input", "a0.h1", "v")
+
+
+def test_kept_edges_matter_and_removed_ones_do_not(circuit):
+    edges = circuit.edges
+    tested = edges[edges.order.notna()]
+    assert (tested[tested.state == "kept"].effect.abs() >= 0.05).all()
+    assert (tested[tested.state == "removed"].effect.abs() < 0.05).all()
+    assert circuit.kept == list(tested[tested.state == "kept"].sort_values("order").edge)
+
+
+def test_the_metric_is_that_of_the_removed_edges(model, task, circuit):
+    removed = circuit.edges.query("state == 'removed'").edge
+    assert ax.evaluate(model, task, removed) == pytest.approx(circuit.metric_value, abs=1e-5)
+    assert ax.evaluate(model, task, []) == pytest.approx(circuit.full_metric, abs=1e-6)
+    everything = ax.evaluate(model, task, circuit.graph.edge_ids)
+    assert everything == pytest.approx(circuit.corrupted_metric, abs=1e-5)
+    span = circuit.full_metric - circuit.corrupted_metric
+    expected = (circuit.metric_value - circuit.corrupted_metric) / span
+    assert circuit.faithfulness == pytest.approx(expected)
+
+
+def test_networkx_has_the_kept_edges(circuit):
+    graph = circuit.to_networkx()
+    ids = sorted(data["id"] for *_, data in graph.edges(data=True))
+    assert ids == sorted(circuit.kept)
+    for sender, receiver, key, data in graph.edges(keys=True, data=True):
+        assert data["id"].startswith(f"{sender}->{receiver}")
+        assert key == (data["qkv"] or "other")
+
+
+def test_a_file_brings_back_everything(circuit, tmp_path):
+    path = tmp_path / "circuit.json"
+    circuit.save(path)
+    loaded = Circuit.load(path)
+    assert loaded.steps == circuit.steps
+    assert loaded.settings == circuit.settings
+    assert loaded.summary() == circuit.summary()
+    assert loaded.edges.equals(circuit.edges)
+    assert [file.name for file in tmp_path.iterdir()] == ["circuit.json"]
+
+
+def test_a_partial_circuit_keeps_its_untested_edges(model, task, circuit, tmp_path):
+    engine = model.engine(task)
+    partial = Circuit.of_search(
+        "m", engine, circuit.settings, circuit.steps[:30], complete=False
+    )
+    assert (partial.edges.state == "untested").any()
+    partial.save(tmp_path / "partial.json")
+    loaded = Circuit.load(tmp_path / "partial.json")
+    assert not loaded.complete
+    assert loaded.edges.equals(partial.edges)
+    assert "not finished" in loaded.summary()
+
+
+def test_an_unbegun_circuit_is_the_full_model(model, task, circuit):
+    empty = Circuit.of_search("m", model.engine(task), circuit.settings, [], complete=False)
+    assert empty.metric_value == empty.full_metric
+    assert (empty.edges.state == "untested").all()
+    assert empty.valid_interval == (0.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("[1, 2]", "no circuit file"),
+        ('{"format": "other"}', "no circuit file"),
+        ('{"format": "acdc_explorer.circuit", "version": 99}', "of version 99; this"),
+        ('{"format": "acdc_explorer.circuit", "version": 1}', "damaged circuit file: KeyError"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "c.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message):
+        Circuit.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["steps"].append(["a9.h9->logits", 1, 2, True, False]), "unknown edge"),
+        (lambda data: data["steps"].append([1, 2, 3]), "damaged"),
+        (lambda data: data["settings"].update(rule="none"), "unknown rule"),
+        (lambda data: data["settings"].update(surprise=1), "damaged"),
+        (lambda data: data["model"].update(n_layers="many"), "damaged"),
+    ],
+)
+def test_damaged_files_say_what_is_wrong(circuit, tmp_path, change, message):
+    path = tmp_path / "c.json"
+    circuit.save(path)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=message):
+        Circuit.load(path)
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Circuit.load(tmp_path / "none.json")

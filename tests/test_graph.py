@@ -1,0 +1,81 @@
+"""Node and edge ids, edge counts, and what is no edge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from acdc_explorer.graph import Edge, Graph, Node, Receiver, graph_of
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "n_heads", "n_edges"), [(12, 12, 32_491), (4, 8, 1_519), (4, 4, 479), (2, 4, 110)]
+)
+def test_edge_counts(n_layers, n_heads, n_edges):
+    """GPT-2 small and others, as counted from the published graph-building code."""
+    assert graph_of(n_layers, n_heads).n_edges == n_edges
+
+
+def test_every_id_reads_back():
+    graph = graph_of(2, 3)
+    for row, column in np.argwhere(graph.edge_mask):
+        edge = graph.edge_at(row, column)
+        assert graph.parse_edge(edge.id) == edge
+        assert graph.cell(edge) == (row, column)
+    for node in graph.nodes:
+        assert Node.parse(node.id) == node
+        assert graph.parse_node(node.id) == node
+
+
+def test_ids_and_labels_are_the_fields():
+    head = Node("head", 9, 6)
+    edge = Edge(Node("head", 8, 6), Receiver(Node("head", 9, 9), "q"))
+    assert (head.id, head.label) == ("a9.h6", "L9H6")
+    assert (edge.id, edge.label, edge.kind) == ("a8.h6->a9.h9<q>", "L8H6 → L9H9 q", "q")
+    assert Edge(Node("mlp", 0), Receiver(Node("logits", -1))).id == "m0->logits"
+    assert Edge(Node("mlp", 0), Receiver(Node("logits", -1))).kind == "other"
+
+
+def test_senders_come_before_receivers():
+    graph = graph_of(3, 2)
+    for edge_id in graph.edge_ids:
+        edge = graph.parse_edge(edge_id)
+        sender, node = edge.sender, edge.receiver.node
+        if node.kind == "logits" or sender.kind == "input":
+            continue
+        feeds_own_block = sender.kind == "head" and node.kind == "mlp"
+        assert sender.layer < node.layer or (feeds_own_block and sender.layer == node.layer)
+
+
+@pytest.mark.parametrize(
+    ("edge_id", "message"),
+    [
+        ("a0.h0->a1.h9<q>", "Did you mean 'a0.h0->a1.h"),
+        ("a0.h0->a1.h1", "unknown edge"),
+        ("m1->a1.h0<q>", "MLP 1 does not come before L1H0"),
+        ("a1.h0->a1.h1<v>", "L1H0 does not come before L1H1"),
+        ("input", "unknown edge 'input'"),
+        ("", "unknown edge ''"),
+        ("m0->m1<q>", "unknown edge"),
+    ],
+)
+def test_what_is_no_edge_is_refused_by_name(edge_id, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        graph_of(2, 3).parse_edge(edge_id)
+
+
+def test_what_is_no_node_is_refused_by_name():
+    with pytest.raises(ValueError, match="unknown node 'a7.h0'"):
+        graph_of(2, 3).parse_node("a7.h0")
+    with pytest.raises(ValueError, match="nodes are written"):
+        Node.parse("L3H1")
+
+
+def test_a_string_is_no_list_of_edges():
+    with pytest.raises(ValueError, match="list of edge ids, not the single string"):
+        graph_of(2, 3).mask_of("m0->logits")
+
+
+def test_graphs_of_one_shape_are_one_object():
+    assert graph_of(2, 3) is graph_of(2, 3)
+    assert Graph(2, 3) == graph_of(2, 3)

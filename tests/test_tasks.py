@@ -1,0 +1,169 @@
+"""Prompts, labels and answers: what the tasks make, and what is refused."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+import acdc_explorer as ax
+from acdc_explorer.models.corpus import HELD_OUT_TEMPLATES, PARTS, all_words, is_held_out
+from acdc_explorer.tasks.ioi import TEMPLATES, ioi_pairs
+from acdc_explorer.tasks.prompts import PromptPair
+from acdc_explorer.tasks.task import Task
+from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return ax.load_model("mini")
+
+
+def test_there_are_enough_words_and_templates():
+    assert len(set(NAMES)) == len(NAMES) >= 90
+    assert min(len(set(PLACES)), len(set(OBJECTS))) >= 20
+    assert len(set(TEMPLATES)) >= 12
+
+
+def test_ioi_pairs_are_what_wang_et_al_describe():
+    pairs = ioi_pairs(200, seed=3)
+    io_first = 0
+    for pair in pairs:
+        text, spans = pair.clean, pair.spans
+        io, subject = pair.answer.strip(), pair.wrong_answer.strip()
+        assert text[slice(*spans["IO"])] == io
+        assert text[slice(*spans["S1"])] == text[slice(*spans["S2"])] == subject
+        assert text.count(io) == 1
+        assert text.count(subject) == 2
+        assert spans["S2"][0] > max(spans["IO"][1], spans["S1"][1])
+        io_first += spans["IO"] < spans["S1"]
+        others = [name for name in NAMES if name in pair.corrupted.replace(",", " ").split()]
+        assert len(others) == 3
+        assert not {io, subject} & set(others)
+        assert "{" not in text + pair.corrupted
+    assert io_first == 100
+    assert len({pair.clean for pair in pairs}) > 190
+
+
+def test_prompts_follow_the_seed():
+    assert ioi_pairs(20, seed=1) == ioi_pairs(20, seed=1)
+    assert ioi_pairs(20, seed=1) != ioi_pairs(20, seed=2)
+
+
+def test_the_corpus_holds_out_what_it_says():
+    rng = random.Random(0)
+    for _ in range(500):
+        words = PARTS["ioi"](rng).replace(",", " ").replace(".", " ").split()
+        first, second = [word for word in words if word in NAMES][:2]
+        assert not is_held_out(first, second)
+    share = sum(is_held_out(a, b) for a in NAMES for b in NAMES) / len(NAMES) ** 2
+    assert 0.05 < share < 0.15
+    assert 0.1 < len(HELD_OUT_TEMPLATES) / len(TEMPLATES) < 0.3
+    assert {"Mary", "store", "drink", ",", "."} <= set(all_words())
+
+
+def test_labels_stand_for_the_right_tokens(mini):
+    task = ax.load_task("ioi", mini, n_prompts=50, seed=0)
+    assert list(task.positions) == ["IO", "S1", "S1+1", "S2", "END"]
+    words = mini.tokenizer.convert_ids_to_tokens
+    for row in range(task.n_prompts):
+        tokens = words(task.clean_tokens[row].tolist())
+        at = {label: tokens[index[row]] for label, index in task.positions.items()}
+        assert at["IO"] == words(int(task.answer_tokens[row, 0]))
+        assert at["S1"] == at["S2"] == words(int(task.wrong_tokens[row, 0]))
+        assert task.positions["S1+1"][row] == task.positions["S1"][row] + 1
+        assert tokens[0] == "<|bos|>"
+        assert at["END"] == task.texts[row].split()[-1]
+    assert task.clean_tokens.shape == task.corrupted_tokens.shape
+    assert task.metric.name == "logit_diff"
+
+
+def test_unknown_tasks_and_numbers(mini):
+    with pytest.raises(ValueError, match="unknown task 'ioii'. Did you mean 'ioi'"):
+        ax.load_task("ioii", mini)
+    for number in (0, -3, 2.5, "ten"):
+        with pytest.raises(ValueError, match="n_prompts must be a positive whole number"):
+            ax.load_task("ioi", mini, n_prompts=number)
+
+
+def test_the_list_of_tasks():
+    tasks = ax.list_tasks().set_index("task")
+    assert tasks.loc["ioi", "labels"] == "IO, S1, S1+1, S2, END"
+    assert "Wang" in tasks.loc["ioi", "source"]
+
+
+def pair(clean="Mary met John", corrupted="Mary met Paul", answer=" Mary", wrong=" John", **spans):
+    return PromptPair(clean, corrupted, answer, wrong, spans)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "at least one prompt; got none"),
+        ([pair(clean="", corrupted="")], r"empty prompts in rows \[0\]"),
+        ([pair(), pair(corrupted="Mary and Lisa met Paul")], r"1 of 2 pairs do not:\n  row 1: 3"),
+        ([pair(answer=" Mary John")], r"answers are not one token.*' Mary John' = \['Mary', 'John'\]"),
+        ([pair(answer=" Zarathustra")], "answers are not one token of this model: ' Zarathustra'"),
+        ([pair(corrupted="Mary met John")], "all the same, so patching cannot change anything"),
+        ([pair(S=(0, 4)), pair()], "prompt 1 has no position 'S'"),
+        ([pair(S=(40, 44))], "hold no token"),
+    ],
+)
+def test_faulty_pairs_are_named(mini, pairs, message):
+    with pytest.raises(ValueError, match=message):
+        Task.from_pairs("mine", pairs, mini)
+
+
+def test_pairs_of_unlike_lengths_are_padded(mini):
+    task = Task.from_pairs(
+        "mine",
+        [pair(), pair(clean="Lisa and Mary met John", corrupted="Lisa and Mary met Paul")],
+        mini,
+    )
+    assert task.clean_tokens.shape == (2, 6)
+    assert task.end.tolist() == [3, 5]
+    assert list(task.positions) == ["END"]
+    alone = Task.from_pairs("mine", [pair()], mini)
+    together = ax.find_circuit(mini, task, 0.3)
+    assert together.full_metric == pytest.approx(
+        (ax.find_circuit(mini, alone, 0.3).full_metric
+         + mini.engine(task).clean_by_prompt[1].item()) / 2, abs=1e-5,
+    )  # fmt: skip
+
+
+def tensors(**changes):
+    fields = {
+        "clean_tokens": torch.tensor([[1, 2, 3], [4, 5, 6]]),
+        "corrupted_tokens": torch.tensor([[1, 2, 9], [4, 9, 6]]),
+        "answer_tokens": torch.tensor([7, 8]),
+        "wrong_tokens": torch.tensor([8, 7]),
+    }
+    return Task(name="t", **{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clean_tokens": torch.zeros(0, 3)}, "at least one prompt"),
+        ({"clean_tokens": torch.zeros(3)}, r"\[prompt, pos\]"),
+        ({"corrupted_tokens": torch.zeros(2, 4)}, r"same number of tokens; got \[2, 3\] and \[2, 4\]"),
+        ({"answer_tokens": torch.zeros(3)}, "answer_tokens must be"),
+        ({"wrong_tokens": torch.zeros(2, 0)}, "wrong_tokens must be"),
+        ({"positions": {"A": torch.tensor([0, 3])}}, r"position 'A' is 3 in prompt 1, outside 0\.\.2"),
+        ({"positions": {"A": torch.tensor([0])}}, "one index per prompt"),
+        ({"positions": {"END": torch.tensor([1, 3])}}, "END is 3"),
+        ({"metric": "logit_dif"}, "Did you mean 'logit_diff'"),
+    ],
+)
+def test_faulty_tensors_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tensors(**changes)
+
+
+def test_tasks_from_tensors():
+    task = tensors(positions={"A": torch.tensor([0, 1])})
+    assert task.end.tolist() == [2, 2]
+    assert list(task.positions) == ["A", "END"]
+    assert task.answer_tokens.shape == (2, 1)
+    assert "2 prompts" in repr(task)
