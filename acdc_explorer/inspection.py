@@ -140,7 +140,7 @@ def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspect
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:
     """`inspect_node` on an engine that is there already."""
     _check_same_graph(engine, circuit)
-    kept = circuit.edges.query("state == @KEPT")
+    kept = circuit.edges[circuit.edges.state == KEPT]
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
     incoming, outgoing = kept[kept.receiver == node.id], kept[kept.sender == node.id]
     return NodeInspection(

@@ -130,8 +130,10 @@ class Explorer(W.VBox):
 
     def close(self) -> None:
         """Ends the worker thread and frees the page's memory."""
-        self._runner.close()
-        self._figure.widget.close()
+        # ipywidgets calls this for an explorer whose arguments were refused, too.
+        if hasattr(self, "_runner"):
+            self._runner.close()
+            self._figure.widget.close()
         super().close()
 
     def __repr__(self) -> str:

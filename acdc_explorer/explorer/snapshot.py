@@ -9,7 +9,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuit import KEPT, Circuit
 from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS
 
@@ -44,7 +44,7 @@ def write_page(
 def _table(circuit: Circuit | None) -> str:
     if circuit is None:
         return ""
-    kept = circuit.edges.query("state == @KEPT")
+    kept = circuit.edges[circuit.edges.state == KEPT]
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
     rows = "".join(
         f'<tr><td><code>{escape(edge)}</code></td><td class="num">{effect:+.4f}</td>'

@@ -1,0 +1,384 @@
+"""The widget without a browser: traits, clicks as the page sends them, panels, errors."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+import pytest
+from conftest import bridge_of, random_gpt2, random_task
+
+import acdc_explorer as ax
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.explorer.figure import MAX_DRAWN, CircuitFigure
+from acdc_explorer.explorer.layout import CURVE_POINTS, LayerLayout
+from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
+from acdc_explorer.graph import graph_of
+from acdc_explorer.models import Model
+from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings
+
+THRESHOLD = 0.05
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return random_task()
+
+
+@pytest.fixture
+def explorer(model, task):
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    explorer.wait(30)
+    yield explorer
+    explorer.close()
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def trace_number(explorer, name):
+    return [trace.name for trace in explorer._figure.widget.data].index(name)
+
+
+def panel_data(explorer):
+    return dict(re.findall(r'data-(edge|effect|node)="([^"]*)"', explorer._panel.value))
+
+
+def drawn_edges(explorer):
+    hits = explorer._figure.widget.data[trace_number(explorer, "edge-hits")]
+    return list(dict.fromkeys(edge for edge in hits.customdata if edge))
+
+
+def test_it_finds_the_circuit_and_says_where_it_stands(explorer, model, task):
+    expected = ax.find_circuit(model, task, THRESHOLD)
+    assert explorer.status == "done"
+    assert explorer.circuit.kept == expected.kept
+    assert set(drawn_edges(explorer)) == set(expected.kept)
+    line = explorer._status_line.value
+    assert 'data-status="done"' in line
+    for number in (expected.full_metric, expected.metric_value, expected.corrupted_metric):
+        assert f"{number:.3f}" in line
+    assert f"{len(expected.kept)}</b> kept" in line
+    assert f"{expected.faithfulness:.1%}" in line
+    assert "random 2x4" in repr(explorer)
+
+
+def test_a_clicked_edge_shows_what_inspect_edge_finds(explorer, model, task):
+    hits = trace_number(explorer, "edge-hits")
+    click(explorer._figure.widget, hits, 7)
+    clicked = explorer._figure.widget.data[hits].customdata[7]
+    assert explorer.selected_edge == clicked
+    until(lambda: "effect" in panel_data(explorer))
+    found = ax.inspect_edge(model, task, explorer.circuit, clicked)
+    shown = panel_data(explorer)
+    assert shown["edge"].replace("&gt;", ">").replace("&lt;", "<") == clicked
+    assert float(shown["effect"]) == pytest.approx(found.effect, abs=2e-6)
+    for label, value in found.by_position.items():
+        assert re.search(rf'data-position="{label}".*?{value:+.3f}'.replace("+", r"\+"),
+                         explorer._panel.value)  # fmt: skip
+    selected = explorer._figure.widget.data[trace_number(explorer, "selected")]
+    assert np.isfinite(selected.x).sum() == CURVE_POINTS
+
+
+def test_a_clicked_node_lists_its_edges_to_go_on_with(explorer):
+    nodes = trace_number(explorer, "nodes")
+    click(explorer._figure.widget, nodes, len(explorer.circuit.graph.nodes) - 1)
+    assert explorer.selected_node == "logits"
+    until(lambda: panel_data(explorer).get("node") == "logits")
+    into_logits = [edge for edge in explorer.circuit.kept if edge.endswith("->logits")]
+    assert set(explorer._chooser.edge_ids) == set(into_logits)
+    explorer._chooser.buttons[0].click()
+    assert explorer.selected_edge == explorer._chooser.edge_ids[0] or explorer.selected_edge
+    assert explorer.selected_node is None
+    until(lambda: "edge" in panel_data(explorer))
+
+
+def test_edges_that_lie_together_are_offered_too(explorer):
+    figure = explorer._figure
+    chosen = []
+    figure._on_edges = chosen.append
+    hits_x, hits_y = figure._hits
+    n_edges, per_edge = hits_x.shape
+    for edge in range(n_edges):
+        click(figure.widget, trace_number(explorer, "edge-hits"), edge * per_edge + 2)
+        here = np.hypot(hits_x - hits_x[edge, 2], hits_y - hits_y[edge, 2]).min(1)
+        offered = chosen[-1]
+        assert offered[0] == figure._edges[edge].id
+        assert set(offered) <= {figure._edges[near].id for near in np.flatnonzero(here < 0.13)}
+    assert any(len(offered) > 1 for offered in chosen)
+
+
+def test_the_keyboard_way_by_size_of_effect(explorer):
+    by_effect = explorer.circuit.edges.query("state == 'kept'").sort_values(
+        "effect", key=lambda effect: -effect.abs()
+    )
+    ordered = by_effect.edge.tolist()
+    for expected in ordered[:3]:
+        explorer._finder.next.click()
+        assert explorer.selected_edge == expected
+    explorer._finder.previous.click()
+    assert explorer.selected_edge == ordered[1]
+    explorer._finder.search.value = "a1.h0"
+    assert explorer.selected_node == "a1.h0"
+    explorer._finder.search.value = "a7.h0->logits"
+    until(lambda: "unknown edge" in explorer._panel.value)
+
+
+def test_a_removed_edge_can_be_inspected_by_its_id(explorer, model, task):
+    removed = explorer.circuit.edges.query("state == 'removed'").edge.iloc[3]
+    explorer.selected_edge = removed
+    until(lambda: "effect" in panel_data(explorer))
+    assert "<b>removed</b>" in explorer._panel.value
+    explorer.selected_edge = None
+    assert "Nothing selected" in explorer._panel.value
+
+
+def test_setting_the_threshold_searches_again_and_moves_the_slider(explorer, model, task):
+    explorer.threshold = "40%"
+    assert explorer.wait(30) == "done"
+    assert explorer.circuit.kept == ax.find_circuit(model, task, "40%").kept
+    assert explorer._controls.threshold.value == pytest.approx(40)
+    assert "40%" in explorer._controls.threshold_text.value
+    explorer._controls.threshold.value = 10.0
+    assert explorer.threshold == "10%"
+    assert explorer.wait(30) == "done"
+    assert explorer.circuit.kept == ax.find_circuit(model, task, "10%").kept
+
+
+def test_traits_can_be_observed(model, task):
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    seen = []
+    explorer.observe(lambda change: seen.append((change.name, change.new)),
+                     ["status", "selected_edge", "circuit"])  # fmt: skip
+    explorer.run()
+    explorer.wait(30)
+    explorer.selected_edge = explorer.circuit.kept[0]
+    names = [name for name, _ in seen]
+    assert {"status", "selected_edge", "circuit"} <= set(names)
+    assert [value for name, value in seen if name == "status"][-1] == "done"
+    explorer.close()
+
+
+@pytest.mark.parametrize("threshold", [0, -1, float("nan"), "abc"])
+def test_bad_thresholds_are_refused_at_once(explorer, model, task, threshold):
+    with pytest.raises(ValueError, match="threshold must be a positive number"):
+        explorer.threshold = threshold
+    assert explorer.threshold == THRESHOLD
+    with pytest.raises(ValueError, match="threshold must be a positive number"):
+        ax.Explorer(model, task, threshold)
+
+
+def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("<b>the engine</b> broke")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr("acdc_explorer.runner.acdc_steps", broken)
+        explorer.run()
+        assert explorer.wait(10) == "error"
+    assert 'class="acdc-error"' in explorer._error.value
+    assert "&lt;b&gt;the engine&lt;/b&gt; broke" in explorer._error.value
+    explorer.run()
+    assert explorer.wait(30) == "done"
+    assert explorer._error.value == ""
+
+
+def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("cannot measure")
+
+    monkeypatch.setattr("acdc_explorer.explorer.explorer.edge_inspection", broken)
+    explorer.selected_edge = explorer.circuit.kept[0]
+    until(lambda: "cannot measure" in explorer._panel.value)
+    assert explorer.status == "done"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "minni"}, "Did you mean &#x27;mini&#x27;"),
+        ({"task": "ioj"}, "Did you mean &#x27;ioi&#x27;"),
+        ({"rule": "both"}, "unknown rule &#x27;both&#x27;"),
+        ({"ablation": "none"}, "unknown ablation"),
+    ],
+)
+def test_wrong_names_are_shown_in_words(monkeypatch, arguments, message):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    explorer = ax.Explorer(**arguments)
+    assert explorer.wait(60) == "error"
+    assert message in explorer._error.value
+    assert explorer.circuit is None
+    explorer.selected_edge = "input->m0"
+    assert "not loaded" in explorer._panel.value
+    explorer.close()
+
+
+def test_texts_of_tasks_are_escaped(model):
+    task = random_task(texts=["<script>alert(1)</script>"] * 5)
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    explorer.wait(30)
+    explorer.selected_edge = explorer.circuit.kept[0]
+    until(lambda: "effect" in panel_data(explorer))
+    assert "<script>" not in explorer._panel.value
+    assert "&lt;script&gt;" in explorer._panel.value
+    explorer.close()
+
+
+def test_pausing_stopping_and_going_on(model, task, monkeypatch):
+    from acdc_explorer.search.acdc import acdc_steps
+
+    def slow_steps(*args):
+        for step in acdc_steps(*args):
+            time.sleep(0.01)
+            yield step
+
+    monkeypatch.setattr("acdc_explorer.runner.acdc_steps", slow_steps)
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    until(lambda: explorer.circuit is not None and explorer.circuit.n_tested > 3)
+    explorer._controls.pause.click()
+    until(lambda: explorer.status == "paused")
+    assert explorer._controls.pause.description == "Continue"
+    assert (explorer.circuit.edges.state == "untested").any()
+    explorer.selected_edge = explorer.circuit.decisions[0].edge.id
+    until(lambda: "effect" in panel_data(explorer))
+    explorer.pause()
+    until(lambda: explorer.status == "running")
+    explorer.stop()
+    assert explorer.wait(10) == "stopped"
+    assert not explorer.circuit.complete
+    assert explorer._controls.stop.disabled
+    explorer.close()
+
+
+def test_a_snapshot_is_a_page_of_its_own(explorer, tmp_path):
+    path = tmp_path / "page.html"
+    explorer.selected_edge = explorer.circuit.kept[0]
+    until(lambda: "effect" in panel_data(explorer))
+    explorer.snapshot_html(path)
+    text = path.read_text(encoding="utf-8")
+    assert "edge-hits" in text
+    assert text.count("<tr><td><code>") == len(explorer.circuit.kept)
+    assert panel_data(explorer)["effect"] in text
+    assert "plotly.js v" in text
+    assert not re.search(r'<script[^>]+src=|<link[^>]+href="http', text)
+
+
+def test_the_state_sent_to_a_new_page_is_the_figure_as_it_is(explorer):
+    widget = explorer._figure.widget
+    state = widget.get_state()
+    traces = {trace["name"]: trace for trace in state["_widget_data"]}
+    assert len(traces["edge-hits"]["customdata"]) == 5 * len(explorer.circuit.kept)
+    assert state["_widget_layout"]["xaxis"]["ticktext"][-1] == "MLP"
+
+
+def test_private_names_of_plotly_are_still_there():
+    figure = SyncedFigureWidget()
+    for name in ("_data", "_layout_obj", "_config", "_send_relayout_msg"):
+        assert hasattr(figure, name), name
+    for name in ("_widget_data", "_widget_layout", "_js2py_pointsCallback", "_js2py_traceDeltas"):
+        assert figure.has_trait(name), name
+    assert figure._config["responsive"] is True
+
+
+def fake_circuit(n_kept: int, complete: bool = True) -> Circuit:
+    """A GPT-2-small-sized circuit with random kept edges."""
+    graph = graph_of(12, 12)
+    rng = np.random.default_rng(0)
+    cells = np.argwhere(graph.edge_mask)
+    chosen = cells[rng.choice(len(cells), n_kept, replace=False)]
+    steps = [
+        EdgeStep(graph.edge_at(*cell), 3.0, 3.0 - effect, kept=True)
+        for cell, effect in zip(chosen, rng.normal(size=n_kept), strict=True)
+    ]
+    return Circuit(
+        "m", "t", {}, graph, SearchSettings(0.01, "0.01"), "logit_diff", 3.0, 0.0,
+        tuple(steps), complete,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_kept", [0, 5, 2000])
+def test_few_and_many_edges_are_drawn_and_no_more_than_the_cap(n_kept):
+    figure = CircuitFigure(lambda _: None, lambda _: None)
+    circuit = fake_circuit(n_kept)
+    n_traces = len(figure.widget.data)
+    figure.draw(circuit, None, None)
+    assert len(figure.widget.data) == n_traces
+    assert figure.n_drawn == min(n_kept, MAX_DRAWN)
+    lines = [trace for trace in figure.widget.data if trace.name.startswith("edges-")]
+    n_points = sum(int(np.isfinite(trace.x).sum()) for trace in lines)
+    assert n_points == CURVE_POINTS * figure.n_drawn
+    sizes = sorted((abs(step.effect) for step in circuit.decisions), reverse=True)
+    drawn = {edge.id for edge in figure._edges}
+    effects = {step.edge.id: abs(step.effect) for step in circuit.decisions}
+    assert sorted((effects[edge] for edge in drawn), reverse=True) == sizes[:MAX_DRAWN]
+
+
+def test_negative_edges_are_dotted_and_wider_ones_larger():
+    figure = CircuitFigure(lambda _: None, lambda _: None)
+    circuit = fake_circuit(40)
+    figure.draw(circuit, None, None)
+    for trace in figure.widget.data:
+        if trace.name.startswith("edges-"):
+            assert trace.line.dash == ("dot" if trace.name.endswith("negative") else "solid")
+    for step in circuit.decisions:
+        ratio = abs(step.effect) / circuit.threshold
+        width = 0 if ratio < 2 else 1 if ratio < 6 else 2
+        sign = "positive" if step.effect > 0 else "negative"
+        x, _ = LayerLayout(circuit.graph).curves([step.edge])
+        trace = next(
+            trace
+            for trace in figure.widget.data
+            if trace.name == f"edges-{step.edge.kind}-{width}-{sign}"
+        )
+        rows = np.asarray(trace.x).reshape(-1, CURVE_POINTS + 1)[:, :-1]
+        assert np.isclose(rows, x).all(1).any()
+
+
+def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):
+    circuit = ax.find_circuit(model, task, THRESHOLD)
+    upto = next(
+        index for index, step in enumerate(circuit.steps)
+        if isinstance(step, ReceiverStep) and step.receiver.id == "m1"
+    )  # fmt: skip
+    partial = Circuit(**{**{f: getattr(circuit, f) for f in circuit.__dataclass_fields__},
+                         "steps": circuit.steps[: upto + 1], "complete": False})  # fmt: skip
+    figure = CircuitFigure(lambda _: None, lambda _: None)
+    receiver = circuit.steps[upto].receiver
+    figure.draw(partial, receiver, None)
+    data = {trace.name: trace for trace in figure.widget.data}
+    n_untested = circuit.graph.n_senders_to(receiver)
+    assert np.isfinite(data["untested"].x).sum() == CURVE_POINTS * n_untested
+    assert {edge.id for edge in figure._edges} == set(partial.kept)
+    hover = dict(zip(data["nodes"].customdata, data["nodes"].hovertext, strict=True))
+    kept_from = {step.edge.sender.id for step in partial.decisions if step.kept}
+    untested = {node.id for node in circuit.graph.nodes if node.layer == 0} - kept_from
+    assert untested
+    assert all("not tested yet" in hover[node] for node in untested)
+    figure.draw(circuit, None, None)
+    assert not np.isfinite(data["untested"].x).any()
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4, 8), (12, 12), (24, 16)])
+def test_nodes_never_share_a_place_and_edges_go_upwards(shape):
+    layout = LayerLayout(graph_of(*shape))
+    places = [layout.xy(node) for node in layout.graph.nodes]
+    assert len(set(places)) == len(places)
+    for x, y in places:
+        assert layout.x_range[0] < x < layout.x_range[1]
+        assert layout.y_range[0] < y < layout.y_range[1]
+    rng = np.random.default_rng(0)
+    cells = np.argwhere(layout.graph.edge_mask)
+    edges = [layout.graph.edge_at(*cells[row]) for row in rng.choice(len(cells), 50)]
+    _, y = layout.curves(edges)
+    assert (np.diff(y, axis=1) > -1e-3).all()
