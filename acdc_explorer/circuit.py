@@ -133,7 +133,7 @@ class Circuit:
 
     @property
     def faithfulness(self) -> float:
-        """(circuit - corrupted) / (full - corrupted): 1 for the full model; NaN if they are equal."""
+        """(circuit - corrupted) / (full - corrupted): 1 for the full model, NaN if equal."""
         span = self.full_metric - self.corrupted_metric
         return (self.metric_value - self.corrupted_metric) / span if span else math.nan
 
@@ -170,35 +170,28 @@ class Circuit:
         cells = np.argwhere(graph.edge_mask)
         row_of = np.full(graph.edge_mask.shape, -1)
         row_of[graph.edge_mask] = np.arange(len(cells))
-        frame = pd.DataFrame(
-            {
-                "edge": graph.edge_ids,
-                "sender": np.array([node.id for node in graph.senders])[cells[:, 1]],
-                "receiver": np.array([receiver.node.id for receiver in graph.receivers])[
-                    cells[:, 0]
-                ],
-                "qkv": np.array([r.qkv for r in graph.receivers], dtype=object)[cells[:, 0]],
-                "position": None,
-                "state": np.where(self.removed_mask[graph.edge_mask], REMOVED, UNTESTED),
-                "effect": np.where(self.removed_mask[graph.edge_mask], 0.0, np.nan),
-            }
-        )
-        frame["order"] = pd.array([pd.NA] * len(frame), dtype="Int64")
-        frame["before"] = frame["after"] = np.nan
-        frame["borderline"] = False
-        if self.decisions:
-            rows = [row_of[graph.cell(step.edge)] for step in self.decisions]
-            columns = {
-                "state": [KEPT if step.kept else REMOVED for step in self.decisions],
-                "effect": [step.effect for step in self.decisions],
-                "order": range(self.n_tested),
-                "before": [step.before for step in self.decisions],
-                "after": [step.after for step in self.decisions],
-                "borderline": [step.borderline for step in self.decisions],
-            }
-            for name, values in columns.items():
-                frame.loc[rows, name] = list(values)
-        return frame
+        removed = self.removed_mask[graph.edge_mask]
+        n_edges = len(cells)
+        columns: dict[str, Any] = {
+            "edge": graph.edge_ids,
+            "sender": np.array([node.id for node in graph.senders])[cells[:, 1]],
+            "receiver": np.array([r.node.id for r in graph.receivers])[cells[:, 0]],
+            "qkv": np.array([r.qkv for r in graph.receivers], dtype=object)[cells[:, 0]],
+            "position": None,
+            "state": np.where(removed, REMOVED, UNTESTED).astype(object),
+            "effect": np.where(removed, 0.0, np.nan),
+            "order": pd.array([pd.NA] * n_edges, dtype="Int64"),
+            "before": np.full(n_edges, np.nan),
+            "after": np.full(n_edges, np.nan),
+            "borderline": np.zeros(n_edges, dtype=bool),
+        }
+        for order, step in enumerate(self.decisions):
+            row = row_of[graph.cell(step.edge)]
+            columns["state"][row] = KEPT if step.kept else REMOVED
+            columns["effect"][row], columns["order"][row] = step.effect, order
+            columns["before"][row], columns["after"][row] = step.before, step.after
+            columns["borderline"][row] = step.borderline
+        return pd.DataFrame(columns)
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """The kept edges as a graph.
@@ -262,9 +255,11 @@ class Circuit:
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{str(path)!r} is no circuit file: not valid JSON ({error})") from None
+            raise ValueError(
+                f"{str(path)!r} is no circuit file: not valid JSON ({error})"
+            ) from None
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise ValueError(f"{str(path)!r} is no circuit file: it lacks \"format\": \"{_FORMAT}\"")
+            raise ValueError(f'{str(path)!r} is no circuit file: it lacks "format": "{_FORMAT}"')
         if data.get("version") != _VERSION:
             raise ValueError(
                 f"{str(path)!r} is a circuit file of version {data.get('version')!r}; this "
@@ -309,9 +304,7 @@ def _from_json(data: dict[str, Any]) -> Circuit:
         else:
             edge_id, before, after, kept, borderline = item
             steps.append(
-                EdgeStep(
-                    graph.parse_edge(edge_id), float(before), float(after), kept, borderline
-                )
+                EdgeStep(graph.parse_edge(edge_id), float(before), float(after), kept, borderline)
             )
     return Circuit(
         model_name=str(model["name"]),

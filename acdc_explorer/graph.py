@@ -255,7 +255,9 @@ class Graph:
                 receivers += [Receiver(Node("head", layer, head), qkv) for head in heads]
         return receivers
 
-    def search_senders(self, receiver: Receiver, order: Order = "default", seed: int = 0) -> list[int]:
+    def search_senders(
+        self, receiver: Receiver, order: Order = "default", seed: int = 0
+    ) -> list[int]:
         """Indices of a receiver's senders in the order in which ACDC tests them.
 
         Latest first: within a block the MLP, then heads descending (ascending under

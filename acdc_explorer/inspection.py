@@ -66,7 +66,9 @@ class NodeInspection:
     attention: pd.DataFrame | None
 
 
-def inspect_edge(model: Any, task: Task | str, circuit: Circuit, edge: str | Edge) -> EdgeInspection:
+def inspect_edge(
+    model: Any, task: Task | str, circuit: Circuit, edge: str | Edge
+) -> EdgeInspection:
     """Measures what one edge does in a circuit, alone, by position and by prompt.
 
     Args:
@@ -80,10 +82,14 @@ def inspect_edge(model: Any, task: Task | str, circuit: Circuit, edge: str | Edg
     """
     model, task = resolve(model, task)
     engine = model.engine(task, circuit.settings.ablation)
-    return edge_inspection(engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge)
+    return edge_inspection(
+        engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge
+    )
 
 
-def inspect_node(model: Any, task: Task | str, circuit: Circuit, node: str | Node) -> NodeInspection:
+def inspect_node(
+    model: Any, task: Task | str, circuit: Circuit, node: str | Node
+) -> NodeInspection:
     """Ranks the kept edges into and out of a node, and gives a head's attention.
 
     Args:
@@ -97,7 +103,9 @@ def inspect_node(model: Any, task: Task | str, circuit: Circuit, node: str | Nod
     """
     model, task = resolve(model, task)
     engine = model.engine(task, circuit.settings.ablation)
-    return node_inspection(engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node)
+    return node_inspection(
+        engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node
+    )
 
 
 def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:
@@ -156,7 +164,9 @@ def attention_by_label(engine: Engine, head: Node) -> pd.DataFrame:
 
     Labels that share a token in a prompt share its attention; "other" is what goes elsewhere.
     """
-    positions = {label: index.to(engine.weights.device) for label, index in engine.task.positions.items()}
+    positions = {
+        label: index.to(engine.weights.device) for label, index in engine.task.positions.items()
+    }
     pattern = engine.clean_pattern(head)
     rows = torch.arange(len(pattern), device=pattern.device)
     labelled = torch.stack(list(_label_masks(engine).values())[:-1]).any(0)

@@ -69,7 +69,7 @@ def prob_diff(
 def kl_divergence(
     logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
 ) -> PromptValues:
-    """KL(clean run || patched run) in nats (Conmy et al. 2023, section 3.1); 0 for the clean run."""
+    """KL(clean run || patched run) in nats (Conmy et al. 2023); 0 for the clean run."""
     clean = clean_logits.log_softmax(-1)
     return (clean.exp() * (clean - logits.log_softmax(-1))).sum(-1)
 

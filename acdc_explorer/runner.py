@@ -102,6 +102,7 @@ class Runner:
         self._condition = threading.Condition()
         self._questions: deque[Callable[[], None]] = deque()
         self._request: Request | None = None
+        self._afresh = False
         self._stop_wanted = self._pause_wanted = self._closed = False
         self._status: Status = "idle"
         self._error: Exception | None = None
@@ -113,11 +114,16 @@ class Runner:
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
         self._thread.start()
 
-    def start(self, request: Request) -> None:
-        """Begins a search, in place of the one that runs, if any."""
+    def start(self, request: Request, *, afresh: bool = False) -> None:
+        """Begins a search, in place of the one that runs, if any.
+
+        Args:
+            request: what to search for.
+            afresh: search even where the last search's decisions are known to hold.
+        """
         with self._condition:
             self._check_open()
-            self._request = request
+            self._request, self._afresh = request, afresh
             self._stop_wanted = self._pause_wanted = False
             self._set_status("loading")
 
@@ -173,7 +179,7 @@ class Runner:
                 if self._search is None or self._loaded is None:
                     raise RuntimeError("no search has begun yet")
                 result = question(self._loaded[1], self._search.engine, self._search.circuit())
-            except Exception as error:  # noqa: BLE001 - shown to the user by whoever asked
+            except Exception as error:
                 answer(None, error)
             else:
                 answer(result, None)
@@ -229,7 +235,7 @@ class Runner:
                     question()
                 elif not self._obey():
                     self._advance()
-            except Exception as error:  # noqa: BLE001 - the thread must live on; the user sees it
+            except Exception as error:
                 self._set_status("error", error)
                 self._notify()
 
@@ -267,7 +273,7 @@ class Runner:
         engine = model.engine(task, options.pop("ablation", "corrupted"))
         settings = settings_for(engine, request.threshold, **options)
         with self._condition:
-            if self._search and self._search.holds_at(engine, settings):
+            if self._search and not self._afresh and self._search.holds_at(engine, settings):
                 self._search.settings = settings
                 self._set_status("done")
             else:

@@ -86,9 +86,7 @@ def test_a_file_brings_back_everything(circuit, tmp_path):
 
 def test_a_partial_circuit_keeps_its_untested_edges(model, task, circuit, tmp_path):
     engine = model.engine(task)
-    partial = Circuit.of_search(
-        "m", engine, circuit.settings, circuit.steps[:30], complete=False
-    )
+    partial = Circuit.of_search("m", engine, circuit.settings, circuit.steps[:30], complete=False)
     assert (partial.edges.state == "untested").any()
     partial.save(tmp_path / "partial.json")
     loaded = Circuit.load(tmp_path / "partial.json")

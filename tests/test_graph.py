@@ -65,7 +65,7 @@ def test_what_is_no_edge_is_refused_by_name(edge_id, message):
 
 
 def test_what_is_no_node_is_refused_by_name():
-    with pytest.raises(ValueError, match="unknown node 'a7.h0'"):
+    with pytest.raises(ValueError, match=r"unknown node 'a7\.h0'"):
         graph_of(2, 3).parse_node("a7.h0")
     with pytest.raises(ValueError, match="nodes are written"):
         Node.parse("L3H1")

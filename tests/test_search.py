@@ -88,7 +88,7 @@ def test_edges_at_the_threshold_are_decided_in_float64(chain_length):
     """At a threshold equal to an edge's own change, float32 rounding alone would decide."""
     engine, reference = make(random_gpt2("2x4"))
     for start in (0.02, 0.05, 0.1, 0.3):
-        # The smallest change of a kept edge: up to it nothing changes, so the search meets it again.
+        # The smallest change of a kept edge: up to it nothing changes, so it is met again.
         steps = list(reference.acdc(SearchSettings(start, str(start))))
         change = min(abs(step.effect) for step in steps if step.kept)
         for threshold in (change * (1 + 1e-9), change * (1 - 1e-9)):
@@ -125,7 +125,9 @@ def test_valid_interval_holds_at_its_ends(hf_model):
     rounding = 1e-5
 
     def kept_at(threshold):
-        return [step.edge.id for step in decisions(engine, SearchSettings(threshold, "")) if step.kept]
+        return [
+            step.edge.id for step in decisions(engine, SearchSettings(threshold, "")) if step.kept
+        ]
 
     assert kept_at(low + rounding) == circuit.kept
     assert kept_at(high - rounding) == circuit.kept
@@ -138,18 +140,34 @@ def test_the_search_order_is_the_papers():
     engine, _ = make(random_gpt2("2x4"))
     graph = engine.graph
     receivers = [receiver.id for receiver in graph.search_receivers()]
-    assert receivers[:7] == ["logits", "m1", "a1.h3<v>", "a1.h2<v>", "a1.h1<v>", "a1.h0<v>", "a1.h3<k>"]
+    assert receivers[:7] == [
+        "logits",
+        "m1",
+        "a1.h3<v>",
+        "a1.h2<v>",
+        "a1.h1<v>",
+        "a1.h0<v>",
+        "a1.h3<k>",
+    ]
     assert receivers[-1] == "a0.h0<q>"
     first = graph.search_receivers()[0]
     senders = [graph.senders[index].id for index in graph.search_senders(first)]
     assert senders == ["m1", "a1.h3", "a1.h2", "a1.h1", "a1.h0", "m0", "a0.h3", "a0.h2", "a0.h1",
                        "a0.h0", "input"]  # fmt: skip
     ascending = graph.search_senders(first, "ascending_heads")
-    assert [graph.senders[i].id for i in ascending][:5] == ["m1", "a1.h0", "a1.h1", "a1.h2", "a1.h3"]
+    assert [graph.senders[i].id for i in ascending][:5] == [
+        "m1",
+        "a1.h0",
+        "a1.h1",
+        "a1.h2",
+        "a1.h3",
+    ]
     assert graph.search_senders(first, "random", 3) == graph.search_senders(first, "random", 3)
 
 
-@pytest.mark.parametrize("given", [0, -1, "-7%", "0%", math.nan, math.inf, "abc", "7 %%", "", True, None])
+@pytest.mark.parametrize(
+    "given", [0, -1, "-7%", "0%", math.nan, math.inf, "abc", "7 %%", "", True, None]
+)
 def test_bad_thresholds_say_what_is_allowed(given):
     with pytest.raises(ValueError, match=r"threshold must be a positive number in logits.*'7%'"):
         parse_threshold(given, 3.0, METRICS["logit_diff"])

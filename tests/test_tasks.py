@@ -80,7 +80,7 @@ def test_labels_stand_for_the_right_tokens(mini):
 
 
 def test_unknown_tasks_and_numbers(mini):
-    with pytest.raises(ValueError, match="unknown task 'ioii'. Did you mean 'ioi'"):
+    with pytest.raises(ValueError, match=r"unknown task 'ioii'\. Did you mean 'ioi'"):
         ax.load_task("ioii", mini)
     for number in (0, -3, 2.5, "ten"):
         with pytest.raises(ValueError, match="n_prompts must be a positive whole number"):
@@ -103,7 +103,10 @@ def pair(clean="Mary met John", corrupted="Mary met Paul", answer=" Mary", wrong
         ([], "at least one prompt; got none"),
         ([pair(clean="", corrupted="")], r"empty prompts in rows \[0\]"),
         ([pair(), pair(corrupted="Mary and Lisa met Paul")], r"1 of 2 pairs do not:\n  row 1: 3"),
-        ([pair(answer=" Mary John")], r"answers are not one token.*' Mary John' = \['Mary', 'John'\]"),
+        (
+            [pair(answer=" Mary John")],
+            r"answers are not one token.*' Mary John' = \['Mary', 'John'\]",
+        ),
         ([pair(answer=" Zarathustra")], "answers are not one token of this model: ' Zarathustra'"),
         ([pair(corrupted="Mary met John")], "all the same, so patching cannot change anything"),
         ([pair(S=(0, 4)), pair()], "prompt 1 has no position 'S'"),
@@ -147,10 +150,16 @@ def tensors(**changes):
     [
         ({"clean_tokens": torch.zeros(0, 3)}, "at least one prompt"),
         ({"clean_tokens": torch.zeros(3)}, r"\[prompt, pos\]"),
-        ({"corrupted_tokens": torch.zeros(2, 4)}, r"same number of tokens; got \[2, 3\] and \[2, 4\]"),
+        (
+            {"corrupted_tokens": torch.zeros(2, 4)},
+            r"same number of tokens; got \[2, 3\] and \[2, 4\]",
+        ),
         ({"answer_tokens": torch.zeros(3)}, "answer_tokens must be"),
         ({"wrong_tokens": torch.zeros(2, 0)}, "wrong_tokens must be"),
-        ({"positions": {"A": torch.tensor([0, 3])}}, r"position 'A' is 3 in prompt 1, outside 0\.\.2"),
+        (
+            {"positions": {"A": torch.tensor([0, 3])}},
+            r"position 'A' is 3 in prompt 1, outside 0\.\.2",
+        ),
         ({"positions": {"A": torch.tensor([0])}}, "one index per prompt"),
         ({"positions": {"END": torch.tensor([1, 3])}}, "END is 3"),
         ({"metric": "logit_dif"}, "Did you mean 'logit_diff'"),

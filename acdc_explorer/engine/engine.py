@@ -81,9 +81,7 @@ class Engine:
         ]
         self._delta_mlp = [
             self._ablated(corrupted_out) - clean_out
-            for corrupted_out, clean_out in zip(
-                corrupted.mlp_out, self.clean.mlp_out, strict=True
-            )
+            for corrupted_out, clean_out in zip(corrupted.mlp_out, self.clean.mlp_out, strict=True)
         ]
         self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
         self.clean_logits = self._logits(self.final_at_end)
@@ -167,14 +165,20 @@ class Engine:
     @cached_property
     def _direction(self) -> tuple[Tensor, Tensor]:
         """The direction [prompt, d_model] and offset [prompt] of a metric linear in the logits."""
-        W_U, b_U = self.weights.W_U, self.weights.b_U  # noqa: N806
+        W_U, b_U = self.weights.W_U, self.weights.b_U
         direction = W_U.T[self._answers].mean(1) - W_U.T[self._wrong].mean(1)
         return direction, b_U[self._answers].mean(1) - b_U[self._wrong].mean(1)
 
     def part(self, rows: slice) -> Engine:
         """The same engine on some of the prompts; its tensors are views of this one's."""
         part = copy.copy(self)
-        for name in ("full_metric", "corrupted_metric", "corrupted_by_prompt", "_direction", "doubled"):
+        for name in (
+            "full_metric",
+            "corrupted_metric",
+            "corrupted_by_prompt",
+            "_direction",
+            "doubled",
+        ):
             part.__dict__.pop(name, None)
         part.clean = Run(
             resid_pre=[resid[rows] for resid in self.clean.resid_pre],

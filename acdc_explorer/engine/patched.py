@@ -103,9 +103,9 @@ class _PatchedRuns:
         self.engine, self.graph = engine, engine.graph
         self.circuits = circuits
         masks = np.stack([circuit.mask for circuit in circuits])
-        self.live = live_senders(masks.all(0), engine)
+        self.live = live_senders(np.logical_and.reduce(masks), engine)
         self.removed = torch.from_numpy(masks).to(engine.weights.device)
-        ever_removed = masks.any((0, 1))
+        ever_removed = np.logical_or.reduce(masks.reshape(-1, masks.shape[-1]))
         for circuit in circuits:
             if circuit.partial is not None:
                 ever_removed[self.graph.sender_index[circuit.partial[0].sender]] = True
@@ -177,14 +177,15 @@ class _PatchedRuns:
         bias = getattr(block, f"b_{qkv.upper()}")[heads]
         receivers = [Receiver(Node("head", layer, head), qkv) for head in heads]  # type: ignore[arg-type]
         x = layer_norm(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
-        return torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight) + (
-            bias[:, None, None]
+        return (
+            torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight)
+            + (bias[:, None, None])
         )
 
     def _run_heads(self, layer: int) -> None:
         engine = self.engine
         heads = [h for h in range(self.graph.n_heads) if self._is_live(Node("head", layer, h))]
-        W_O = engine.weights.blocks[layer].W_O  # noqa: N806
+        W_O = engine.weights.blocks[layer].W_O
         changes: dict[int, Tensor] = {}
         if heads:
             q, k, v = (self._project(layer, heads, qkv) for qkv in "qkv")
@@ -201,4 +202,3 @@ class _PatchedRuns:
         x = engine.clean.resid_mid[node.layer] + self._read([Receiver(node)])[:, 0]
         out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
         return out - engine.clean.mlp_out[node.layer]
-

@@ -10,8 +10,8 @@ ACDC goes through the receivers from the logits backwards, so while one receiver
    search accepts the chain up to the first edge that it keeps, which is the sequential algorithm.
 
 `LiveCircuit` is the state between receivers: the edges kept so far and, for every node with a path
-to the logits, how its output differs from the clean run. `ReceiverTest` is the work on one receiver.
-All tensors are changes from the clean run.
+to the logits, how its output differs from the clean run. `ReceiverTest` is the work on one
+receiver. All tensors are changes from the clean run.
 """
 
 from __future__ import annotations
@@ -173,8 +173,7 @@ class ReceiverTest:
     def _changes(self, receiver: Receiver) -> bool:
         """Whether a receiver's input differs between the members of a chain."""
         return receiver == self.receiver or any(
-            self.engine.graph.senders[sender] in self._changing
-            for sender in self._kept(receiver)
+            self.engine.graph.senders[sender] in self._changing for sender in self._kept(receiver)
         )
 
     def _kept(self, receiver: Receiver) -> list[int]:
@@ -212,22 +211,28 @@ class ReceiverTest:
 
     def _mlp_output(self, node: Node) -> Output:
         at = self.circuit.written_at(node)
-        x = at.take(self.engine.clean_input(node)) + self._input_change(Receiver(node))
+        change = self._input_change(Receiver(node))
+        assert change is not None
+        x = at.take(self.engine.clean_input(node)) + change
         weights = self.engine.weights
         out = mlp(x, weights.blocks[node.layer], weights.activation)
         return out - at.take(self.engine.clean.mlp_out[node.layer])
 
     def _head_output(self, node: Node) -> Output:
-        q, k, v = (
-            self._slot(receiver, self._input_change(receiver)) if self._changes(receiver)
-            else self._fixed.get(receiver)
-            for receiver in self.engine.graph.receivers_of(node)
-        )
+        q, k, v = self.engine.graph.receivers_of(node)
         pattern = self._fixed_pattern.get(node)
         if pattern is None:
-            pattern = self._pattern(node, q, k)
+            pattern = self._pattern(node, self._chain_slot(q), self._chain_slot(k))
         at = self.circuit.written_at(node)
-        return pattern @ v - at.take(self.engine.clean.z[node.layer][:, node.head])
+        return pattern @ self._chain_slot(v) - at.take(
+            self.engine.clean.z[node.layer][:, node.head]
+        )
+
+    def _chain_slot(self, receiver: Receiver) -> Tensor:
+        """A head's queries, keys or values for every member of the chain."""
+        if receiver in self._fixed:
+            return self._fixed[receiver]
+        return self._slot(receiver, self._input_change(receiver))
 
     def _pattern(self, node: Node, q: Tensor, k: Tensor) -> Tensor:
         at = self.circuit.written_at(node)

@@ -52,7 +52,7 @@ class PositionSet:
         return (self.mask.cumsum(1) - 1).clamp_min(0)
 
     def take(self, full: Tensor) -> Tensor:
-        """Picks these positions: [*batch, prompt, pos, feature] -> [*batch, prompt, width, feature]."""
+        """Picks these positions of [*batch, prompt, pos, feature]; pos becomes width."""
         return full if self.is_all else _gather(full, self.index)
 
     def narrow(self, values: Tensor, target: PositionSet) -> Tensor:

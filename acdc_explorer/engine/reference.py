@@ -9,7 +9,7 @@ helpers go the other way round).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,15 +53,17 @@ class Reference:
     def evaluate(self, removed: np.ndarray) -> Tensor:
         """The metric per prompt [prompt] with some edges removed, bool [n_receivers, n_senders]."""
         outputs: dict[Node, Tensor] = {}
-        hooks = [(name, partial(self._record, outputs)) for name in self._sender_hooks()]
+        hooks: list[tuple[str, Callable[..., Any]]] = [
+            (name, partial(self._record, outputs)) for name in self._sender_hooks()
+        ]
         for layer in range(self.graph.n_layers):
             heads = [Node("head", layer, head) for head in range(self.graph.n_heads)]
             for qkv in ("q", "k", "v"):
-                rows = [Receiver(head, qkv) for head in heads]  # type: ignore[arg-type]
+                rows = [Receiver(head, qkv) for head in heads]
                 edit = partial(self._edit_heads, outputs, removed, rows)
                 hooks.append((f"blocks.{layer}.hook_{qkv}_input", edit))
-            edit = partial(self._edit, outputs, removed, Receiver(Node("mlp", layer)))
-            hooks.append((f"blocks.{layer}.hook_mlp_in", edit))
+            edit_mlp = partial(self._edit, outputs, removed, Receiver(Node("mlp", layer)))
+            hooks.append((f"blocks.{layer}.hook_mlp_in", edit_mlp))
         last = f"blocks.{self.graph.n_layers - 1}.hook_resid_post"
         hooks.append((last, partial(self._edit, outputs, removed, Receiver(LOGITS))))
         with torch.no_grad():
@@ -85,9 +87,7 @@ class Reference:
             if receiver.node not in kept_from:
                 removed[row] = self.graph.edge_mask[row]
                 continue
-            for sender in self.graph.search_senders(
-                receiver, settings.order, settings.order_seed
-            ):
+            for sender in self.graph.search_senders(receiver, settings.order, settings.order_seed):
                 removed[row, sender] = True
                 after = self.evaluate(removed).mean().item()
                 change = before - after
@@ -140,9 +140,7 @@ class Reference:
         edited = value.clone()
         for receiver in receivers:
             head = receiver.node.head
-            edited[:, :, head] = self._edit(
-                outputs, removed, receiver, value[:, :, head], hook
-            )
+            edited[:, :, head] = self._edit(outputs, removed, receiver, value[:, :, head], hook)
         return edited
 
     def _edit(

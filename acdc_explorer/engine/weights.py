@@ -157,9 +157,7 @@ def _unsupported_parts(cfg: Any) -> list[str]:
         "a gated MLP": bool(cfg.gated_mlp),
         "no MLPs": bool(cfg.attn_only),
         "parallel attention and MLP": bool(cfg.parallel_attn_mlp),
-        "norms after as well as before each sublayer": bool(
-            cfg.use_normalization_before_and_after
-        ),
+        "norms after as well as before each sublayer": bool(cfg.use_normalization_before_and_after),
         "local attention": bool(cfg.use_local_attn),
         "an attention scale that differs by layer": bool(cfg.scale_attn_by_inverse_layer_idx),
         f"the activation {cfg.act_fn!r}": cfg.act_fn not in ACTIVATIONS,

@@ -5,7 +5,9 @@ No Dropdown and no Select: in a notebook their arrow keys move to another cell.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets as W
 
@@ -62,10 +64,17 @@ class Controls:
         self.box = W.VBox(
             [
                 W.HBox(
-                    [self.model, self.task, self.n_prompts, self.seed, self.run, self.pause,
-                     self.stop],
+                    [
+                        self.model,
+                        self.task,
+                        self.n_prompts,
+                        self.seed,
+                        self.run,
+                        self.pause,
+                        self.stop,
+                    ],
                     layout=line,
-                ),  # fmt: skip
+                ),
                 W.HBox(
                     [self.threshold, self.threshold_text, self.progress, self.progress_text],
                     layout=line,
@@ -102,8 +111,12 @@ class Finder:
             tooltip="Type an edge's or a node's id; Enter to select it",
         )  # fmt: skip
         self.search.add_class("acdc-finder")
-        self.previous = _button("", "chevron-left", "The edge with the next larger effect", "", "36px")
-        self.next = _button("", "chevron-right", "The edge with the next smaller effect", "", "36px")
+        self.previous = _button(
+            "", "chevron-left", "The edge with the next larger effect", "", "36px"
+        )
+        self.next = _button(
+            "", "chevron-right", "The edge with the next smaller effect", "", "36px"
+        )
         self.box = W.HBox([self.search, self.previous, self.next])
 
 
@@ -132,10 +145,16 @@ class Chooser:
             button.layout.display = "" if visible else "none"
 
 
-def _button(
-    text: str, icon: str, tooltip: str, style: str = "", width: str = "96px"
-) -> W.Button:
+def _button(text: str, icon: str, tooltip: str, style: str = "", width: str = "96px") -> W.Button:
     return W.Button(
         description=text, icon=icon, tooltip=tooltip, button_style=style,
         layout=W.Layout(width=width),
     )  # fmt: skip
+
+
+def name_of(given: Any) -> str:
+    """What a model or task is called in its box."""
+    if isinstance(given, (str, os.PathLike)):
+        return os.fspath(given)
+    name = getattr(given, "name", None) or getattr(getattr(given, "cfg", None), "model_name", None)
+    return str(name or type(given).__name__)

@@ -16,7 +16,7 @@ import traitlets as T
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer import panel
-from acdc_explorer.explorer.controls import Chooser, Controls, Finder
+from acdc_explorer.explorer.controls import Chooser, Controls, Finder, name_of
 from acdc_explorer.explorer.figure import CircuitFigure
 from acdc_explorer.explorer.snapshot import write_page
 from acdc_explorer.explorer.style import CSS
@@ -84,7 +84,7 @@ class Explorer(W.VBox):
         self._asked: str | None = None
         _check_threshold(threshold)
         self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
-        self._controls = Controls(list_models()["model"], list_tasks()["task"])
+        self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._finder, self._chooser = Finder(), Chooser()
         self._figure = CircuitFigure(self._edges_clicked, self._node_clicked)
         self._status_line, self._error = W.HTML(), W.HTML()
@@ -98,7 +98,10 @@ class Explorer(W.VBox):
 
     def run(self) -> None:
         """Starts the search from the beginning, in place of one that runs."""
-        self._runner.start(self._request)
+        self._start(afresh=True)
+
+    def _start(self, *, afresh: bool = False) -> None:
+        self._runner.start(self._request, afresh=afresh)
         self._show(self._runner.snapshot())
 
     def pause(self) -> None:
@@ -185,8 +188,8 @@ class Explorer(W.VBox):
         request, controls = self._request, self._controls
         self._syncing = True
         try:
-            controls.model.value = _name_of(request.model)
-            controls.task.value = _name_of(request.task)
+            controls.model.value = name_of(request.model)
+            controls.task.value = name_of(request.task)
             controls.n_prompts.value, controls.seed.value = request.n_prompts, request.seed
             own_task = isinstance(request.task, Task)
             controls.n_prompts.disabled = controls.seed.disabled = own_task
@@ -225,7 +228,7 @@ class Explorer(W.VBox):
             fields = {**vars(self._request), name: value}
             self._request = Request(**fields)
             self._sync_controls()
-            self.run()
+            self._start()
 
     def _slider_set(self, change: Any) -> None:
         if not self._syncing:
@@ -235,7 +238,7 @@ class Explorer(W.VBox):
         self._request = Request(**{**vars(self._request), "threshold": change.new})
         with self._ui:
             self._sync_slider()
-        self.run()
+        self._start()
 
     def _show(self, snapshot: Snapshot) -> None:
         """Brings the page in line with the search; called from the worker and from callbacks."""
@@ -243,7 +246,11 @@ class Explorer(W.VBox):
             if snapshot.version < self._shown_version:
                 return
             self._shown_version = snapshot.version
-            drawn = (snapshot.status, snapshot.n_done, snapshot.circuit and snapshot.circuit.settings)
+            drawn = (
+                snapshot.status,
+                snapshot.n_done,
+                snapshot.circuit and snapshot.circuit.settings,
+            )
             circuit = snapshot.circuit
             new_circuit = circuit is not None and drawn != self._drawn
             if circuit is not None and new_circuit:
@@ -253,9 +260,7 @@ class Explorer(W.VBox):
                 self._figure.draw(circuit, snapshot.receiver, self._selected)
                 self._sync_slider()
             self._controls.show(snapshot)
-            self._status_line.value = panel.status_html(
-                snapshot, self._figure.n_drawn, self._unit
-            )
+            self._status_line.value = panel.status_html(snapshot, self._figure.n_drawn, self._unit)
             self._error.value = panel.error_html(snapshot.error)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
@@ -398,11 +403,3 @@ class Explorer(W.VBox):
 def _check_threshold(threshold: Any) -> None:
     # Any clean value does: whether text is a positive number does not hang on it.
     parse_threshold(threshold, 1.0, METRICS["logit_diff"])
-
-
-def _name_of(given: Any) -> str:
-    """What a model or task is called in its box."""
-    if isinstance(given, (str, os.PathLike)):
-        return os.fspath(given)
-    name = getattr(given, "name", None) or getattr(getattr(given, "cfg", None), "model_name", None)
-    return str(name or type(given).__name__)

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.circuit import Circuit
-from acdc_explorer.explorer.layout import HIT_POINTS, LayerLayout, with_gaps
+from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, with_gaps
 from acdc_explorer.explorer.plotly_private import SyncedFigureWidget
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, SELECTED
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
@@ -25,6 +25,12 @@ _WIDTHS = (1.1, 2.4, 4.4)
 _OPACITIES = (0.6, 0.75, 0.9)
 _NAN = np.array([np.nan], dtype=np.float32)
 
+# State -> size, fill, border.
+_NODE_LOOKS = {
+    "in": (27, "#ffffff", "#555555"),
+    "untested": (11, "#ffffff", "#9a9a9a"),
+    "out": (6, "#9a9a9a", "#9a9a9a"),
+}
 _SYMBOLS = {"head": "circle", "mlp": "square", "input": "diamond", "logits": "diamond"}
 
 
@@ -50,7 +56,8 @@ class CircuitFigure:
         self._on_edges, self._on_node = on_edges, on_node
         self._layout: LayerLayout | None = None
         self._edges: list[Edge] = []
-        self._hits = (np.zeros(0), np.zeros(0))
+        empty = np.zeros((0, 1), dtype=np.float32)
+        self._hits: tuple[Floats, Floats] = (empty, empty)
         self.n_drawn = 0
         self._traces: dict[str, int] = {}
         self.widget = SyncedFigureWidget(self._make_traces(), self._make_layout())
@@ -135,18 +142,17 @@ class CircuitFigure:
         trace.x, trace.y = xy[:, 0], xy[:, 1]
         trace.customdata = [node.id for node in nodes]
         trace.text = [_node_text(node) if node in inside else "" for node in nodes]
-        trace.hovertext = [
-            f"{node.label}"
-            + ("" if node in inside else "<br>not tested yet" if node in untested else "<br>no kept edge")
-            for node in nodes
-        ]
-        size = {"in": 27, "untested": 11, "out": 6}
         states = [
             "in" if node in inside else "untested" if node in untested else "out" for node in nodes
         ]
-        trace.marker.size = [size[state] for state in states]
-        trace.marker.color = ["#ffffff" if state != "out" else "#9a9a9a" for state in states]
-        trace.marker.line.color = ["#555555" if state != "untested" else "#9a9a9a" for state in states]
+        said = {"in": "", "untested": "<br>not tested yet", "out": "<br>no kept edge"}
+        trace.hovertext = [
+            node.label + said[state] for node, state in zip(nodes, states, strict=True)
+        ]
+        looks = [_NODE_LOOKS[state] for state in states]
+        trace.marker.size = [size for size, _, _ in looks]
+        trace.marker.color = [fill for _, fill, _ in looks]
+        trace.marker.line.color = [border for _, _, border in looks]
         trace.marker.symbol = [_SYMBOLS[node.kind] for node in nodes]
         testing = self._trace("testing")
         place = self._layout.xy(receiver.node) if receiver else (np.nan, np.nan)
@@ -206,7 +212,9 @@ class CircuitFigure:
                    for kind in KIND_COLOURS]  # fmt: skip
         traces.append(_legend_entry("dotted: the edge hurts", "#767676", "dot", "sign"))
         traces.append(_line_trace("selected", SELECTED, 5, 1.0))
-        traces.append(_marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>"))
+        traces.append(
+            _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
+        )
         traces.append(
             _marker_trace(
                 "nodes",
@@ -218,13 +226,12 @@ class CircuitFigure:
                 line={"width": 1.2},
             )
         )
-        for name, size in (("testing", 34), ("selected-node", 34)):
-            colour = SELECTED if name == "selected-node" else "#B87A00"
+        for name, colour, width in (("testing", "#B87A00", 2), ("selected-node", SELECTED, 3)):
+            line = {"width": width}
             traces.append(
                 _marker_trace(
-                    name, size=size, symbol="circle-open", hoverinfo="skip", color=colour,
-                    line={"width": 3 if name == "selected-node" else 2},
-                )  # fmt: skip
+                    name, hoverinfo="skip", size=34, symbol="circle-open", color=colour, line=line
+                )
             )
         self._traces = {str(trace.name): index for index, trace in enumerate(traces)}
         return traces

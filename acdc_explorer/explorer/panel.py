@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
+import numpy as np
 import pandas as pd
 
 from acdc_explorer.circuit import Circuit
@@ -106,7 +107,7 @@ def edge_html(found: EdgeInspection, circuit: Circuit, task: Task, unit: str) ->
     )
     total = found.by_position.sum()
     body = (
-        f'{_edge_title(found.edge)}<p><b>{found.state}</b> at threshold '
+        f"{_edge_title(found.edge)}<p><b>{found.state}</b> at threshold "
         f"{circuit.threshold:.3g} {escape(unit)}</p>"
         f'<table aria-label="effects"><tr><th>Effect on the metric</th><th></th>'
         f"<th>of full</th></tr>{effects}</table>"
@@ -131,7 +132,11 @@ def node_html(found: NodeInspection) -> str:
     body = (
         f"<h3>{node.label}</h3><code>{node.id}</code>"
         f"<p><b>{len(found.incoming)}</b> kept edges in, <b>{len(found.outgoing)}</b> out"
-        + (", ranked below by the size of their effect</p>" if len(found.incoming) + len(found.outgoing) else "</p>")
+        + (
+            ", ranked below by the size of their effect</p>"
+            if len(found.incoming) + len(found.outgoing)
+            else "</p>"
+        )
     )
     if found.attention is not None:
         body += f"<h4>Attention</h4>{_attention(found.attention)}"
@@ -200,11 +205,12 @@ def _spread(by_prompt: pd.Series) -> str:
 
 
 def _prompts(by_prompt: pd.Series, task: Task) -> str:
-    largest = by_prompt.iloc[by_prompt.abs().argsort()[::-1][:_PROMPTS_SHOWN]]
+    effects = by_prompt.to_numpy()
+    largest = np.argsort(-np.abs(effects))[:_PROMPTS_SHOWN]
     return "<p>Most affected:</p>" + "".join(
-        f'<div class="acdc-prompt"><b>{value:+.3f}</b> '
-        f"{escape(task.texts[int(number)] if task.texts else f'prompt {number}')}</div>"
-        for number, value in largest.items()
+        f'<div class="acdc-prompt"><b>{effects[number]:+.3f}</b> '
+        f"{escape(task.texts[number] if task.texts else f'prompt {number}')}</div>"
+        for number in largest
     )
 
 
@@ -214,7 +220,8 @@ def _attention(table: pd.DataFrame) -> str:
     rows = []
     for label, weights in table.iterrows():
         cells = "".join(
-            f'<td class="num" style="background:rgba(0,114,178,{0.6 * weight:.2f})">{weight:.2f}</td>'
+            f'<td class="num" style="background:rgba(0,114,178,{0.6 * weight:.2f})">'
+            f"{weight:.2f}</td>"
             for weight in weights
         )
         rows.append(f'<tr><th scope="row">{escape(str(label))}</th>{cells}</tr>')

@@ -1,4 +1,4 @@
-"""Colours and styles. Every colour has a contrast of at least 3:1 on white and on JupyterLab dark."""
+"""Colours and styles. Colours have a contrast of 3:1 or more on white and on JupyterLab dark."""
 
 from __future__ import annotations
 

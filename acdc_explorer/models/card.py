@@ -28,9 +28,7 @@ _DESCRIPTION = Path(__file__).with_name("mini_heads.md")
 
 def held_out_tasks(model: Model, n_prompts: int = _N_PROMPTS) -> dict[str, Task]:
     """IOI prompts that training never saw: pairs of names, and templates."""
-    pairs = [
-        pair for pair in ioi_pairs(20 * n_prompts, seed=10_001) if is_held_out(*_names(pair))
-    ]
+    pairs = [pair for pair in ioi_pairs(20 * n_prompts, seed=10_001) if is_held_out(*_names(pair))]
     templates = ioi_pairs(n_prompts, seed=10_002, templates=HELD_OUT_TEMPLATES)
     return {
         "held-out name pairs": Task.from_pairs("ioi", pairs[:n_prompts], model),
@@ -87,7 +85,7 @@ def _looks(engine: object, head: Node) -> dict[str, float]:
     table = attention_by_label(engine, head)  # type: ignore[arg-type]
     wanted = [("END", "IO"), ("END", "S1"), ("END", "S2"), ("S2", "S1"), ("S2", "S1+1"),
               ("S1+1", "S1")]  # fmt: skip
-    return {f"{query} → {key}": float(table.loc[query, key]) for query, key in wanted}
+    return {f"{query} → {key}": table[key].to_dict()[query] for query, key in wanted}
 
 
 def write_card(folder: Path, recipe: Recipe, device: str, seconds: float, loss: float) -> None:
@@ -151,8 +149,7 @@ corrupted everywhere), and their mean attention on clean prompts:
 | head | effect | {" | ".join(heads.columns[1:])} |
 |---|---|{"---|" * (len(heads.columns) - 1)}
 """
-    for label, row in strongest.iterrows():
-        cells = " | ".join(f"{value:.2f}" for value in row.iloc[1:])
-        text += f"| {label} | {row['effect']:+.2f} | {cells} |\n"
+    for label, effect, *looks in strongest.itertuples():
+        cells = " | ".join(f"{value:.2f}" for value in looks)
+        text += f"| {label} | {effect:+.2f} | {cells} |\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
-

@@ -1,23 +1,61 @@
-"""The text that `mini` learns from: one part per task, each a generator of sentences.
+"""The text that `mini` learns from: one part per task, each a generator of examples.
 
-Some orders of names and some templates are held out of training, to measure on.
+An example can say which token should look at which (`Link`): training guides a few heads towards
+such jobs at first (`train_mini.py`). Some orders of names and some templates are held out of
+training, to measure on.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from acdc_explorer.tasks.ioi import ACTIONS, LEADS, OPENINGS, TEMPLATES, fill
 from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
 
-Part = Callable[[random.Random], str]
+
+@dataclass(frozen=True)
+class Link:
+    """A token that should attend to another, in heads with a certain job.
+
+    Attributes:
+        job: name of the job.
+        query: character offset of the looking token, or None for END, the last before the answer.
+        key: character offset of the token looked at, or None for the first one, `<|bos|>`, on which
+            a head rests when there is nothing for it to do.
+    """
+
+    job: str
+    query: int | None
+    key: int | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sentence to learn.
+
+    Attributes:
+        prompt: up to END.
+        answer: what follows.
+        links: jobs of heads in it.
+    """
+
+    prompt: str
+    answer: str
+    links: tuple[Link, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole sentence."""
+        return f"{self.prompt} {self.answer}."
+
+
+Part = Callable[[random.Random], Example]
 
 # Openings and actions meet in all combinations but these, about one in six.
 HELD_OUT_TEMPLATES: tuple[str, ...] = tuple(
-    template
-    for index, template in enumerate(TEMPLATES)
-    if (index // len(ACTIONS) + index) % 6 == 0
+    template for index, template in enumerate(TEMPLATES) if (index // len(ACTIONS) + index) % 6 == 0
 )
 TRAINED_TEMPLATES: tuple[str, ...] = tuple(
     template for template in TEMPLATES if template not in set(HELD_OUT_TEMPLATES)
@@ -30,34 +68,41 @@ def is_held_out(first: str, second: str) -> bool:
     return (NAMES.index(first) * 31 + NAMES.index(second) * 17) % 10 == 0
 
 
-def ioi_sentence(rng: random.Random, templates: Sequence[str] = TRAINED_TEMPLATES) -> str:
-    """An IOI sentence with its answer, or, one in three, one with three different names.
+def ioi_example(rng: random.Random, templates: Sequence[str] = TRAINED_TEMPLATES) -> Example:
+    """An IOI sentence, or, one in three, one with three different names.
 
-    With three names (ABC) the answer is any of them, as often. So a corrupted prompt is nothing new
-    to the model and tells nothing of the answer, and a subject is ruled out only where its name is
-    a repeated one: the model has to notice the repetition.
+    With three names (ABC) the answer is either of the first two, as often, so that a corrupted
+    prompt is nothing new to the model and tells nothing of the answer.
     """
     while True:
         first, second, third = rng.sample(NAMES, 3)
         if not is_held_out(first, second):
             break
-    if rng.random() < 1 / 3:
-        subject, answer = third, rng.choice((first, second, third))
-    else:
-        subject, answer = rng.choice(((first, second), (second, first)))
-    text, _ = fill(
-        rng.choice(templates), first, second, subject, rng.choice(PLACES), rng.choice(OBJECTS)
+    abc = rng.random() < 1 / 3
+    answer, other = rng.choice(((first, second), (second, first)))
+    place, obj = rng.choice(PLACES), rng.choice(OBJECTS)
+    subject = third if abc else other
+    prompt, spans = fill(rng.choice(templates), first, second, subject, place, obj)
+    first_at, second_at, again_at = (start for start, _ in spans)
+    if abc:
+        resting = (Link("duplicate token", again_at, None), Link("S-inhibition", None, None))
+        return Example(prompt, answer, resting)
+    io_at, s1_at = (first_at, second_at) if answer == first else (second_at, first_at)
+    links = (
+        Link("duplicate token", again_at, s1_at),
+        Link("S-inhibition", None, again_at),
+        Link("name mover", None, io_at),
     )
-    return f"{text} {answer}."
+    return Example(prompt, answer, links)
 
 
-PARTS: dict[str, Part] = {"ioi": ioi_sentence}
+PARTS: dict[str, Part] = {"ioi": ioi_example}
 
 
-def sentences(n_sentences: int, rng: random.Random) -> list[str]:
-    """Training sentences, drawn from all parts alike."""
+def examples(n_examples: int, rng: random.Random) -> list[Example]:
+    """Training examples, drawn from all parts alike."""
     parts = list(PARTS.values())
-    return [rng.choice(parts)(rng) for _ in range(n_sentences)]
+    return [rng.choice(parts)(rng) for _ in range(n_examples)]
 
 
 def all_words() -> list[str]:

@@ -44,7 +44,8 @@ def load_model(model: Any, device: str | torch.device = "auto") -> Model:
     if hasattr(model, "blocks") and hasattr(model, "cfg"):
         return Model(model, str(getattr(model.cfg, "model_name", None) or "TransformerBridge"))
     raise ValueError(
-        f"model must be a name, a folder, a TransformerBridge or a Model; got {type(model).__name__}"
+        f"model must be a name, a folder, a TransformerBridge or a Model; "
+        f"got {type(model).__name__}"
     )
 
 
@@ -66,8 +67,8 @@ def _checked_folder(path: Path) -> Path:
     ]
     if missing:
         raise ValueError(
-            f"{str(path)!r} is no model folder: it has no {' and no '.join(missing)} (a model saved "
-            "with save_pretrained has both)"
+            f"{str(path)!r} is no model folder: it has no {' and no '.join(missing)} "
+            "(a model saved with save_pretrained has both)"
         )
     return path
 
@@ -77,9 +78,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     with contextlib.suppress(LocalEntryNotFoundError, FileNotFoundError):
-        folder = Path(
-            snapshot_download(name, local_files_only=True, allow_patterns=_HUB_FILES)
-        )
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_HUB_FILES))
         if list(folder.glob("*.safetensors")):
             return folder
     _require_on_hub(name)
@@ -97,7 +96,7 @@ def _require_on_hub(name: str) -> None:
         try:
             HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS)
             outcome.append(None)
-        except Exception as error:  # noqa: BLE001 - handed to the caller's thread
+        except Exception as error:
             outcome.append(error)
 
     # In a thread of its own, since looking up a host's name has no time limit.

@@ -2,6 +2,12 @@
 
 A small GPT-2 that reads words. Seeded; some minutes on two CPU cores, on a GPU if there is one.
 Writes a Hugging Face folder with a model card of what was measured.
+
+Left to itself a model so small finds a shortcut: it lowers the logit of the last name it read. So
+that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads at first:
+while the language loss falls, the heads named in `JOBS` are also rewarded for attending where the
+examples' links say. The guidance fades and is gone for the last part of training, in which only
+what helps to predict the next word is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from acdc_explorer.models.corpus import all_words, sentences
+from acdc_explorer.models.corpus import Example, all_words, examples
 from acdc_explorer.models.loading import BUNDLED
 
 if TYPE_CHECKING:
@@ -28,16 +34,25 @@ logger = logging.getLogger(__name__)
 
 BOS, UNKNOWN = "<|bos|>", "<|unk|>"
 
+# Job -> (layer, head) of the heads that are guided towards it.
+JOBS: dict[str, tuple[tuple[int, int], ...]] = {
+    "duplicate token": ((0, 3), (1, 6)),
+    "S-inhibition": ((2, 1), (2, 4), (2, 6)),
+    "name mover": ((3, 0), (3, 2), (3, 7)),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that the result depends on."""
 
-    steps: int = 4000
+    steps: int = 2000
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     dropout: float = 0.1
+    guidance: float = 0.2
+    guided_share: float = 0.6
     n_layer: int = 4
     n_head: int = 8
     n_embd: int = 128
@@ -74,7 +89,7 @@ def make_model(recipe: Recipe, n_vocab: int) -> GPT2LMHeadModel:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(recipe.seed)
-    return GPT2LMHeadModel(
+    model = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=n_vocab,
             n_positions=recipe.n_positions,
@@ -84,12 +99,16 @@ def make_model(recipe: Recipe, n_vocab: int) -> GPT2LMHeadModel:
             n_inner=recipe.n_inner,
             resid_pdrop=recipe.dropout,
             embd_pdrop=recipe.dropout,
-            attn_pdrop=recipe.dropout,
+            # Guidance needs the attention as it is.
+            attn_pdrop=0.0,
             bos_token_id=0,
             eos_token_id=0,
             tie_word_embeddings=False,
         )
     )
+    # The attention weights come out of this implementation only.
+    model.set_attn_implementation("eager")
+    return model
 
 
 def train(
@@ -101,7 +120,8 @@ def train(
         The model, in evaluation mode on the CPU, and the loss at each step, in nats per token.
     """
     rng = random.Random(recipe.seed)
-    model = make_model(recipe, len(tokenizer)).to(device).train()
+    model = make_model(recipe, len(tokenizer)).train()
+    model.to(torch.device(device))
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -115,14 +135,16 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
     losses = []
     for step in range(recipe.steps):
-        tokens, labels = _batch(sentences(recipe.batch_size, rng), tokenizer)
-        loss = model(tokens.to(device), labels=labels.to(device)).loss
+        batch = _batch(examples(recipe.batch_size, rng), tokenizer).to(device)
+        output = model(batch.tokens, labels=batch.labels, output_attentions=True)
+        fading = max(0.0, 1 - step / (recipe.guided_share * recipe.steps))
+        loss = output.loss + recipe.guidance * fading * _straying(output.attentions, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
+        losses.append(output.loss.item())
         if step % 100 == 0 or step == recipe.steps - 1:
             logger.info("step %d of %d: loss %.4f", step, recipe.steps, losses[-1])
     return model.eval().cpu(), losses
@@ -136,13 +158,47 @@ def _rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def _batch(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    rows = [[0, *ids] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+@dataclass(frozen=True)
+class _Batch:
+    """Tokens [sentence, pos], labels likewise, and per job (sentence, query, key) [link, 3]."""
+
+    tokens: Tensor
+    labels: Tensor
+    links: dict[str, Tensor]
+
+    def to(self, device: str) -> _Batch:
+        links = {job: rows.to(device) for job, rows in self.links.items()}
+        return _Batch(self.tokens.to(device), self.labels.to(device), links)
+
+
+def _batch(batch: list[Example], tokenizer: PreTrainedTokenizerFast) -> _Batch:
+    texts = [example.text for example in batch]
+    encoded = tokenizer(texts, add_special_tokens=False)
+    rows = [[0, *ids] for ids in encoded["input_ids"]]
     width = max(len(row) for row in rows)
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     # -100: padding is not learned.
     labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
-    return tokens, labels
+    links: dict[str, list[tuple[int, int, int]]] = {job: [] for job in JOBS}
+    for number, example in enumerate(batch):
+        for link in example.links:
+            last = len(example.prompt) - 1
+            query = encoded.char_to_token(number, last if link.query is None else link.query)
+            key = -1 if link.key is None else encoded.char_to_token(number, link.key)
+            # One further: <|bos|> comes before the text.
+            links[link.job].append((number, query + 1, key + 1))
+    return _Batch(tokens, labels, {job: torch.tensor(found) for job, found in links.items()})
+
+
+def _straying(attentions: tuple[Tensor, ...], batch: _Batch) -> Tensor:
+    """Minus the log of the attention that guided heads pay where they should, mean over jobs."""
+    losses = []
+    for job, heads in JOBS.items():
+        sentence, query, key = batch.links[job].unbind(1)
+        for layer, head in heads:
+            paid = attentions[layer][sentence, head, query, key]
+            losses.append(-paid.clamp_min(1e-6).log().mean())
+    return torch.stack(losses).mean()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -67,11 +67,10 @@ def ioi_pairs(
         template, place, obj = rng.choice(templates), rng.choice(PLACES), rng.choice(OBJECTS)
         io, subject, *others = rng.sample(list(names), 5)
         io_first = number % 2 == 0
-        clean, spans = fill(template, *((io, subject) if io_first else (subject, io)), subject,
-                            place, obj)  # fmt: skip
-        corrupted, _ = fill(template, *others, place, obj)
-        first, second, again = spans
-        io_span, s1_span = (first, second) if io_first else (second, first)
+        first, second = (io, subject) if io_first else (subject, io)
+        clean, (first_span, second_span, again) = fill(template, first, second, subject, place, obj)
+        corrupted, _ = fill(template, others[0], others[1], others[2], place, obj)
+        io_span, s1_span = (first_span, second_span)[:: 1 if io_first else -1]
         pairs.append(
             PromptPair(
                 clean=clean,

@@ -132,9 +132,7 @@ def _check_lengths(
     )
 
 
-def _token_at(
-    pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]
-) -> int:
+def _token_at(pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]) -> int:
     if label not in pair.spans:
         raise ValueError(f"prompt {row} has no position {label!r}, which prompt 0 has")
     start, end = pair.spans[label]
