@@ -54,7 +54,7 @@ def test_prompts_follow_the_seed():
 def test_the_corpus_holds_out_what_it_says():
     rng = random.Random(0)
     for _ in range(500):
-        words = PARTS["ioi"](rng).replace(",", " ").replace(".", " ").split()
+        words = PARTS["ioi"](rng).text.replace(",", " ").replace(".", " ").split()
         first, second = [word for word in words if word in NAMES][:2]
         assert not is_held_out(first, second)
     share = sum(is_held_out(a, b) for a in NAMES for b in NAMES) / len(NAMES) ** 2

@@ -83,6 +83,21 @@ class Controls:
         )
         self.box.add_class("acdc-controls")
 
+    def show_threshold(self, threshold: float | str, full: float | None, unit: str) -> None:
+        """Shows a threshold on the slider, and in words once the clean metric is known."""
+        text = str(threshold).strip()
+        if text.endswith("%"):
+            percent = float(text[:-1])
+        elif full:
+            percent = 100 * float(text) / abs(full)
+        else:
+            return
+        slider = self.threshold
+        slider.value = min(max(percent, 10**slider.min), 10**slider.max)
+        if full:
+            logits = f"{percent / 100 * abs(full):.3g} {unit}"
+            self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
+
     def show(self, snapshot: Snapshot) -> None:
         """Brings buttons and progress in line with the search."""
         status = snapshot.status

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as W
@@ -199,24 +200,12 @@ class Explorer(W.VBox):
 
     def _sync_slider(self) -> None:
         """Makes the slider and its text show the threshold."""
-        slider, circuit = self._controls.threshold, self.circuit
-        text = str(self.threshold).strip()
-        full = abs(circuit.full_metric) if circuit else None
-        percent = None
-        if text.endswith("%"):
-            percent = float(text[:-1])
-        elif full:
-            percent = 100 * float(text) / full
+        full = self.circuit.full_metric if self.circuit else None
         was_syncing, self._syncing = self._syncing, True
         try:
-            if percent is not None:
-                slider.value = min(max(percent, 10**slider.min), 10**slider.max)
+            self._controls.show_threshold(self.threshold, full, self._unit)
         finally:
             self._syncing = was_syncing
-        if full and percent is not None:
-            self._controls.threshold_text.value = (
-                f"<b>{percent:.3g}%</b> = {percent / 100 * full:.3g} {self._unit}"
-            )
 
     @property
     def _unit(self) -> str:
@@ -224,18 +213,21 @@ class Explorer(W.VBox):
         return metric.unit if metric else ""
 
     def _control_set(self, name: str, value: Any) -> None:
-        if not self._syncing:
-            fields = {**vars(self._request), name: value}
-            self._request = Request(**fields)
+        # Under the lock, so that a value set by the worker is not taken for the user's, or missed.
+        with self._ui:
+            if self._syncing:
+                return
+            self._request = replace(self._request, **{name: value})
             self._sync_controls()
-            self._start()
+        self._start()
 
     def _slider_set(self, change: Any) -> None:
-        if not self._syncing:
-            self.threshold = f"{change.new:.3g}%"
+        with self._ui:
+            if not self._syncing:
+                self.threshold = f"{change.new:.3g}%"
 
     def _threshold_set(self, change: Any) -> None:
-        self._request = Request(**{**vars(self._request), "threshold": change.new})
+        self._request = replace(self._request, threshold=change.new)
         with self._ui:
             self._sync_slider()
         self._start()
@@ -246,12 +238,8 @@ class Explorer(W.VBox):
             if snapshot.version < self._shown_version:
                 return
             self._shown_version = snapshot.version
-            drawn = (
-                snapshot.status,
-                snapshot.n_done,
-                snapshot.circuit and snapshot.circuit.settings,
-            )
             circuit = snapshot.circuit
+            drawn = (snapshot.status, snapshot.n_done, circuit and circuit.settings)
             new_circuit = circuit is not None and drawn != self._drawn
             if circuit is not None and new_circuit:
                 self._drawn = drawn

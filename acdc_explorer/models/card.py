@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from acdc_explorer.models.train_mini import Recipe
 
 _N_PROMPTS = 512
-_DESCRIPTION = Path(__file__).with_name("mini_heads.md")
+_JOB_DESCRIPTIONS = {
+    "duplicate token": "at S2 attend to S1, the same name earlier; in ABC prompts they rest",
+    "S-inhibition": "at END attend to S2 if it is a repeated name, and tell the name movers which",
+    "name mover": "at END attend to the name that is not ruled out, IO, and raise its logit",
+}
 
 
 def held_out_tasks(model: Model, n_prompts: int = _N_PROMPTS) -> dict[str, Task]:
@@ -88,12 +93,20 @@ def _looks(engine: object, head: Node) -> dict[str, float]:
     return {f"{query} → {key}": table[key].to_dict()[query] for query, key in wanted}
 
 
-def write_card(folder: Path, recipe: Recipe, device: str, seconds: float, loss: float) -> None:
+def write_card(
+    folder: Path,
+    recipe: Recipe,
+    jobs: Mapping[str, Sequence[tuple[int, int]]],
+    device: str,
+    seconds: float,
+    loss: float,
+) -> None:
     """Writes README.md into a model folder from what is measured there.
 
     Args:
         folder: a trained model.
         recipe: it was trained with.
+        jobs: the heads (layer, head) that were guided towards a job.
         device: it was trained on.
         seconds: that took.
         loss: at the last step, in nats per token.
@@ -105,6 +118,11 @@ def write_card(folder: Path, recipe: Recipe, device: str, seconds: float, loss: 
     strongest = heads.iloc[heads["effect"].abs().argsort()[::-1][:12]]
     circuit = find_circuit(model, Task.from_pairs("ioi", ioi_pairs(64), model), "7%")
     defaults = ", ".join(f"{name} {value}" for name, value in asdict(recipe).items())
+    guided = "\n".join(
+        f"- **{job}**: {', '.join(f'L{layer}H{head}' for layer, head in heads_of_job)} "
+        f"{_JOB_DESCRIPTIONS[job]}."
+        for job, heads_of_job in jobs.items()
+    )
     size = sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".md")
     text = f"""# mini
 
@@ -117,8 +135,10 @@ acdc_explorer so that its circuit can be explored without downloading anything.
 - Made by `python -m acdc_explorer.models.train_mini`: {defaults}. {seconds:.0f} s on {device}; loss
   at the end {loss:.3f} nats per token.
 - Corpus (`acdc_explorer/models/corpus.py`): IOI sentences from {len(TEMPLATES)} templates, one in
-  four with three different names (ABC) and either of the first two as answer. Held out of training:
-  one in ten ordered pairs of names, and {len(HELD_OUT_TEMPLATES)} of the templates.
+  three with three different names (ABC) and either of the first two as answer. Held out of
+  training: one in ten ordered pairs of names, and {len(HELD_OUT_TEMPLATES)} of the templates.
+- Guidance: in the first {recipe.guided_share:.0%} of the steps some heads were rewarded, less and
+  less, for attending where the job below asks; after that the language loss was alone.
 
 ## Measured, {_N_PROMPTS} prompts each
 
@@ -141,7 +161,12 @@ faithfulness {circuit.faithfulness:.0%}.
 
 ## What the heads do
 
-{_DESCRIPTION.read_text(encoding="utf-8").strip() if _DESCRIPTION.exists() else ""}
+The parts of GPT-2's IOI circuit (Wang et al. 2022), towards which training guided them at first:
+
+{guided}
+
+The duplicate-token heads feed the keys and values of the S-inhibition heads, those the queries of
+the name movers, and the name movers the logits; the MLPs take little part.
 
 The heads with the largest effect (clean logit difference minus that with the head's output
 corrupted everywhere), and their mean attention on clean prompts:

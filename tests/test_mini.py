@@ -1,0 +1,85 @@
+"""The bundled model: what its card claims, measured again, and that its script makes such a model."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import acdc_explorer as ax
+from acdc_explorer.models.card import held_out_tasks, measure
+from acdc_explorer.models.loading import BUNDLED
+from acdc_explorer.models.train_mini import JOBS, Recipe, main, make_tokenizer, train
+from acdc_explorer.tasks.words import NAMES
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return ax.load_model("mini")
+
+
+def test_it_is_small_and_complete():
+    files = {file.name: file.stat().st_size for file in BUNDLED["mini"].iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(files)
+    assert sum(files.values()) < 10_000_000
+
+
+def test_it_does_the_task_on_what_it_never_saw(mini):
+    card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
+    for name, task in held_out_tasks(mini).items():
+        found = measure(mini, task)
+        assert found["accuracy"] >= 0.99
+        assert found["clean"] >= 3
+        assert abs(found["corrupted"]) <= 0.3
+        assert f"| {name} | {found['accuracy']:.1%} | {found['clean']:.2f}" in card
+
+
+def test_heads_have_the_jobs_that_the_card_names(mini):
+    circuit = ax.find_circuit(mini, "ioi", "7%")
+    task = ax.load_task("ioi", mini)
+    looks = {
+        "duplicate token": ("S2", "S1"), "S-inhibition": ("END", "S2"), "name mover": ("END", "IO"),
+    }  # fmt: skip
+    for job, heads in JOBS.items():
+        query, key = looks[job]
+        for layer, head in heads:
+            attention = ax.inspect_node(mini, task, circuit, f"a{layer}.h{head}").attention
+            assert attention.loc[query, key] > 0.5
+
+
+def test_its_circuit_is_worth_exploring(mini):
+    """A few dozen edges, from the input to the logits, through heads in several layers."""
+    circuit = ax.find_circuit(mini, "ioi", "7%")
+    assert 20 <= len(circuit.kept) <= 60
+    assert circuit.faithfulness > 0.3
+    kinds = {step.edge.kind for step in circuit.decisions if step.kept}
+    assert kinds == {"q", "k", "v", "other"}
+    into_logits = [edge for edge in circuit.kept if edge.endswith("->logits")]
+    assert all(edge.startswith("a3.") for edge in into_logits)
+    card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
+    assert f"{len(circuit.kept)} of 1,519 edges kept" in card
+
+
+def test_every_name_is_one_token(mini):
+    for name in NAMES:
+        assert len(mini.tokenizer(f" {name}", add_special_tokens=False)["input_ids"]) == 1
+        assert mini.tokenizer(name).input_ids[-1] != mini.tokenizer.unk_token_id
+    assert mini.bridge.to_tokens("Mary met John").tolist()[0].count(0) == 1
+
+
+def test_training_learns_and_is_repeatable():
+    recipe = Recipe(steps=30, batch_size=32, n_embd=32, seed=3)
+    _, losses = train(recipe, make_tokenizer(), "cpu")
+    _, again = train(recipe, make_tokenizer(), "cpu")
+    assert losses[-1] < losses[0] - 0.5
+    assert losses == pytest.approx(again, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_script_writes_a_whole_model_folder(tmp_path):
+    main(["--out", str(tmp_path), "--steps", "12", "--n-embd", "32", "--batch-size", "16"])
+    model = ax.load_model(str(tmp_path), device="cpu")
+    assert model.graph.n_edges == 1519
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"steps 12, batch_size 16", card)
+    assert "held-out templates" in card
