@@ -17,6 +17,7 @@ import numpy as np
 from acdc_explorer.errors import unknown_name
 
 QKV = Literal["q", "k", "v"]
+QKVS: tuple[QKV, ...] = ("q", "k", "v")
 NodeKind = Literal["input", "head", "mlp", "logits"]
 Order = Literal["default", "ascending_heads", "random"]
 ORDERS: tuple[Order, ...] = ("default", "ascending_heads", "random")
@@ -132,7 +133,7 @@ class Graph:
         """Every place that reads the residual stream, the earliest first."""
         receivers: list[Receiver] = []
         for layer in range(self.n_layers):
-            for qkv in ("q", "k", "v"):
+            for qkv in QKVS:
                 receivers += [
                     Receiver(Node("head", layer, head), qkv) for head in range(self.n_heads)
                 ]
@@ -164,7 +165,7 @@ class Graph:
     def receivers_of(self, node: Node) -> tuple[Receiver, ...]:
         """The receivers through which a node reads: three for a head, none for the input."""
         if node.kind == "head":
-            return tuple(Receiver(node, qkv) for qkv in ("q", "k", "v"))
+            return tuple(Receiver(node, qkv) for qkv in QKVS)
         return () if node.kind == "input" else (Receiver(node),)
 
     @cached_property

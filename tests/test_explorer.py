@@ -102,7 +102,7 @@ def test_a_clicked_node_lists_its_edges_to_go_on_with(explorer):
     explorer._chooser.buttons[0].click()
     assert explorer.selected_edge == first
     assert explorer.selected_node is None
-    until(lambda: "edge" in panel_data(explorer))
+    until(lambda: "effect" in panel_data(explorer))
 
 
 def test_edges_that_lie_together_are_offered_too(explorer):

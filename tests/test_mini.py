@@ -1,4 +1,4 @@
-"""The bundled model: what its card claims, measured again, and that its script makes such a model."""
+"""The bundled model: its card's claims measured again, and that its script makes such a model."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ receiver costs only as many additions as it has removed senders, and those are o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,10 +22,10 @@ from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.forward import attention_pattern, causal, layer_norm, mlp
-from acdc_explorer.graph import INPUT, LOGITS, Edge, Node, Receiver
+from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Node, Receiver
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
-_BATCH_FLOATS = 32_000_000
+_BATCH_FLOATS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ def evaluate_removed(
         circuits: sets of removed edges; any number, and any number of prompts: both are taken in
             batches that fit in memory.
     """
-    graph, n_prompts = engine.graph, engine.n_prompts
-    width = engine.task.n_positions * engine.weights.W_E.shape[1]
-    floats_per_prompt = width * (len(graph.senders) + 4 * graph.n_heads)
-    fitting = max(1, _BATCH_FLOATS // floats_per_prompt)
+    if not circuits:
+        return engine.clean_by_prompt.new_empty((0, engine.n_prompts))
+    shared, each = _floats_per_prompt(engine, circuits)
+    n_prompts = engine.n_prompts
+    fitting = max(1, _BATCH_FLOATS // (shared + each))
     if fitting < n_prompts:
         parts = [
             (slice(start, start + fitting), engine.part(slice(start, start + fitting)))
@@ -74,9 +76,19 @@ def evaluate_removed(
             ],
             dim=1,
         )
-    size = fitting // n_prompts
+    size = max(1, (_BATCH_FLOATS // n_prompts - shared) // each)
     batches = [circuits[start : start + size] for start in range(0, len(circuits), size)]
     return torch.cat([_PatchedRuns(engine, batch).metric() for batch in batches])
+
+
+def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tuple[int, int]:
+    """What a batch of patched runs holds: once for all circuits, and for each of them."""
+    graph = engine.graph
+    live = live_senders(np.logical_and.reduce([circuit.mask for circuit in circuits]), engine)
+    heads_at = [sender.layer for sender in np.array(graph.senders)[live] if sender.kind == "head"]
+    most_heads = max(map(heads_at.count, heads_at), default=1)
+    width = engine.task.n_positions * engine.weights.W_E.shape[1]
+    return width * len(graph.senders), width * (int(live.sum()) + 4 * most_heads)
 
 
 def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
@@ -97,24 +109,30 @@ def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
 
 
 class _PatchedRuns:
-    """One batch of patched runs, block by block."""
+    """One batch of patched runs, block by block.
+
+    Tensors have a leading circuit axis, of length one for as long as all circuits agree: what lies
+    upstream of their first difference is computed once.
+    """
 
     def __init__(self, engine: Engine, circuits: Sequence[RemovedEdges]):
-        self.engine, self.graph = engine, engine.graph
-        self.circuits = circuits
+        self.engine, self.graph, self.circuits = engine, engine.graph, circuits
         masks = np.stack([circuit.mask for circuit in circuits])
         self.live = live_senders(np.logical_and.reduce(masks), engine)
+        # Receivers from which all circuits remove the same senders.
+        self.agreeing = (masks == masks[:1]).all(axis=(0, 2))
         self.removed = torch.from_numpy(masks).to(engine.weights.device)
         ever_removed = np.logical_or.reduce(masks.reshape(-1, masks.shape[-1]))
         for circuit in circuits:
             if circuit.partial is not None:
                 ever_removed[self.graph.sender_index[circuit.partial[0].sender]] = True
         # Only senders that some circuit takes away from something need what is missing kept.
-        self.removable = np.flatnonzero(ever_removed)
+        self.ever_removed = ever_removed
         clean = engine.clean.resid_pre[0]
-        self.stream = clean.new_zeros((len(circuits), *clean.shape))
-        # Ablated output - this run's output, of each removable sender.
-        self.missing = clean.new_empty((len(circuits), len(self.removable), *clean.shape))
+        self.stream = clean.new_zeros((1, *clean.shape))
+        n_removable = int(ever_removed.sum())
+        self.shared = _Missing(clean.new_empty((1, n_removable, *clean.shape)))
+        self.own: _Missing | None = None
 
     def metric(self) -> Float[Tensor, "circuit prompt"]:
         """Runs all blocks and scores the final stream at END."""
@@ -122,13 +140,10 @@ class _PatchedRuns:
         for layer in range(self.graph.n_layers):
             self._run_heads(layer)
             node = Node("mlp", layer)
-            out = None
-            if self._is_live(node):
-                out = self._mlp_change(node)
-            self._write(node, out)
+            self._write(node, self._mlp_change(node) if self._is_live(node) else None)
         final = self._read([Receiver(LOGITS)])[:, 0]
         at_end = self.engine.sets.end.take(final)[:, :, 0] + self.engine.final_at_end
-        return self.engine.metric_by_prompt(at_end)
+        return self.engine.metric_by_prompt(at_end).expand(len(self.circuits), -1)
 
     def _is_live(self, node: Node) -> bool:
         return bool(self.live[self.graph.sender_index[node]])
@@ -137,11 +152,17 @@ class _PatchedRuns:
         """Adds a sender's change from the clean run to the stream; None means no change."""
         index = self.graph.sender_index[sender]
         if change is not None:
-            self.stream += change
-        place = np.searchsorted(self.removable, index)
-        if place < len(self.removable) and self.removable[place] == index:
-            delta = self.engine.delta(index, self.engine.sets.all)
-            self.missing[:, place] = delta if change is None else delta - change
+            self.stream = self.stream + change
+        if not self.ever_removed[index]:
+            return
+        missing = self.engine.delta(index, self.engine.sets.all)
+        if change is None or len(change) == 1:
+            self.shared.add(index, missing if change is None else missing - change[0])
+            return
+        if self.own is None:
+            left = int(self.ever_removed[index:].sum())
+            self.own = _Missing(missing.new_empty((len(change), left, *missing.shape)))
+        self.own.add(index, missing - change)
 
     def _read(
         self, receivers: Sequence[Receiver]
@@ -151,31 +172,39 @@ class _PatchedRuns:
         Where no circuit removes anything from them, they share one row.
         """
         rows = [self.graph.receiver_index[receiver] for receiver in receivers]
-        # Senders are written in ascending order, so those before a receiver are a prefix.
-        n_before = int(np.searchsorted(self.removable, self.graph.n_senders_to(receivers[0])))
-        removed = self.removed[:, rows][:, :, self.removable[:n_before]]
         partial = [
             (number, circuit.partial)
             for number, circuit in enumerate(self.circuits)
             if circuit.partial is not None and circuit.partial[0].receiver in receivers
         ]
-        if not partial and not removed.any():
-            return self.stream[:, None]
-        missing = self.missing[:, :n_before]
-        change = removed.to(missing.dtype) @ missing.flatten(2)
-        change = change.unflatten(2, self.stream.shape[1:]) + self.stream[:, None]
+        agreeing = not partial and bool(self.agreeing[rows].all())
+        removed = self.removed[: 1 if agreeing else None, rows]
+        n_before = self.graph.n_senders_to(receivers[0])
+        change = self.stream[:, None]
+        for missing in (self.shared, self.own):
+            if missing is not None:
+                change = missing.added_to(change, removed, n_before)
+        if not partial:
+            return change
+        change = change.expand(len(self.circuits), len(receivers), *change.shape[2:]).clone()
         for number, (edge, positions) in partial:
-            place = int(np.searchsorted(self.removable, self.graph.sender_index[edge.sender]))
             row = receivers.index(edge.receiver)
-            change[number, row] += positions[..., None] * missing[number, place]
+            missing_here = self._missing_from(self.graph.sender_index[edge.sender], number)
+            change[number, row] += positions[..., None] * missing_here
         return change
 
-    def _project(self, layer: int, heads: list[int], qkv: str) -> Tensor:
+    def _missing_from(self, sender: int, circuit: int) -> Float[Tensor, "prompt pos d_model"]:
+        if sender in self.shared.senders:
+            return self.shared.of(sender, 0)
+        assert self.own is not None
+        return self.own.of(sender, circuit)
+
+    def _project(self, layer: int, heads: list[int], qkv: QKV) -> Tensor:
         """Queries, keys or values of some heads: [circuit, head, prompt, pos, d_head]."""
         block = self.engine.weights.blocks[layer]
         weight = getattr(block, f"W_{qkv.upper()}")[heads]
         bias = getattr(block, f"b_{qkv.upper()}")[heads]
-        receivers = [Receiver(Node("head", layer, head), qkv) for head in heads]  # type: ignore[arg-type]
+        receivers = [Receiver(Node("head", layer, head), qkv) for head in heads]
         x = layer_norm(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
         return (
             torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight)
@@ -188,7 +217,7 @@ class _PatchedRuns:
         W_O = engine.weights.blocks[layer].W_O
         changes: dict[int, Tensor] = {}
         if heads:
-            q, k, v = (self._project(layer, heads, qkv) for qkv in "qkv")
+            q, k, v = (self._project(layer, heads, qkv) for qkv in QKVS)
             allowed = causal(q.shape[-2], q.device)
             z = attention_pattern(q, k, allowed, engine.weights.attn_scale) @ v
             # Clean z is [prompt, head, ...]; here heads come before prompts.
@@ -202,3 +231,32 @@ class _PatchedRuns:
         x = engine.clean.resid_mid[node.layer] + self._read([Receiver(node)])[:, 0]
         out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
         return out - engine.clean.mlp_out[node.layer]
+
+
+class _Missing:
+    """Ablated output - this run's output of senders, in ascending order of the senders."""
+
+    def __init__(self, buffer: Float[Tensor, "circuit sender prompt pos d_model"]):
+        self.buffer = buffer
+        self.senders: list[int] = []
+
+    def add(self, sender: int, missing: Tensor) -> None:
+        """Takes in the next sender."""
+        self.buffer[:, len(self.senders)] = missing
+        self.senders.append(sender)
+
+    def of(self, sender: int, circuit: int) -> Float[Tensor, "prompt pos d_model"]:
+        """What is missing from one sender in one circuit."""
+        return self.buffer[circuit, self.senders.index(sender)]
+
+    def added_to(
+        self, change: Tensor, removed: Bool[Tensor, "circuit receiver sender"], n_before: int
+    ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
+        """Adds what removed senders lack, of those that come before some receivers."""
+        senders = self.senders[: bisect_left(self.senders, n_before)]
+        chosen = removed[:, :, senders]
+        if not chosen.any():
+            return change
+        missing = self.buffer[:, : len(senders)]
+        total = chosen.to(missing.dtype) @ missing.flatten(2)
+        return total.unflatten(2, missing.shape[2:]) + change

@@ -84,7 +84,7 @@ def pending_html(edge: Edge, circuit: Circuit | None) -> str:
     if circuit is not None:
         effects = [step.effect for step in circuit.decisions if step.edge == edge]
         decided = f"effect when decided {effects[0]:+.3f}" if effects else decided
-    return _panel("", f"{_edge_title(edge)}<p>{decided} · measuring …</p>")
+    return _panel(_names(edge), f"{_edge_title(edge)}<p>{decided} · measuring …</p>")
 
 
 def message_html(message: str) -> str:
@@ -121,9 +121,7 @@ def edge_html(found: EdgeInspection, circuit: Circuit, task: Task, unit: str) ->
     names = {"sender": found.edge.sender, "receiver": found.edge.receiver.node}
     for end, table in found.attention.items():
         body += f"<h4>Attention of {names[end].label} ({end})</h4>{_attention(table)}"
-    return _panel(
-        f'data-edge="{escape(found.edge.id, quote=True)}" data-effect="{found.effect:.6f}"', body
-    )
+    return _panel(f'{_names(found.edge)} data-effect="{found.effect:.6f}"', body)
 
 
 def node_html(found: NodeInspection) -> str:
@@ -141,6 +139,10 @@ def node_html(found: NodeInspection) -> str:
     if found.attention is not None:
         body += f"<h4>Attention</h4>{_attention(found.attention)}"
     return _panel(f'data-node="{escape(node.id, quote=True)}"', body)
+
+
+def _names(edge: Edge) -> str:
+    return f'data-edge="{escape(edge.id, quote=True)}"'
 
 
 def _panel(attributes: str, body: str) -> str:

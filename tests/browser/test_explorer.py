@@ -147,9 +147,10 @@ def test_pause_go_on_stop_and_clicks_meanwhile(explorer):
 def test_reloading_the_page_keeps_everything(explorer):
     lab = explorer()
     lab.wait_status("done", timeout=60)
-    before = lab.wait_figure("edge-hits")
+    lab.wait_figure("edge-hits")
     lab.click_point("edge-hits", middle_of_edge(lab, 1))
     shown = wait_panel(lab)
+    before = lab.wait_figure("selected")
     lab.reload()
     after = lab.wait_figure("edge-hits")
     assert after.points == before.points
