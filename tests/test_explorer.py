@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -333,9 +334,14 @@ def test_negative_edges_are_dotted_and_wider_ones_larger():
     for trace in figure.widget.data:
         if trace.name.startswith("edges-"):
             assert trace.line.dash == ("dot" if trace.name.endswith("negative") else "solid")
+    largest = max(abs(step.effect) for step in circuit.decisions)
+    widths = set()
     for step in circuit.decisions:
-        ratio = abs(step.effect) / circuit.threshold
-        width = 0 if ratio < 2 else 1 if ratio < 6 else 2
+        # Thirds on a log scale from the threshold to the largest effect.
+        share = math.log(abs(step.effect) / circuit.threshold)
+        share /= math.log(largest / circuit.threshold)
+        width = min(int(3 * share), 2)
+        widths.add(width)
         sign = "positive" if step.effect > 0 else "negative"
         x, _ = LayerLayout(circuit.graph).curves([step.edge])
         trace = next(
@@ -345,6 +351,7 @@ def test_negative_edges_are_dotted_and_wider_ones_larger():
         )
         rows = np.asarray(trace.x).reshape(-1, CURVE_POINTS + 1)[:, :-1]
         assert np.isclose(rows, x).all(1).any()
+    assert widths == {0, 1, 2}
 
 
 def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):

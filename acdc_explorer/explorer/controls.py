@@ -15,8 +15,8 @@ from acdc_explorer.explorer.panel import progress_text
 from acdc_explorer.runner import Snapshot
 
 _CHOICES = 16
-# The slider goes from 0.1% to 100% of the clean metric.
-_SLIDER = {"base": 10, "min": -1.0, "max": 2.0, "step": 0.01}
+# The slider goes from 0.01% to 100% of the clean metric.
+_SLIDER = {"base": 10, "min": -2.0, "max": 2.0, "step": 0.01}
 
 
 class Controls:
@@ -121,7 +121,7 @@ class Finder:
 
     def __init__(self) -> None:
         self.search = W.Combobox(
-            placeholder="edge or node id, as a1.h2->a3.h0<q>", ensure_option=False,
+            placeholder="a1.h2->a3.h0<q>, or a node", ensure_option=False,
             continuous_update=False, layout=W.Layout(width="230px"),
             tooltip="Type an edge's or a node's id; Enter to select it",
         )  # fmt: skip

@@ -145,16 +145,15 @@ class Explorer(W.VBox):
         return f"Explorer({self.status}; {standing})"
 
     def _arranged(self) -> list[W.Widget]:
-        graph = W.Box(
-            [self._figure.widget],
-            layout=W.Layout(flex="1 1 560px", min_width="420px", overflow="hidden"),
+        # What was found scrolls; the search for it stays above. Children of a full column would
+        # shrink rather than have it scroll.
+        for part in (self._panel, self._chooser.box):
+            part.layout.flex = "0 0 auto"
+        found = W.VBox(
+            [self._panel, self._chooser.box], layout=W.Layout(overflow="auto", max_height="720px")
         )
-        graph.add_class("acdc-graph")
-        side = W.VBox(
-            [self._finder.box, self._panel, self._chooser.box],
-            layout=W.Layout(flex="0 0 350px", max_height="760px", overflow="auto"),
-        )
-        body = W.HBox([graph, side], layout=W.Layout(flex_flow="row wrap", width="100%"))
+        side = W.VBox([self._finder.box, found], layout=W.Layout(flex="0 0 350px"))
+        body = W.HBox([self._figure.box, side], layout=W.Layout(flex_flow="row wrap", width="100%"))
         return [self._controls.box, self._status_line, self._error, body]
 
     def _connect(self) -> None:

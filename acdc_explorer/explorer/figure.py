@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import ipywidgets as W
 import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, with_gaps
-from acdc_explorer.explorer.plotly_private import SyncedFigureWidget
+from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, SELECTED
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
 from acdc_explorer.search.steps import EdgeStep, ReceiverStep
 
 MAX_DRAWN = 500
-# An edge is drawn wider from so many thresholds of |effect| on.
-_WIDTH_STEPS = (0.0, 2.0, 6.0)
+# Thin, middle and wide: the thirds, on a log scale, between the threshold and the largest |effect|.
 _WIDTHS = (1.1, 2.4, 4.4)
 _OPACITIES = (0.6, 0.75, 0.9)
 _NAN = np.array([np.nan], dtype=np.float32)
@@ -38,7 +38,8 @@ class CircuitFigure:
     """Draws circuits of one model and tells what was clicked.
 
     Attributes:
-        widget: to be put on the page.
+        widget: the Plotly figure.
+        box: the figure in a box, to be put on the page.
         n_drawn: how many kept edges the last drawing shows, at most `MAX_DRAWN`.
     """
 
@@ -61,6 +62,13 @@ class CircuitFigure:
         self.n_drawn = 0
         self._traces: dict[str, int] = {}
         self.widget = SyncedFigureWidget(self._make_traces(), self._make_layout())
+        self.box = W.Box(
+            [self.widget, FigureFitter()],
+            layout=W.Layout(
+                flex="1 1 560px", min_width="420px", height=_height(4), overflow="hidden"
+            ),
+        )
+        self.box.add_class("acdc-graph")
         self._trace("edge-hits").on_click(self._clicked_edge)
         self._trace("nodes").on_click(self._clicked_node)
 
@@ -68,9 +76,9 @@ class CircuitFigure:
         """Lays out the nodes of a model; the edges go."""
         self._layout = layout = LayerLayout(graph)
         (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.y_ticks
+        self.box.layout.height = _height(graph.n_layers)
         with self.widget.batch_update():
             self.widget.update_layout(
-                height=min(900, 130 + 92 * (graph.n_layers + 2)),
                 xaxis={"range": layout.x_range, "tickvals": x_at, "ticktext": x_names},
                 yaxis={"range": layout.y_range, "tickvals": y_at, "ticktext": y_names},
                 uirevision=f"{graph.n_layers}x{graph.n_heads}",
@@ -111,8 +119,7 @@ class CircuitFigure:
         drawn = sorted(kept, key=lambda step: -abs(step.effect))[:MAX_DRAWN]
         self.n_drawn = len(drawn)
         x, y = self._layout.curves([step.edge for step in drawn])
-        ratios = np.array([abs(step.effect) for step in drawn]) / threshold
-        bins = np.searchsorted(_WIDTH_STEPS, ratios, side="right") - 1
+        bins = _width_bins(np.array([abs(step.effect) for step in drawn]), threshold)
         for kind in KIND_COLOURS:
             of_kind = np.array([step.edge.kind == kind for step in drawn], dtype=bool)
             for width in range(len(_WIDTHS)):
@@ -240,21 +247,35 @@ class CircuitFigure:
     def _make_layout() -> go.Layout:
         axis = {
             "showgrid": False, "zeroline": False, "tickfont": {"size": 11}, "fixedrange": False,
+            "tickvals": [],
         }  # fmt: skip
         return go.Layout(
             paper_bgcolor="rgba(0,0,0,0)",
             plot_bgcolor="rgba(0,0,0,0)",
             margin={"l": 48, "r": 8, "t": 8, "b": 28},
-            height=560,
             hovermode="closest",
             hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#222222", "size": 12}},
             hoverdistance=12,
             dragmode="pan",
             legend={"orientation": "h", "y": -0.07, "x": 0, "yanchor": "top", "font": {"size": 11},
                     "itemdoubleclick": False},
+            modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#9a9a9a", "activecolor": "#767676"},
             xaxis=axis,
             yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.18)"},
         )  # fmt: skip
+
+
+def _width_bins(sizes: np.ndarray, threshold: float) -> np.ndarray:
+    if not len(sizes):
+        return np.zeros(0, dtype=int)
+    # The signed rule can keep effects of any size: then the threshold bounds nothing.
+    low, high = np.log(threshold), np.log(max(sizes.max(), threshold * 2))
+    share = (np.log(np.maximum(sizes, threshold)) - low) / (high - low)
+    return np.minimum((share * len(_WIDTHS)).astype(int), len(_WIDTHS) - 1)
+
+
+def _height(n_layers: int) -> str:
+    return f"{min(900, 130 + 92 * (n_layers + 2))}px"
 
 
 def _untested_nodes(circuit: Circuit) -> set[Node]:
@@ -295,7 +316,8 @@ def _line_trace(
 ) -> go.Scatter:
     return go.Scatter(
         name=name, x=_NAN, y=_NAN, mode="lines", hoverinfo="skip", showlegend=False,
-        opacity=opacity, line={"color": colour, "width": width, "dash": dash}, **options,
+        line={"color": colour, "width": width, "dash": dash, "shape": "spline"},
+        opacity=opacity, **options,
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from acdc_explorer.runner import Snapshot
 from acdc_explorer.tasks import Task
 
 _PROMPTS_SHOWN = 4
+# Effects smaller than this are written as 0.000.
+_VISIBLE = 5e-4
 
 
 def status_html(snapshot: Snapshot, n_drawn: int, unit: str) -> str:
@@ -208,6 +210,8 @@ def _spread(by_prompt: pd.Series) -> str:
 
 def _prompts(by_prompt: pd.Series, task: Task) -> str:
     effects = by_prompt.to_numpy()
+    if np.abs(effects).max() < _VISIBLE:
+        return "<p>No prompt is affected.</p>"
     largest = np.argsort(-np.abs(effects))[:_PROMPTS_SHOWN]
     return "<p>Most affected:</p>" + "".join(
         f'<div class="acdc-prompt"><b>{effects[number]:+.3f}</b> '

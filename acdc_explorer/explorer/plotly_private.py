@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import anywidget
 import plotly.graph_objects as go
 
 CONFIG = {
@@ -23,13 +24,11 @@ class SyncedFigureWidget(go.FigureWidget):
 
     Plotly keeps the state that it sends to a new page in copies which it renews only when the
     figure displays itself. In a box it never does, so after a reload the figure would be blank.
-    It also paints first at 700 px whatever the width of its container.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._config = dict(CONFIG)
-        self.observe(self._on_first_render, "_js2py_traceDeltas")
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The state for a page, with the figure as it is now."""
@@ -38,10 +37,42 @@ class SyncedFigureWidget(go.FigureWidget):
             self._trait_values["_widget_layout"] = copy.deepcopy(self._layout_obj._props)
         return super().get_state(key, drop_defaults)
 
-    def _on_first_render(self, change: Any) -> None:
-        if change["new"]:
-            self.unobserve(self._on_first_render, "_js2py_traceDeltas")
-            self._send_relayout_msg({"autosize": True})
+
+class FigureFitter(anywidget.AnyWidget):
+    """Put beside a figure in a box, keeps the figure as large as the box.
+
+    Plotly paints first at 700 px whatever its container, and then looks at its size again only when
+    the window's changes; so the page is told that it did. This runs in the page and not in the
+    kernel, which may be busy with a cell. The figure's layout must leave width and height open.
+    """
+
+    _esm = """
+    function render({ el }) {
+      let resizes, changes, seen = "";
+      const watch = () => {
+        const box = el.parentElement;
+        if (!el.isConnected) return requestAnimationFrame(watch);
+        const fit = () => {
+          const plot = box.querySelector(".main-svg");
+          const sizes = plot && [box, plot].map((e) => [e.clientWidth, e.clientHeight]).join();
+          // Once for every state of things, lest a plot that will not fit be drawn for ever.
+          if (!sizes || sizes === seen || !box.clientWidth) return;
+          seen = sizes;
+          if (Math.abs(plot.clientWidth - box.clientWidth) > 2
+              || Math.abs(plot.clientHeight - box.clientHeight) > 2)
+            window.dispatchEvent(new Event("resize"));
+        };
+        resizes = new ResizeObserver(fit);
+        resizes.observe(box);
+        changes = new MutationObserver(fit);
+        changes.observe(box, { childList: true, subtree: true });
+        fit();
+      };
+      watch();
+      return () => { resizes?.disconnect(); changes?.disconnect(); };
+    }
+    export default { render };
+    """
 
 
 def click(figure: go.FigureWidget, trace: int, point: int) -> None:

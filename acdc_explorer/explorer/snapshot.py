@@ -28,7 +28,9 @@ def write_page(
         parts: HTML to stand below the title.
         circuit: whose kept edges are listed in full, however many the graph draws.
     """
-    graph = go.Figure(figure).to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
+    graph = go.Figure(figure).to_html(
+        full_html=False, include_plotlyjs=True, config=CONFIG, default_height="700px"
+    )
     title = escape(circuit.summary()) if circuit else "acdc_explorer"
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

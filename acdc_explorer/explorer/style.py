@@ -18,7 +18,8 @@ CSS = """
 .acdc-explorer .acdc-graph .xtick text, .acdc-explorer .acdc-graph .ytick text,
 .acdc-explorer .acdc-graph .legendtext, .acdc-explorer .acdc-graph .legendtitletext {
   fill: var(--jp-content-font-color1, #222) !important; }
-.acdc-explorer .acdc-graph > * { width: 100%; min-width: 0; }
+.acdc-explorer .acdc-graph > .js-plotly-plot { width: 100%; height: 100%; min-width: 0; }
+.acdc-explorer .acdc-graph > :not(.js-plotly-plot) { display: none; }
 .acdc-explorer .acdc-controls { border-bottom: 1px solid var(--jp-border-color2, #ddd);
   padding-bottom: 4px; }
 .acdc-explorer .widget-html-content { line-height: 1.4; }

@@ -52,6 +52,17 @@ def ask(lab: LabPage, expression: str):
     return json.loads(text.split(">>")[1].split("<<")[0])
 
 
+def assert_fits(lab: LabPage) -> None:
+    """The figure is as wide as the box around it."""
+    lab.page.wait_for_function(
+        "() => { const box = [...document.querySelectorAll('.acdc-graph')].pop();"
+        "const plot = box.querySelector('.main-svg');"
+        "return Math.abs(box.clientWidth - plot.clientWidth) <= 2"
+        " && Math.abs(box.clientHeight - plot.clientHeight) <= 2 }",
+        timeout=10_000,
+    )
+
+
 def middle_of_edge(lab: LabPage, place: int) -> int:
     """The hit point in the middle of the place-th largest edge."""
     return 5 * place + 2
@@ -63,10 +74,17 @@ def test_the_notebook_from_the_first_cell_to_a_clicked_edge(lab: LabPage):
     lab.wait_status("done", timeout=60)
     state = lab.wait_figure("edge-hits")
     assert state.width > 500
+    assert_fits(lab)
     clicked = lab.click_point("edge-hits", middle_of_edge(lab, 0))
     shown = wait_panel(lab)
     assert shown["edge"] == clicked.customdata
+    # A long panel scrolls and leaves the search box where it is.
+    assert lab.page.locator(".acdc-finder input").last.bounding_box()["height"] > 20
     lab.screenshot("notebook-light")
+    lab.page.set_viewport_size({"width": 1700, "height": 1000})
+    assert_fits(lab)
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
+    assert_fits(lab)
     expected = ask(
         lab,
         f"ax.inspect_edge(model, task, explorer.circuit, {shown['edge']!r}).effect",
@@ -154,6 +172,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     lab.reload()
     after = lab.wait_figure("edge-hits")
     assert after.points == before.points
+    assert_fits(lab)
     assert panel(lab) == shown
     clicked = lab.click_point("edge-hits", middle_of_edge(lab, 0))
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{clicked.customdata}"]')
