@@ -7,12 +7,15 @@ Callers on other threads only set what is wanted and read snapshots. No widget i
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+import torch
 
 from acdc_explorer.api import settings_for
 from acdc_explorer.circuit import Circuit
@@ -224,6 +227,9 @@ class Runner:
             self._condition.notify_all()
 
     def _work(self) -> None:
+        # This thread's share of the cores: where the page is drawn on the same machine, threads
+        # that all wait for one another's turn make a search several times slower.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
         while True:
             with self._condition:
                 self._condition.wait_for(self._has_work)

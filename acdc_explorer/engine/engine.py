@@ -18,7 +18,7 @@ from acdc_explorer.engine.forward import Run, attention_pattern, causal, layer_n
 from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import Graph, Node
+from acdc_explorer.graph import QKV, Graph, Node
 from acdc_explorer.metrics import Metric
 from acdc_explorer.tasks.task import Task
 
@@ -29,8 +29,9 @@ ABLATIONS: tuple[Ablation, ...] = ("corrupted", "zero", "mean")
 class Engine:
     """Evaluates circuits of one model on one task.
 
-    Memory, in floats: prompts x positions x layers x (4 d_model + 2 heads d_head), plus what an
-    evaluation needs while it runs.
+    Memory, in floats: prompts x positions x layers x (4 d_model + 2 heads d_head), and once a search
+    has come to them 3 d_head more for each head with a path to the logits, plus what an evaluation
+    needs while it runs.
 
     Attributes:
         weights: of the model, in the precision that the engine computes in.
@@ -74,6 +75,7 @@ class Engine:
             first = torch.zeros_like(end)
         self._first = first
         self.sets = PositionSets(end, first, task.n_positions)
+        self._slots: dict[tuple[Node, QKV], Tensor] = {}
         self._delta_input = self._ablated(corrupted.resid_pre[0]) - self.clean.resid_pre[0]
         self._delta_z = [
             self._ablated(corrupted_z) - clean_z
@@ -136,16 +138,20 @@ class Engine:
             return self.clean.resid_final
         return (self.clean.resid_mid if node.kind == "mlp" else self.clean.resid_pre)[node.layer]
 
+    def clean_slot(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt pos d_head"]:
+        """A head's queries, keys or values in the clean run; kept, since every test needs some."""
+        key = head, qkv
+        if key not in self._slots:
+            block = self.weights.blocks[head.layer]
+            x = layer_norm(self.clean.resid_pre[head.layer], block.ln1)
+            weight, bias = (getattr(block, f"{kind}_{qkv.upper()}") for kind in "Wb")
+            self._slots[key] = x @ weight[head.head] + bias[head.head]
+        return self._slots[key]
+
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
         """A head's attention in the clean run."""
-        block = self.weights.blocks[head.layer]
-        x = layer_norm(self.clean.resid_pre[head.layer], block.ln1)
-        return attention_pattern(
-            x @ block.W_Q[head.head] + block.b_Q[head.head],
-            x @ block.W_K[head.head] + block.b_K[head.head],
-            causal(x.shape[1], x.device),
-            self.weights.attn_scale,
-        )
+        q, k = (self.clean_slot(head, qkv) for qkv in ("q", "k"))
+        return attention_pattern(q, k, causal(q.shape[1], q.device), self.weights.attn_scale)
 
     def metric_by_prompt(
         self, final: Float[Tensor, "*batch prompt d_model"]
@@ -187,6 +193,7 @@ class Engine:
             z=[z[rows] for z in self.clean.z],
             mlp_out=[out[rows] for out in self.clean.mlp_out],
         )
+        part._slots = {}
         part._delta_input = self._delta_input[rows]
         part._delta_z = [delta[rows] for delta in self._delta_z]
         part._delta_mlp = [delta[rows] for delta in self._delta_mlp]
