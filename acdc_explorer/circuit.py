@@ -225,6 +225,8 @@ class Circuit:
                 "name": self.model_name,
                 "n_layers": self.graph.n_layers,
                 "n_heads": self.graph.n_heads,
+                "has_mlps": self.graph.has_mlps,
+                "parallel": self.graph.parallel,
             },
             "task": {"name": self.task_name, "options": dict(self.task_options)},
             "settings": self.settings.as_dict(),
@@ -295,7 +297,12 @@ def _step_to_json(step: Step) -> list[Any]:
 
 def _from_json(data: dict[str, Any]) -> Circuit:
     model, metric = data["model"], data["metric"]
-    graph = graph_of(int(model["n_layers"]), int(model["n_heads"]))
+    graph = graph_of(
+        int(model["n_layers"]),
+        int(model["n_heads"]),
+        bool(model.get("has_mlps", True)),
+        bool(model.get("parallel", False)),
+    )
     receivers = {receiver.id: receiver for receiver in graph.receivers}
     steps: list[Step] = []
     for item in data["steps"]:

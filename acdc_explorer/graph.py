@@ -114,10 +114,15 @@ class Graph:
     Attributes:
         n_layers: number of blocks.
         n_heads: query heads in each block.
+        has_mlps: whether blocks have an MLP; attention-only models have none.
+        parallel: whether an MLP reads what the heads of its block read (GPT-NeoX, Phi), so that
+            these do not feed it.
     """
 
     n_layers: int
     n_heads: int
+    has_mlps: bool = True
+    parallel: bool = False
 
     @cached_property
     def senders(self) -> tuple[Node, ...]:
@@ -125,7 +130,7 @@ class Graph:
         nodes = [INPUT]
         for layer in range(self.n_layers):
             nodes += [Node("head", layer, head) for head in range(self.n_heads)]
-            nodes.append(Node("mlp", layer))
+            nodes += [Node("mlp", layer)] * self.has_mlps
         return tuple(nodes)
 
     @cached_property
@@ -137,7 +142,7 @@ class Graph:
                 receivers += [
                     Receiver(Node("head", layer, head), qkv) for head in range(self.n_heads)
                 ]
-            receivers.append(Receiver(Node("mlp", layer)))
+            receivers += [Receiver(Node("mlp", layer))] * self.has_mlps
         return (*receivers, Receiver(LOGITS))
 
     @cached_property
@@ -159,8 +164,9 @@ class Graph:
         """How many senders come before a receiver; they are the first so many of `senders`."""
         if receiver.node.kind == "logits":
             return len(self.senders)
-        before_block = 1 + receiver.node.layer * (self.n_heads + 1)
-        return before_block + (self.n_heads if receiver.node.kind == "mlp" else 0)
+        before_block = 1 + receiver.node.layer * (self.n_heads + self.has_mlps)
+        reads_heads = receiver.node.kind == "mlp" and not self.parallel
+        return before_block + (self.n_heads if reads_heads else 0)
 
     def receivers_of(self, node: Node) -> tuple[Receiver, ...]:
         """The receivers through which a node reads: three for a head, none for the input."""
@@ -251,7 +257,7 @@ class Graph:
             heads = heads[::-1]
         receivers = [Receiver(LOGITS)]
         for layer in reversed(range(self.n_layers)):
-            receivers.append(Receiver(Node("mlp", layer)))
+            receivers += [Receiver(Node("mlp", layer))] * self.has_mlps
             for qkv in ("v", "k", "q"):
                 receivers += [Receiver(Node("head", layer, head), qkv) for head in heads]
         return receivers
@@ -279,6 +285,6 @@ class Graph:
 
 
 @lru_cache(maxsize=32)
-def graph_of(n_layers: int, n_heads: int) -> Graph:
+def graph_of(n_layers: int, n_heads: int, has_mlps: bool = True, parallel: bool = False) -> Graph:
     """The graph of a model shape; one object per shape, since its tables take time to build."""
-    return Graph(n_layers, n_heads)
+    return Graph(n_layers, n_heads, has_mlps, parallel)

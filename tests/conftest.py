@@ -32,11 +32,96 @@ def random_gpt2(shape: str, seed: int = 0):
         eos_token_id=0,
     )
     model = GPT2LMHeadModel(config).eval()
+    _shake(model)
+    return model
+
+
+# By the name of a kind of model: its Hugging Face classes and what is peculiar to it. Windows are
+# shorter than the prompts, so that they matter.
+GROUPED = {"num_key_value_heads": 2}
+KINDS: dict[str, tuple[str, dict]] = {
+    "gpt_neo": (
+        "GPTNeo",
+        {"attention_types": [[["global", "local"], 1]], "window_size": 4, "num_layers": 2,
+         "num_heads": 4, "intermediate_size": 48},
+    ),
+    "gpt_neox": ("GPTNeoX", {"rotary_pct": 0.25}),
+    "opt": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.3}),
+    "llama": ("Llama", GROUPED),
+    "mistral": ("Mistral", {**GROUPED, "sliding_window": 4}),
+    "qwen2": ("Qwen2", GROUPED),
+    "qwen3": ("Qwen3", {**GROUPED, "head_dim": 8}),
+    "gemma": ("Gemma", {**GROUPED, "head_dim": 8}),
+    "phi": ("Phi", {}),
+}  # fmt: skip
+
+
+def random_model(kind: str, seed: int = 0, **changes):
+    """A Hugging Face model of a kind, 2 layers x 4 heads, with weights large enough to matter."""
+    import transformers
+
+    name, options = KINDS[kind]
+    config = getattr(transformers, f"{name}Config")(
+        **{
+            "vocab_size": VOCAB,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "max_position_embeddings": CONTEXT,
+            "initializer_range": 0.3,
+            **options,
+            **changes,
+        }
+    )
+    torch.manual_seed(seed)
+    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    _shake(model)
+    return model
+
+
+def _shake(model) -> None:
+    """Makes biases and norms other than zero and one."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("bias") or "ln_" in name:
+            if name.endswith("bias") or "norm" in name or "ln_" in name:
                 parameter += 0.2 * torch.randn_like(parameter)
+
+
+def ungrouped(hf_model):
+    """The same function with keys and values for every query head, their weights repeated."""
+    config = copy.deepcopy(hf_model.config)
+    shared = getattr(config, "num_key_value_heads", None)
+    if shared in (None, config.num_attention_heads):
+        return hf_model
+    repeats = config.num_attention_heads // shared
+    config.num_key_value_heads = config.num_attention_heads
+    model = type(hf_model)(config).eval()
+    state = {}
+    for name, value in hf_model.state_dict().items():
+        if ".k_proj." in name or ".v_proj." in name:
+            heads = value.unflatten(0, (shared, -1))
+            value = heads.repeat_interleave(repeats, 0).flatten(0, 1)
+        state[name] = value
+    model.load_state_dict(state)
     return model
+
+
+def attention_only(dtype=torch.float32):
+    """A random attention-only model of TransformerLens's own making, 2 layers x 3 heads."""
+    from transformer_lens import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+
+    config = TransformerBridgeConfig(
+        d_model=24, d_head=8, n_heads=3, n_layers=2, n_ctx=CONTEXT, d_vocab=VOCAB, attn_only=True,
+        normalization_type="LN", act_fn="gelu", seed=0, device="cpu",
+    )  # fmt: skip
+    bridge = TransformerBridge.boot_native(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in bridge.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return bridge.to(dtype)
 
 
 def bridge_of(hf_model, dtype=torch.float32):
@@ -44,8 +129,8 @@ def bridge_of(hf_model, dtype=torch.float32):
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
     hf_copy = copy.deepcopy(hf_model).to(dtype)
-    bridge = build_bridge_from_module(hf_copy, "GPT2LMHeadModel", hf_config=hf_copy.config)
-    return bridge.eval()
+    name = type(hf_copy).__name__
+    return build_bridge_from_module(hf_copy, name, hf_config=hf_copy.config).eval()
 
 
 def random_task(seed: int = 0, n_prompts: int = 5, length: int = 9, **options) -> Task:

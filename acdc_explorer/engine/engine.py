@@ -14,7 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from acdc_explorer.engine.forward import Run, attention_pattern, causal, layer_norm, run
+from acdc_explorer.engine.forward import (
+    Run,
+    attention_pattern,
+    causal,
+    normalize,
+    placed,
+    run,
+)
 from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
@@ -29,9 +36,9 @@ ABLATIONS: tuple[Ablation, ...] = ("corrupted", "zero", "mean")
 class Engine:
     """Evaluates circuits of one model on one task.
 
-    Memory, in floats: prompts x positions x layers x (4 d_model + 2 heads d_head), and once a search
-    has come to them 3 d_head more for each head with a path to the logits, plus what an evaluation
-    needs while it runs.
+    Memory, in floats: prompts x positions x layers x (4 d_model + 2 heads d_head); 3 d_head more
+    for each head that a search finds to have a path to the logits; and what an evaluation needs
+    while it runs.
 
     Attributes:
         weights: of the model, in the precision that the engine computes in.
@@ -136,29 +143,31 @@ class Engine:
         """What a node's receivers read in the clean run."""
         if node.kind == "logits":
             return self.clean.resid_final
-        return (self.clean.resid_mid if node.kind == "mlp" else self.clean.resid_pre)[node.layer]
+        return (self.clean.mlp_in if node.kind == "mlp" else self.clean.resid_pre)[node.layer]
 
     def clean_slot(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt pos d_head"]:
         """A head's queries, keys or values in the clean run; kept, since every test needs some."""
         key = head, qkv
         if key not in self._slots:
             block = self.weights.blocks[head.layer]
-            x = layer_norm(self.clean.resid_pre[head.layer], block.ln1)
-            weight, bias = (getattr(block, f"{kind}_{qkv.upper()}") for kind in "Wb")
-            self._slots[key] = x @ weight[head.head] + bias[head.head]
+            x = normalize(self.clean.resid_pre[head.layer], block.ln1)
+            weight, bias = block.projection(qkv)
+            slot = x @ weight[head.head] + bias[head.head]
+            self._slots[key] = placed(slot, self.weights, block, qkv)
         return self._slots[key]
 
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
         """A head's attention in the clean run."""
         q, k = (self.clean_slot(head, qkv) for qkv in ("q", "k"))
-        return attention_pattern(q, k, causal(q.shape[1], q.device), self.weights.attn_scale)
+        allowed = causal(q.shape[1], q.device, self.weights.blocks[head.layer].window)
+        return attention_pattern(q, k, allowed, self.weights.attn_scale)
 
     def metric_by_prompt(
         self, final: Float[Tensor, "*batch prompt d_model"]
     ) -> Float[Tensor, "*batch prompt"]:
         """The metric for values of the final stream at END."""
         if self.metric.linear:
-            normed = layer_norm(final, self.weights.ln_final)
+            normed = normalize(final, self.weights.ln_final)
             direction, offset = self._direction
             return torch.einsum("...nd,nd->...n", normed, direction) + offset
         return self.metric.per_prompt(
@@ -166,7 +175,7 @@ class Engine:
         )
 
     def _logits(self, final: Tensor) -> Tensor:
-        return layer_norm(final, self.weights.ln_final) @ self.weights.W_U + self.weights.b_U
+        return normalize(final, self.weights.ln_final) @ self.weights.W_U + self.weights.b_U
 
     @cached_property
     def _direction(self) -> tuple[Tensor, Tensor]:
@@ -188,7 +197,7 @@ class Engine:
             part.__dict__.pop(name, None)
         part.clean = Run(
             resid_pre=[resid[rows] for resid in self.clean.resid_pre],
-            resid_mid=[resid[rows] for resid in self.clean.resid_mid],
+            mlp_in=[resid[rows] for resid in self.clean.mlp_in],
             resid_final=self.clean.resid_final[rows],
             z=[z[rows] for z in self.clean.z],
             mlp_out=[out[rows] for out in self.clean.mlp_out],

@@ -14,12 +14,59 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from acdc_explorer.engine.weights import ACTIVATIONS, Block, ModelWeights, Norm
+from acdc_explorer.engine.weights import ACTIVATIONS, Block, ModelWeights, Norm, Rotary
+from acdc_explorer.graph import QKV, QKVS
 
 
-def layer_norm(x: Float[Tensor, "*batch d_model"], norm: Norm) -> Float[Tensor, "*batch d_model"]:
-    """Normalises over the last axis."""
+def normalize(x: Float[Tensor, "*batch d"], norm: Norm) -> Float[Tensor, "*batch d"]:
+    """Normalises over the last axis: layer norm, or RMS norm where there is no bias."""
+    if norm.bias is None:
+        return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
     return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+
+
+def rotate(
+    x: Float[Tensor, "*batch pos d_head"],
+    rotary: Rotary,
+    positions: Int[Tensor, "prompt width"] | None = None,
+) -> Float[Tensor, "*batch pos d_head"]:
+    """Turns queries or keys by their positions (Su et al. 2021), halves of a head paired.
+
+    Args:
+        x: of the first positions in order, or [*batch, prompt, width, d_head] of others.
+        rotary: cosines and sines; dimensions past theirs are left as they are.
+        positions: of the rows of `x`, if not the first ones in order.
+    """
+    at = slice(x.shape[-2]) if positions is None else positions
+    cos, sin = rotary.cos[at], rotary.sin[at]
+    turning, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    low, high = turning.chunk(2, -1)
+    turned = turning * cos + torch.cat([-high, low], -1) * sin
+    return torch.cat([turned, rest], -1) if rest.shape[-1] else turned
+
+
+def placed(
+    slot: Float[Tensor, "*batch pos d_head"],
+    weights: ModelWeights,
+    block: Block,
+    qkv: QKV,
+    positions: Int[Tensor, "prompt width"] | None = None,
+) -> Float[Tensor, "*batch pos d_head"]:
+    """From projected queries, keys or values to what attention uses: normed, then rotated.
+
+    Args:
+        slot: x @ W + b of one head or several.
+        weights: for the rotary positions, if the model has such.
+        block: whose head it is.
+        qkv: values are used as they are.
+        positions: as in `rotate`.
+    """
+    if qkv == "v":
+        return slot
+    head_norm = block.q_norm if qkv == "q" else block.k_norm
+    if head_norm is not None:
+        slot = normalize(slot, head_norm)
+    return slot if weights.rotary is None else rotate(slot, weights.rotary, positions)
 
 
 def attention_pattern(
@@ -37,8 +84,15 @@ def mlp(
     x: Float[Tensor, "*batch d_model"], block: Block, activation: str
 ) -> Float[Tensor, "*batch d_model"]:
     """An MLP's output for its input on the residual stream, bias included."""
-    hidden = layer_norm(x, block.ln2) @ block.W_in
-    return ACTIVATIONS[activation](hidden.add_(block.b_in)) @ block.W_out + block.b_out
+    weights = block.mlp
+    assert weights is not None
+    normed, activate = normalize(x, weights.ln), ACTIVATIONS[activation]
+    hidden = (normed @ weights.W_in).add_(weights.b_in)
+    if weights.W_gate is None:
+        hidden = activate(hidden)
+    else:
+        hidden *= activate(normed @ weights.W_gate)
+    return hidden @ weights.W_out + weights.b_out
 
 
 @dataclass(frozen=True)
@@ -48,35 +102,29 @@ class Run:
     Attributes:
         resid_pre: per block, the input of its heads [prompt, pos, d_model]; `resid_pre[0]` is the
             output of the sender `input`.
-        resid_mid: per block, the input of its MLP.
+        mlp_in: per block, the input of its MLP, if it has one.
         resid_final: the input of the final norm.
         z: per block, what its heads write before W_O [prompt, head, pos, d_head].
         mlp_out: per block, what its MLP writes, bias included.
     """
 
     resid_pre: list[Float[Tensor, "prompt pos d_model"]]
-    resid_mid: list[Float[Tensor, "prompt pos d_model"]]
+    mlp_in: list[Float[Tensor, "prompt pos d_model"]]
     resid_final: Float[Tensor, "prompt pos d_model"]
     z: list[Float[Tensor, "prompt head pos d_head"]]
     mlp_out: list[Float[Tensor, "prompt pos d_model"]]
 
     def logits(self, weights: ModelWeights) -> Float[Tensor, "prompt pos vocab"]:
         """The logits at every position."""
-        return layer_norm(self.resid_final, weights.ln_final) @ weights.W_U + weights.b_U
+        return normalize(self.resid_final, weights.ln_final) @ weights.W_U + weights.b_U
 
 
-def project(
-    x: Float[Tensor, "*batch d_model"],
-    weight: Float[Tensor, "head d_model d_head"],
-    bias: Float[Tensor, "head d_head"],
-) -> Float[Tensor, "prompt head pos d_head"]:
-    """Queries, keys or values of all heads of a block from one normed stream [prompt, pos, d]."""
-    return torch.einsum("npd,hde->nhpe", x, weight) + bias[:, None]
-
-
-def causal(length: int, device: torch.device) -> Bool[Tensor, "query key"]:
-    """Which keys each query may see."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+def causal(
+    length: int, device: torch.device, window: int | None = None
+) -> Bool[Tensor, "query key"]:
+    """Which keys each query may see: its own and earlier ones, the last `window` of them."""
+    allowed = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    return allowed if window is None else allowed.triu(1 - window)
 
 
 def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
@@ -86,23 +134,31 @@ def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
         weights: in the precision to compute in.
         tokens: on the weights' device.
     """
-    resid = weights.W_E[tokens] + weights.W_pos[: tokens.shape[1]]
-    allowed = causal(tokens.shape[1], tokens.device)
-    resid_pre, resid_mid, all_z, all_mlp = [], [], [], []
+    length = tokens.shape[1]
+    resid = weights.W_E[tokens]
+    if weights.W_pos is not None:
+        resid = resid + weights.W_pos[:length]
+    resid_pre, mlp_in, all_z, all_mlp = [], [], [], []
     for block in weights.blocks:
         resid_pre.append(resid)
-        normed = layer_norm(resid, block.ln1)
-        pattern = attention_pattern(
-            project(normed, block.W_Q, block.b_Q),
-            project(normed, block.W_K, block.b_K),
-            allowed,
-            weights.attn_scale,
-        )
-        z = pattern @ project(normed, block.W_V, block.b_V)
-        resid = resid + torch.einsum("nhpe,hed->npd", z, block.W_O) + block.b_O
-        resid_mid.append(resid)
-        mlp_out = mlp(resid, block, weights.activation)
-        resid = resid + mlp_out
+        normed = normalize(resid, block.ln1)
+        q, k, v = (_all_heads(normed, weights, block, qkv) for qkv in QKVS)
+        allowed = causal(length, tokens.device, block.window)
+        z = attention_pattern(q, k, allowed, weights.attn_scale) @ v
         all_z.append(z)
-        all_mlp.append(mlp_out)
-    return Run(resid_pre, resid_mid, resid, all_z, all_mlp)
+        after_heads = resid + torch.einsum("nhpe,hed->npd", z, block.W_O) + block.b_O
+        if block.mlp is None:
+            resid = after_heads
+            continue
+        mlp_in.append(resid if weights.parallel else after_heads)
+        all_mlp.append(mlp(mlp_in[-1], block, weights.activation))
+        resid = after_heads + all_mlp[-1]
+    return Run(resid_pre, mlp_in, resid, all_z, all_mlp)
+
+
+def _all_heads(
+    normed: Float[Tensor, "prompt pos d_model"], weights: ModelWeights, block: Block, qkv: QKV
+) -> Float[Tensor, "prompt head pos d_head"]:
+    weight, bias = block.projection(qkv)
+    slot = torch.einsum("npd,hde->nhpe", normed, weight) + bias[:, None]
+    return placed(slot, weights, block, qkv)

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import attention_pattern, causal, layer_norm, mlp
+from acdc_explorer.engine.forward import attention_pattern, causal, mlp, normalize, placed
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Node, Receiver
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
@@ -138,9 +138,7 @@ class _PatchedRuns:
         """Runs all blocks and scores the final stream at END."""
         self._write(INPUT, None)
         for layer in range(self.graph.n_layers):
-            self._run_heads(layer)
-            node = Node("mlp", layer)
-            self._write(node, self._mlp_change(node) if self._is_live(node) else None)
+            self._run_block(layer)
         final = self._read([Receiver(LOGITS)])[:, 0]
         at_end = self.engine.sets.end.take(final)[:, :, 0] + self.engine.final_at_end
         return self.engine.metric_by_prompt(at_end).expand(len(self.circuits), -1)
@@ -202,33 +200,45 @@ class _PatchedRuns:
     def _project(self, layer: int, heads: list[int], qkv: QKV) -> Tensor:
         """Queries, keys or values of some heads: [circuit, head, prompt, pos, d_head]."""
         block = self.engine.weights.blocks[layer]
-        weight = getattr(block, f"W_{qkv.upper()}")[heads]
-        bias = getattr(block, f"b_{qkv.upper()}")[heads]
+        weight, bias = block.projection(qkv)
         receivers = [Receiver(Node("head", layer, head), qkv) for head in heads]
-        x = layer_norm(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
-        return (
-            torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight)
-            + (bias[:, None, None])
-        )
+        x = normalize(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
+        slot = torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight[heads])
+        return placed(slot + bias[heads][:, None, None], self.engine.weights, block, qkv)
 
-    def _run_heads(self, layer: int) -> None:
+    def _run_block(self, layer: int) -> None:
+        mlp_node = Node("mlp", layer) if self.graph.has_mlps else None
+        heads = self._head_changes(layer)
+        # In a parallel block the MLP reads the stream before the heads have written to it.
+        if mlp_node and self.graph.parallel:
+            mlp_change = self._mlp_change(mlp_node)
+        for head in range(self.graph.n_heads):
+            self._write(Node("head", layer, head), heads.get(head))
+        if mlp_node:
+            if not self.graph.parallel:
+                mlp_change = self._mlp_change(mlp_node)
+            self._write(mlp_node, mlp_change)
+
+    def _head_changes(self, layer: int) -> dict[int, Tensor]:
+        """By head, the changes of a block's live heads."""
         engine = self.engine
         heads = [h for h in range(self.graph.n_heads) if self._is_live(Node("head", layer, h))]
         W_O = engine.weights.blocks[layer].W_O
         changes: dict[int, Tensor] = {}
         if heads:
             q, k, v = (self._project(layer, heads, qkv) for qkv in QKVS)
-            allowed = causal(q.shape[-2], q.device)
+            allowed = causal(q.shape[-2], q.device, engine.weights.blocks[layer].window)
             z = attention_pattern(q, k, allowed, engine.weights.attn_scale) @ v
             # Clean z is [prompt, head, ...]; here heads come before prompts.
             z -= engine.clean.z[layer][:, heads].transpose(0, 1)
             changes = {head: z[:, row] @ W_O[head] for row, head in enumerate(heads)}
-        for head in range(self.graph.n_heads):
-            self._write(Node("head", layer, head), changes.get(head))
+        return changes
 
-    def _mlp_change(self, node: Node) -> Tensor:
+    def _mlp_change(self, node: Node) -> Tensor | None:
+        if not self._is_live(node):
+            return None
         engine = self.engine
-        x = engine.clean.resid_mid[node.layer] + self._read([Receiver(node)])[:, 0]
+        x = engine.clean.mlp_in[node.layer] + self._read([Receiver(node)])[:, 0]
         out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
         return out - engine.clean.mlp_out[node.layer]
 

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import attention_pattern, layer_norm, mlp
+from acdc_explorer.engine.forward import attention_pattern, mlp, normalize, placed
 from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import LOGITS, QKV, Node, Receiver
 
@@ -241,7 +241,11 @@ class ReceiverTest:
     def _pattern(self, node: Node, q: Tensor, k: Tensor) -> Tensor:
         at = self.circuit.written_at(node)
         keys = torch.arange(at.n_positions, device=q.device)
-        allowed = keys[None, None] <= at.index[..., None]
+        queries = at.index[..., None]
+        allowed = keys[None, None] <= queries
+        window = self.engine.weights.blocks[node.layer].window
+        if window is not None:
+            allowed &= keys[None, None] > queries - window
         return attention_pattern(q, k, allowed, self.engine.weights.attn_scale)
 
     def _slot(self, receiver: Receiver, change: InputChange | None) -> Tensor:
@@ -254,16 +258,16 @@ class ReceiverTest:
             at = self.circuit.written_at(node)
             if change is None:
                 return at.take(everywhere)
-            return self._project(at.take(clean) + change, node, "q")
+            return self._project(at.take(clean) + change, node, "q", at)
         if change is None:
             return everywhere
         at = self.circuit.readers[receiver].reads_at
-        changed = self._project(at.take(clean) + change, node, receiver.qkv)
+        changed = self._project(at.take(clean) + change, node, receiver.qkv, at)
         full = everywhere.expand(*changed.shape[:-2], *everywhere.shape[-2:]).clone()
         return at.put(changed, full)
 
-    def _project(self, x: Tensor, node: Node, qkv: QKV) -> Tensor:
+    def _project(self, x: Tensor, node: Node, qkv: QKV, at: PositionSet) -> Tensor:
         block = self.engine.weights.blocks[node.layer]
-        weight = getattr(block, f"W_{qkv.upper()}")[node.head]
-        bias = getattr(block, f"b_{qkv.upper()}")[node.head]
-        return layer_norm(x, block.ln1) @ weight + bias
+        weight, bias = block.projection(qkv)
+        slot = normalize(x, block.ln1) @ weight[node.head] + bias[node.head]
+        return placed(slot, self.engine.weights, block, qkv, None if at.is_all else at.index)

@@ -1,15 +1,16 @@
 """The slow, independent implementation: one full forward run of the TransformerBridge per test.
 
-It shares no arithmetic with the engine: TransformerLens runs the model, and hooks on its own
-`hook_{q,k,v}_input`, `hook_mlp_in` and last `hook_resid_post` edit what each receiver reads. The
-tests hold the engine to it, and the benchmarks measure against it. The direction is the engine's:
-clean prompts run, removed edges carry corrupted activations (TransformerLens's own `patching`
-helpers go the other way round).
+It shares no arithmetic with the engine: TransformerLens runs the model, and hooks give each head's
+`hook_q`, `hook_k` and `hook_v`, each MLP and the last `hook_resid_post` what they would be if the
+receiver read the edited stream, through the model's own norms. (`hook_q_input` and its like would
+do the same, but GPT-Neo, OPT and attention-only models have none.) The tests hold the engine to it,
+and the benchmarks measure against it. The direction is the engine's: clean prompts run, removed
+edges carry corrupted activations (TransformerLens's own `patching` helpers go the other way round).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,28 +19,40 @@ import torch
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Ablation
-from acdc_explorer.graph import LOGITS, Edge, Graph, Node, Receiver, graph_of
+from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Graph, Node, Receiver, graph_of
 from acdc_explorer.metrics import Metric
 from acdc_explorer.search.steps import EdgeStep, SearchSettings
 from acdc_explorer.tasks.task import Task
+
+Hook = tuple[str, Callable[..., Any]]
 
 
 class Reference:
     """Evaluates circuits by hooks on a TransformerBridge.
 
-    Sets the bridge's flags `use_split_qkv_input`, `use_attn_result` and `use_hook_mlp_in`; give it
-    a bridge of its own, in float64 for values to compare with.
+    Give it a bridge in float64 for values to compare with. Under grouped-query attention it needs a
+    model whose key and value heads have been repeated, one for each query head: TransformerLens
+    has only the shared ones to hook.
     """
 
     def __init__(self, bridge: Any, task: Task, ablation: Ablation = "corrupted"):
-        """Runs the clean and the corrupted prompts once, keeping every sender's output."""
+        """Runs the clean and the corrupted prompts once, keeping every sender's output.
+
+        Raises:
+            ValueError: if query heads share keys and values.
+        """
+        cfg = bridge.cfg
+        if cfg.n_key_value_heads not in (None, cfg.n_heads):
+            raise ValueError(
+                f"the reference needs as many key-value heads as query heads ({cfg.n_heads}); "
+                f"this model has {cfg.n_key_value_heads}: repeat their weights"
+            )
         self.bridge, self.task, self.ablation = bridge, task, ablation
         self.metric: Metric = task.metric  # type: ignore[assignment]
-        bridge.set_use_split_qkv_input(True)
-        bridge.set_use_attn_result(True)
-        bridge.set_use_hook_mlp_in(True)
         bridge.eval()
-        self.graph: Graph = graph_of(bridge.cfg.n_layers, bridge.cfg.n_heads)
+        self.graph: Graph = graph_of(
+            cfg.n_layers, cfg.n_heads, not cfg.attn_only, bool(cfg.parallel_attn_mlp)
+        )
         self._ablated = self._sender_outputs(task.corrupted_tokens)
         if ablation == "zero":
             self._ablated = {key: torch.zeros_like(out) for key, out in self._ablated.items()}
@@ -53,19 +66,22 @@ class Reference:
     def evaluate(self, removed: np.ndarray) -> Tensor:
         """The metric per prompt [prompt] with some edges removed, bool [n_receivers, n_senders]."""
         outputs: dict[Node, Tensor] = {}
-        hooks: list[tuple[str, Callable[..., Any]]] = [
-            (name, partial(self._record, outputs)) for name in self._sender_hooks()
-        ]
-        for layer in range(self.graph.n_layers):
-            heads = [Node("head", layer, head) for head in range(self.graph.n_heads)]
-            for qkv in ("q", "k", "v"):
-                rows = [Receiver(head, qkv) for head in heads]
-                edit = partial(self._edit_heads, outputs, removed, rows)
-                hooks.append((f"blocks.{layer}.hook_{qkv}_input", edit))
-            edit_mlp = partial(self._edit, outputs, removed, Receiver(Node("mlp", layer)))
-            hooks.append((f"blocks.{layer}.hook_mlp_in", edit_mlp))
+        streams: dict[str, Tensor] = {}
+        hooks = self._sender_hooks(outputs)
+        for layer, block in enumerate(self.bridge.blocks):
+            prefix = f"blocks.{layer}"
+            norms = ["ln1", "ln2"] if hasattr(block, "ln2") else ["ln1"]
+            for norm in norms:
+                hooks.append((f"{prefix}.{norm}.hook_in", partial(_record_stream, streams)))
+            for qkv in QKVS:
+                edit = partial(self._edit_heads, outputs, streams, removed, layer, qkv)
+                hooks.append((f"{prefix}.attn.hook_{qkv}", edit))
+            if self.graph.has_mlps:
+                norm = f"{prefix}.{norms[-1]}"
+                edit = partial(self._edit_mlp, outputs, streams, removed, layer, norm)
+                hooks.append((f"{prefix}.mlp.hook_in", edit))
         last = f"blocks.{self.graph.n_layers - 1}.hook_resid_post"
-        hooks.append((last, partial(self._edit, outputs, removed, Receiver(LOGITS))))
+        hooks.append((last, partial(self._edit_logits, outputs, removed)))
         with torch.no_grad():
             logits = self.bridge.run_with_hooks(
                 self.task.clean_tokens, fwd_hooks=hooks, prepend_bos=False
@@ -103,26 +119,28 @@ class Reference:
                 else:
                     before = after
 
-    def _sender_hooks(self) -> list[str]:
-        names = ["blocks.0.hook_resid_pre"]
+    def _sender_hooks(self, outputs: dict[Node, Tensor]) -> list[Hook]:
+        hooks: list[Hook] = [("blocks.0.hook_resid_pre", partial(_record, outputs, INPUT))]
         for layer in range(self.graph.n_layers):
-            names += [f"blocks.{layer}.attn.hook_result", f"blocks.{layer}.hook_mlp_out"]
-        return names
+            hooks.append(
+                (f"blocks.{layer}.attn.hook_z", partial(self._record_heads, outputs, layer))
+            )
+            if self.graph.has_mlps:
+                record = partial(_record, outputs, Node("mlp", layer))
+                hooks.append((f"blocks.{layer}.hook_mlp_out", record))
+        return hooks
 
-    def _record(self, outputs: dict[Node, Tensor], value: Tensor, hook: Any) -> None:
-        name = hook.name
-        layer = int(name.split(".")[1])
-        if name.endswith(("hook_result", "attn.o.hook_result")):
-            for head in range(self.graph.n_heads):
-                outputs[Node("head", layer, head)] = value[:, :, head]
-        elif "mlp" in name:
-            outputs[Node("mlp", layer)] = value
-        else:
-            outputs[Node("input", -1)] = value
+    def _record_heads(
+        self, outputs: dict[Node, Tensor], layer: int, value: Tensor, hook: Any
+    ) -> None:
+        z = value.unflatten(-1, (self.graph.n_heads, -1)) if value.ndim == 3 else value
+        for head in range(self.graph.n_heads):
+            W_O = self.bridge.blocks[layer].attn.W_O[head]
+            outputs[Node("head", layer, head)] = z[:, :, head] @ W_O
 
     def _sender_outputs(self, tokens: Tensor) -> dict[Node, Tensor]:
         outputs: dict[Node, Tensor] = {}
-        hooks = [(name, partial(self._record, outputs)) for name in self._sender_hooks()]
+        hooks = self._sender_hooks(outputs)
         with torch.no_grad():
             self.bridge.run_with_hooks(tokens, fwd_hooks=hooks, prepend_bos=False)
         if set(outputs) != set(self.graph.senders):
@@ -132,30 +150,66 @@ class Reference:
     def _edit_heads(
         self,
         outputs: dict[Node, Tensor],
+        streams: dict[str, Tensor],
         removed: np.ndarray,
-        receivers: Sequence[Receiver],
+        layer: int,
+        qkv: QKV,
         value: Tensor,
         hook: Any,
     ) -> Tensor:
+        block = self.bridge.blocks[layer]
+        weight = getattr(block.attn, f"W_{qkv.upper()}")
+        bias = getattr(block.attn, f"b_{qkv.upper()}")
         edited = value.clone()
-        for receiver in receivers:
-            head = receiver.node.head
-            edited[:, :, head] = self._edit(outputs, removed, receiver, value[:, :, head], hook)
+        for head in range(self.graph.n_heads):
+            missing = self._missing(outputs, removed, Receiver(Node("head", layer, head), qkv))
+            if missing is None:
+                continue
+            x = block.ln1.original_component(streams[f"blocks.{layer}.ln1"] + missing)
+            slot = x @ weight[head] + (0 if bias is None else bias[head])
+            edited.view(*slot.shape[:2], self.graph.n_heads, -1)[:, :, head] = slot
         return edited
 
-    def _edit(
+    def _edit_mlp(
         self,
         outputs: dict[Node, Tensor],
+        streams: dict[str, Tensor],
         removed: np.ndarray,
-        receiver: Receiver,
+        layer: int,
+        norm: str,
         value: Tensor,
         hook: Any,
     ) -> Tensor:
-        row = removed[self.graph.receiver_index[receiver]]
-        for index in np.flatnonzero(row):
-            sender = self.graph.senders[index]
-            value = value + self._ablated[sender] - outputs[sender]
-        return value
+        missing = self._missing(outputs, removed, Receiver(Node("mlp", layer)))
+        if missing is None:
+            return value
+        module = getattr(self.bridge.blocks[layer], norm.rsplit(".", 1)[1])
+        edited: Tensor = module.original_component(streams[norm] + missing)
+        return edited.reshape(value.shape)
+
+    def _edit_logits(
+        self, outputs: dict[Node, Tensor], removed: np.ndarray, value: Tensor, hook: Any
+    ) -> Tensor:
+        missing = self._missing(outputs, removed, Receiver(LOGITS))
+        return value if missing is None else value + missing
+
+    def _missing(
+        self, outputs: dict[Node, Tensor], removed: np.ndarray, receiver: Receiver
+    ) -> Tensor | None:
+        """Ablated minus present output, summed over the senders removed from a receiver."""
+        senders = np.flatnonzero(removed[self.graph.receiver_index[receiver]])
+        if not len(senders):
+            return None
+        nodes = [self.graph.senders[index] for index in senders]
+        return torch.stack([self._ablated[node] - outputs[node] for node in nodes]).sum(0)
 
     def _at_end(self, logits: Tensor) -> Tensor:
         return logits[torch.arange(len(logits)), self.task.end]
+
+
+def _record(outputs: dict[Node, Tensor], node: Node, value: Tensor, hook: Any) -> None:
+    outputs[node] = value
+
+
+def _record_stream(streams: dict[str, Tensor], value: Tensor, hook: Any) -> None:
+    streams[hook.name.removesuffix(".hook_in")] = value

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from acdc_explorer.graph import Graph, graph_of
+from acdc_explorer.graph import QKV, Graph, graph_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -30,6 +30,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
 }
 
+# Rotary tables are made this long at most; the paths of a circuit are not for whole books.
+_LONGEST = 4096
+
 _T = TypeVar("_T")
 
 
@@ -39,16 +42,42 @@ class UnsupportedModelError(ValueError):
 
 @dataclass(frozen=True)
 class Norm:
-    """A layer norm."""
+    """A layer norm, or an RMS norm where there is no bias."""
 
-    weight: Float[Tensor, " d_model"]
-    bias: Float[Tensor, " d_model"]
+    weight: Float[Tensor, " d"]
+    bias: Float[Tensor, " d"] | None
     eps: float
 
 
 @dataclass(frozen=True)
+class Rotary:
+    """Rotary positions: what the first `rotary` dimensions of queries and keys are turned by."""
+
+    cos: Float[Tensor, "ctx rotary"]
+    sin: Float[Tensor, "ctx rotary"]
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """The weights of an MLP; a gated one has a `W_gate`."""
+
+    ln: Norm
+    W_gate: Float[Tensor, "d_model d_mlp"] | None
+    W_in: Float[Tensor, "d_model d_mlp"]
+    b_in: Float[Tensor, " d_mlp"]
+    W_out: Float[Tensor, "d_mlp d_model"]
+    b_out: Float[Tensor, " d_model"]
+
+
+@dataclass(frozen=True)
 class Block:
-    """The weights of one transformer block."""
+    """The weights of one transformer block.
+
+    Attributes:
+        q_norm: of each head's queries before they are rotated, or None; `k_norm` likewise.
+        window: how many keys a query sees, its own included, or None for all.
+        mlp: or None in an attention-only model.
+    """
 
     ln1: Norm
     W_Q: Float[Tensor, "head d_model d_head"]
@@ -59,35 +88,50 @@ class Block:
     b_K: Float[Tensor, "head d_head"]
     b_V: Float[Tensor, "head d_head"]
     b_O: Float[Tensor, " d_model"]
-    ln2: Norm
-    W_in: Float[Tensor, "d_model d_mlp"]
-    b_in: Float[Tensor, " d_mlp"]
-    W_out: Float[Tensor, "d_mlp d_model"]
-    b_out: Float[Tensor, " d_model"]
+    q_norm: Norm | None
+    k_norm: Norm | None
+    window: int | None
+    mlp: Mlp | None
+
+    def projection(self, qkv: QKV) -> tuple[Tensor, Tensor]:
+        """Weight [head, d_model, d_head] and bias [head, d_head] of queries, keys or values."""
+        return getattr(self, f"W_{qkv.upper()}"), getattr(self, f"b_{qkv.upper()}")
 
 
 @dataclass(frozen=True)
 class ModelWeights:
     """All the weights of a decoder-only transformer and what is needed to use them.
 
+    Under grouped-query attention keys' and values' weights are repeated, so that every query head
+    has its own, as in EAP-IG and the MIB benchmark.
+
     Attributes:
+        W_pos: learned positions, or None.
+        rotary: rotary positions, or None.
         activation: name of the MLP's activation, a key of `ACTIVATIONS`.
         attn_scale: attention scores are divided by it.
+        parallel: whether an MLP reads what the heads of its block read.
+        n_ctx: the longest prompt that the engine takes, in tokens.
     """
 
     W_E: Float[Tensor, "vocab d_model"]
-    W_pos: Float[Tensor, "ctx d_model"]
+    W_pos: Float[Tensor, "ctx d_model"] | None
+    rotary: Rotary | None
     blocks: tuple[Block, ...]
     ln_final: Norm
     W_U: Float[Tensor, "d_model vocab"]
     b_U: Float[Tensor, " vocab"]
     activation: str
     attn_scale: float
+    parallel: bool
+    n_ctx: int
 
     @property
     def graph(self) -> Graph:
         """The nodes and edges of this model."""
-        return graph_of(len(self.blocks), self.blocks[0].W_Q.shape[0])
+        first = self.blocks[0]
+        n_heads, has_mlps = first.W_Q.shape[0], first.mlp is not None
+        return graph_of(len(self.blocks), n_heads, has_mlps, self.parallel)
 
     @property
     def device(self) -> torch.device:
@@ -98,11 +142,6 @@ class ModelWeights:
     def n_vocab(self) -> int:
         """The number of tokens."""
         return self.W_E.shape[0]
-
-    @property
-    def n_ctx(self) -> int:
-        """The longest prompt that the model can read, in tokens."""
-        return self.W_pos.shape[0]
 
     def double(self) -> ModelWeights:
         """A copy in float64, for the values that decide borderline edges."""
@@ -135,12 +174,12 @@ def extract_weights(bridge: TransformerBridge) -> ModelWeights:
             the engine's logits on random tokens differ from the bridge's.
     """
     cfg = bridge.cfg
-    reasons = _unsupported_parts(cfg)
+    reasons = _unsupported_parts(bridge)
     if reasons:
         raise UnsupportedModelError(
             f"cannot patch {_name(cfg)} edge by edge: it has {', '.join(reasons)}, which the "
-            "engine does not compute. Supported: GPT-2-style models (learned positions, layer "
-            "norm, multi-head attention, plain MLP)"
+            "engine does not compute. Supported: models of GPT-2's, GPT-Neo's, GPT-NeoX's, OPT's, "
+            "LLaMA's, Mistral's, Qwen 2 and 3's, Gemma 1's and Phi's kind, with or without MLPs"
         )
     with torch.no_grad():
         weights = _map_tensors(_read(bridge), lambda tensor: tensor.detach().float().contiguous())
@@ -148,20 +187,25 @@ def extract_weights(bridge: TransformerBridge) -> ModelWeights:
     return weights
 
 
-def _unsupported_parts(cfg: Any) -> list[str]:
-    heads, kv_heads = cfg.n_heads, cfg.n_key_value_heads
+def _unsupported_parts(bridge: Any) -> list[str]:
+    cfg = bridge.cfg
+    positions = cfg.positional_embedding_type
+    attn, mlp = bridge.blocks[0].attn, getattr(bridge.blocks[0], "mlp", None)
     checks = {
-        f"{cfg.normalization_type} normalisation": cfg.normalization_type not in ("LN", "LNPre"),
-        f"{cfg.positional_embedding_type} positions": cfg.positional_embedding_type != "standard",
-        "grouped-query attention": kv_heads not in (None, heads),
-        "a gated MLP": bool(cfg.gated_mlp),
-        "no MLPs": bool(cfg.attn_only),
-        "parallel attention and MLP": bool(cfg.parallel_attn_mlp),
-        "norms after as well as before each sublayer": bool(cfg.use_normalization_before_and_after),
-        "local attention": bool(cfg.use_local_attn),
+        f"{cfg.normalization_type} normalisation": cfg.normalization_type
+        not in ("LN", "LNPre", "RMS", "RMSPre"),
+        f"{positions} positions": positions not in ("standard", "rotary"),
+        # GPT-J keeps its own; its neighbours' pairing is another one than everybody else's.
+        "interleaved rotary positions": positions == "rotary" and not hasattr(bridge, "rotary_emb"),
+        "norms after as well as before each sublayer": bool(cfg.use_normalization_before_and_after)
+        or hasattr(bridge.blocks[0], "ln1_post"),
+        "a cap on attention scores": (cfg.attn_scores_soft_cap or -1) > 0,
+        "a cap on logits": (cfg.output_logits_soft_cap or -1) > 0,
         "an attention scale that differs by layer": bool(cfg.scale_attn_by_inverse_layer_idx),
-        f"the activation {cfg.act_fn!r}": cfg.act_fn not in ACTIVATIONS,
         "experts": bool(getattr(cfg, "num_experts", None)),
+        f"the activation {cfg.act_fn!r}": mlp is not None and cfg.act_fn not in ACTIVATIONS,
+        "a norm over all heads' queries together": hasattr(attn, "q_norm")
+        and attn.q_norm.original_component.weight.shape != (cfg.d_head,),
     }
     return [part for part, present in checks.items() if present]
 
@@ -171,52 +215,123 @@ def _name(cfg: Any) -> str:
 
 
 def _read(bridge: Any) -> ModelWeights:
+    cfg = bridge.cfg
+    rotary = cfg.positional_embedding_type == "rotary"
+    n_ctx = min(cfg.n_ctx, _LONGEST)
     return ModelWeights(
-        W_E=bridge.W_E,
-        W_pos=bridge.W_pos,
-        blocks=tuple(_read_block(block, bridge.W_E) for block in bridge.blocks),
-        ln_final=_read_norm(bridge.ln_final),
+        W_E=bridge.W_E * _embedding_scale(bridge),
+        W_pos=None if rotary else bridge.W_pos,
+        rotary=_read_rotary(bridge, n_ctx) if rotary else None,
+        blocks=tuple(_read_block(block, bridge) for block in bridge.blocks),
+        ln_final=_read_norm(bridge.ln_final, cfg),
         W_U=bridge.W_U,
         b_U=bridge.b_U,
-        activation=bridge.cfg.act_fn,
-        attn_scale=_attn_scale(bridge.cfg),
+        activation=cfg.act_fn,
+        attn_scale=_attn_scale(bridge.blocks[0].attn.original_component, cfg),
+        parallel=bool(cfg.parallel_attn_mlp),
+        n_ctx=n_ctx,
     )
 
 
-def _attn_scale(cfg: Any) -> float:
-    if not cfg.use_attn_scale:
+def _embedding_scale(bridge: Any) -> float:
+    """What the model multiplies embeddings by (Gemma: sqrt(d_model)), seen at its first block."""
+    if bridge.cfg.positional_embedding_type != "rotary":
+        return 1.0
+    tokens = torch.arange(min(4, bridge.W_E.shape[0]), device=bridge.W_E.device)[None]
+    name = "blocks.0.hook_resid_pre"
+    _, cache = bridge.run_with_cache(tokens, prepend_bos=False, names_filter=[name])
+    embedded = bridge.W_E[tokens]
+    scale = (cache[name] * embedded).sum().double() / (embedded**2).sum().double()
+    return float(scale) if abs(scale - 1) > 1e-4 else 1.0
+
+
+def _read_rotary(bridge: Any, n_ctx: int) -> Rotary:
+    positions = torch.arange(n_ctx, device=bridge.W_E.device)[None]
+    like = bridge.W_E.new_zeros(1, 1, 1, dtype=torch.float32)
+    cos, sin = bridge.rotary_emb.original_component(like, positions)
+    return Rotary(cos[0], sin[0])
+
+
+def _attn_scale(attn: Any, cfg: Any) -> float:
+    scaling = getattr(attn, "scaling", None)
+    if isinstance(scaling, float):
+        return 1 / scaling
+    # GPT-Neo scales nothing; TransformerLens's configuration does not tell.
+    if not cfg.use_attn_scale or hasattr(attn, "attention_type"):
         return 1.0
     # TransformerLens writes -1 for "the usual one".
     return float(cfg.attn_scale) if cfg.attn_scale > 0 else math.sqrt(cfg.d_head)
 
 
-def _read_norm(norm: Any) -> Norm:
-    original = norm.original_component
-    return Norm(original.weight, original.bias, float(original.eps))
+def _read_norm(norm: Any, cfg: Any) -> Norm:
+    # TransformerLens's own models are not wrapped around others.
+    original = getattr(norm, "original_component", None) or norm
+    eps = float(getattr(original, "eps", None) or getattr(original, "variance_epsilon", cfg.eps))
+    weight, bias = original.weight, getattr(original, "bias", None)
+    if bias is None and not cfg.normalization_type.startswith("RMS"):
+        bias = torch.zeros_like(weight)
+    return Norm(weight + 1 if cfg.rmsnorm_uses_offset else weight, bias, eps)
 
 
-def _read_block(block: Any, like: Tensor) -> Block:
-    attn, mlp = block.attn, block.mlp
+def _window(attn: Any) -> int | None:
+    """How many keys a query of a block sees, from whichever module or configuration tells."""
+    config = getattr(attn, "config", None)
+    if getattr(attn, "attention_type", None) == "local":
+        window = getattr(config, "window_size", None)
+    elif hasattr(attn, "sliding_window"):
+        window = attn.sliding_window
+    else:
+        window = getattr(config, "sliding_window", None)
+    return int(window) if window else None
 
-    def or_zeros(bias: Tensor | None, *shape: int) -> Tensor:
-        return like.new_zeros(shape) if bias is None else bias
 
+def _read_block(block: Any, bridge: Any) -> Block:
+    attn, cfg = block.attn, bridge.cfg
     n_heads, d_model, d_head = attn.W_Q.shape
+
+    def repeated(weight: Tensor | None, *shape: int) -> Tensor:
+        if weight is None:
+            return bridge.W_E.new_zeros(shape)
+        return weight.repeat_interleave(n_heads // weight.shape[0], 0)
+
+    head_norms = [
+        _read_norm(getattr(attn, name), cfg) if hasattr(attn, name) else None
+        for name in ("q_norm", "k_norm")
+    ]
+    original = getattr(attn, "original_component", None)
     return Block(
-        ln1=_read_norm(block.ln1),
+        ln1=_read_norm(block.ln1, cfg),
         W_Q=attn.W_Q,
-        W_K=attn.W_K,
-        W_V=attn.W_V,
+        W_K=repeated(attn.W_K),
+        W_V=repeated(attn.W_V),
         W_O=attn.W_O,
-        b_Q=or_zeros(attn.b_Q, n_heads, d_head),
-        b_K=or_zeros(attn.b_K, n_heads, d_head),
-        b_V=or_zeros(attn.b_V, n_heads, d_head),
-        b_O=or_zeros(attn.b_O, d_model),
-        ln2=_read_norm(block.ln2),
+        b_Q=repeated(attn.b_Q, n_heads, d_head),
+        b_K=repeated(attn.b_K, n_heads, d_head),
+        b_V=repeated(attn.b_V, n_heads, d_head),
+        b_O=bridge.W_E.new_zeros(d_model) if attn.b_O is None else attn.b_O,
+        q_norm=head_norms[0],
+        k_norm=head_norms[1],
+        window=_window(original),
+        mlp=_read_mlp(block, cfg),
+    )
+
+
+def _read_mlp(block: Any, cfg: Any) -> Mlp | None:
+    if cfg.attn_only or not hasattr(block, "mlp"):
+        return None
+    mlp = block.mlp
+
+    def or_zeros(bias: Tensor | None, size: int) -> Tensor:
+        return mlp.W_in.new_zeros(size) if bias is None else bias
+
+    return Mlp(
+        # Phi's heads and MLP share one norm.
+        ln=_read_norm(block.ln2 if hasattr(block, "ln2") else block.ln1, cfg),
+        W_gate=mlp.W_gate if cfg.gated_mlp else None,
         W_in=mlp.W_in,
         b_in=or_zeros(mlp.b_in, mlp.W_in.shape[1]),
         W_out=mlp.W_out,
-        b_out=or_zeros(mlp.b_out, d_model),
+        b_out=or_zeros(mlp.b_out, mlp.W_out.shape[1]),
     )
 
 

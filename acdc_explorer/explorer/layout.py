@@ -58,7 +58,8 @@ class LayerLayout:
     def x_ticks(self) -> tuple[list[float], list[str]]:
         """Where columns are and what they are called."""
         heads = range(self.graph.n_heads)
-        return [*map(float, heads), self._mlp_x], [*(f"H{head}" for head in heads), "MLP"]
+        at, names = [*map(float, heads)], [f"H{head}" for head in heads]
+        return ([*at, self._mlp_x], [*names, "MLP"]) if self.graph.has_mlps else (at, names)
 
     @property
     def y_ticks(self) -> tuple[list[float], list[str]]:

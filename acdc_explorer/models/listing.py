@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,8 +35,16 @@ def _row(name: str, source: str, config_path: Path) -> dict[str, object]:
         "architecture": (config.get("architectures") or ["?"])[0],
         "n_layers": n_layers,
         "n_heads": n_heads,
-        "n_edges": graph_of(n_layers, n_heads).n_edges if known else None,
+        "n_edges": graph_of(n_layers, n_heads, True, _is_parallel(config)).n_edges
+        if known
+        else None,
     }
+
+
+def _is_parallel(config: dict[str, Any]) -> bool:
+    """Whether heads and MLP of a block read the same stream, so that there are fewer edges."""
+    by_type = config.get("model_type") in ("gpt_neox", "phi", "gptj")
+    return bool(config.get("use_parallel_residual", by_type))
 
 
 def _cached() -> list[tuple[str, Path]]:

@@ -28,9 +28,9 @@ class ChainLength:
             raise ValueError(f"chain_length must be at least 1; got {fixed}")
         self._fixed = fixed
         weights = engine.weights
-        self._floats_per_position = engine.n_prompts * max(
-            weights.W_E.shape[1], weights.blocks[0].W_in.shape[1]
-        )
+        widths = [weights.W_E.shape[1]]
+        widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
+        self._floats_per_position = engine.n_prompts * max(widths)
         self._budget = _CHAIN_FLOATS.get(weights.device.type, _CHAIN_FLOATS["cpu"])
         self._run = 32.0
 
