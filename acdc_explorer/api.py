@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from acdc_explorer.circuit import Circuit
@@ -12,7 +13,7 @@ from acdc_explorer.graph import Edge, Order
 from acdc_explorer.metrics import Rule
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.search.acdc import acdc_steps
-from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.search.steps import EdgeStep, SearchSettings, Step, parse_threshold
 from acdc_explorer.tasks import Task, load_task
 
 
@@ -53,6 +54,7 @@ def find_circuit(
     order: Order = "default",
     order_seed: int = 0,
     ablation: Ablation = "corrupted",
+    replay: Circuit | None = None,
 ) -> Circuit:
     """Searches for the circuit that does a task.
 
@@ -70,6 +72,9 @@ def find_circuit(
         order_seed: for order "random".
         ablation: what removed edges carry: their "corrupted" activation, "zero", or the "mean"
             over corrupted prompts at each position.
+        replay: a circuit found before on the same model and task with the same settings, but for
+            the threshold, or one whose search was cut short. Its decisions are taken over for as
+            long as they hold, and the result is that of a search from the start.
 
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
@@ -79,7 +84,28 @@ def find_circuit(
     settings = settings_for(
         engine, threshold, method=method, rule=rule, order=order, order_seed=order_seed
     )
-    return Circuit.of_search(model.name, engine, settings, acdc_steps(engine, settings))
+    known = _steps_to_replay(replay, engine, settings) if replay else ()
+    steps = acdc_steps(engine, settings, known=known)
+    return Circuit.of_search(model.name, engine, settings, steps)
+
+
+def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
+    """The steps of a circuit, checked to come from the search that is about to be made."""
+    if circuit.graph != engine.graph or not math.isclose(
+        circuit.full_metric, engine.full_metric, rel_tol=1e-4, abs_tol=1e-6
+    ):
+        raise ValueError(
+            f"the circuit to replay is of another model or other prompts: its clean "
+            f"{circuit.metric_name} is {circuit.full_metric:.6g}, here it is "
+            f"{engine.full_metric:.6g}"
+        )
+    for what in ("method", "rule", "order", "order_seed", "ablation"):
+        then, now = getattr(circuit.settings, what), getattr(settings, what)
+        if then != now:
+            raise ValueError(
+                f"the circuit to replay was found with {what} {then!r}; this search has {now!r}"
+            )
+    return circuit.steps
 
 
 def search(

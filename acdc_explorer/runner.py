@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -283,7 +283,8 @@ class Runner:
                 self._search.settings = settings
                 self._set_status("done")
             else:
-                self._search = _Search(model.name, engine, settings)
+                known = self._search.steps_for(engine, settings) if self._search else ()
+                self._search = _Search(model.name, engine, settings, () if self._afresh else known)
                 self._set_status("running")
 
     def _model(self, request: Request) -> Model:
@@ -324,9 +325,11 @@ class Runner:
 class _Search:
     """A search under way: its steps so far, and the one it is about to take."""
 
-    def __init__(self, model_name: str, engine: Engine, settings: SearchSettings):
+    def __init__(
+        self, model_name: str, engine: Engine, settings: SearchSettings, known: Sequence[Step]
+    ):
         self.model_name, self.engine, self.settings = model_name, engine, settings
-        self.iterator: Iterator[Step] = acdc_steps(engine, settings)
+        self.iterator: Iterator[Step] = acdc_steps(engine, settings, known=known)
         self.steps: list[Step] = []
         self.complete = False
         self.receiver: Receiver | None = None
@@ -350,17 +353,21 @@ class _Search:
                 self.n_done += self.engine.graph.n_senders_to(step.receiver)
         return True
 
+    def steps_for(self, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
+        """The steps that another search can begin with: these, if only its threshold differs."""
+        same = replace(
+            self.settings, threshold=settings.threshold, threshold_text=settings.threshold_text
+        )
+        return self.steps if engine is self.engine and same == settings else ()
+
     def holds_at(self, engine: Engine, settings: SearchSettings) -> bool:
         """Whether a search with these settings would come to the very same decisions."""
-        if not self.complete or engine is not self.engine:
-            return False
-        threshold, text = settings.threshold, settings.threshold_text
-        if replace(self.settings, threshold=threshold, threshold_text=text) != settings:
+        if not self.complete or not self.steps_for(engine, settings):
             return False
         low, high = self.circuit().valid_interval
         # The ends are float32 values; so near to them only a search can tell.
         margin = BORDERLINE * max(1.0, abs(engine.full_metric))
-        return low + margin < threshold < high - margin
+        return low + margin < settings.threshold < high - margin
 
     def circuit(self) -> Circuit:
         """The circuit so far."""

@@ -144,3 +144,26 @@ def test_damaged_files_say_what_is_wrong(circuit, tmp_path, change, message):
 def test_a_missing_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         Circuit.load(tmp_path / "none.json")
+
+
+def test_a_saved_search_goes_on_in_another_process(tmp_path):
+    """Cut short, saved, loaded: the rest is as if it had never stopped."""
+    import dataclasses
+
+    import acdc_explorer as ax
+
+    model = ax.load_model("mini", device="cpu")
+    task = ax.load_task("ioi", model, n_prompts=8)
+    whole = ax.find_circuit(model, task, "7%")
+    cut = dataclasses.replace(whole, steps=whole.steps[: len(whole.steps) // 2], complete=False)
+    cut.save(tmp_path / "cut.json")
+    rest = ax.find_circuit(model, task, "7%", replay=ax.Circuit.load(tmp_path / "cut.json"))
+    assert rest.kept == whole.kept
+    assert rest.complete
+    lower = ax.find_circuit(model, task, "3%", replay=whole)
+    assert lower.kept == ax.find_circuit(model, task, "3%").kept
+    other = ax.load_task("ioi", model, n_prompts=8, seed=1)
+    with pytest.raises(ValueError, match="another model or other prompts"):
+        ax.find_circuit(model, other, "7%", replay=whole)
+    with pytest.raises(ValueError, match="found with rule 'abs'; this search has 'signed'"):
+        ax.find_circuit(model, task, "7%", rule="signed", replay=whole)

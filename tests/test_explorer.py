@@ -182,7 +182,7 @@ def test_bad_thresholds_are_refused_at_once(explorer, model, task, threshold):
 
 
 def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise ArithmeticError("<b>the engine</b> broke")
         yield
 
@@ -198,7 +198,7 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
 
 
 def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
     monkeypatch.setattr("acdc_explorer.explorer.explorer.edge_inspection", broken)
@@ -241,8 +241,8 @@ def test_texts_of_tasks_are_escaped(model):
 def test_pausing_stopping_and_going_on(model, task, monkeypatch):
     from acdc_explorer.search.acdc import acdc_steps
 
-    def slow_steps(*args):
-        for step in acdc_steps(*args):
+    def slow_steps(*args, **options):
+        for step in acdc_steps(*args, **options):
             time.sleep(0.01)
             yield step
 

@@ -30,8 +30,8 @@ def slowly(monkeypatch, seconds=0.005):
     """Makes each step take long enough for a test to step in."""
     from acdc_explorer.search.acdc import acdc_steps
 
-    def slow_steps(*args):
-        for step in acdc_steps(*args):
+    def slow_steps(*args, **options):
+        for step in acdc_steps(*args, **options):
             time.sleep(seconds)
             yield step
 
@@ -133,7 +133,7 @@ def test_a_question_that_fails_tells_its_asker_and_no_one_else(model, runner):
 
 
 def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runner, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise ArithmeticError("the engine broke")
         yield
 
@@ -183,7 +183,7 @@ def test_inside_the_valid_interval_nothing_is_searched_again(model, runner, monk
     first = runner.snapshot().circuit
     low, high = first.valid_interval
 
-    def must_not_run(*_):
+    def must_not_run(*_, **__):
         raise AssertionError("searched again")
         yield
 
@@ -198,3 +198,34 @@ def test_inside_the_valid_interval_nothing_is_searched_again(model, runner, monk
     runner.start(Request(model, task, high * 1.5))
     assert runner.wait(30) == "done"
     assert runner.snapshot().circuit.kept != first.kept
+
+
+def test_a_new_threshold_starts_from_the_decisions_that_hold(model, runner, monkeypatch):
+    """Only what the new threshold changes is tested again, and the result is a fresh search's."""
+    task = random_task()
+    runner.start(Request(model, task, 0.05))
+    runner.wait(30)
+    low, _ = runner.snapshot().circuit.valid_interval
+    tested = []
+    from acdc_explorer.engine.patching import ReceiverTest
+
+    original = ReceiverTest.try_removing
+
+    def counted(self, senders):
+        tested.extend(senders)
+        return original(self, senders)
+
+    monkeypatch.setattr(ReceiverTest, "try_removing", counted)
+    below = low - 1e-4
+    runner.start(Request(model, task, below))
+    runner.wait(30)
+    replayed = len(tested)
+    tested.clear()
+    fresh = ax.find_circuit(model, task, below)
+    assert runner.snapshot().circuit.kept == fresh.kept
+    assert replayed < len(tested)
+    tested.clear()
+    # Run is from the start.
+    runner.start(Request(model, task, below), afresh=True)
+    runner.wait(30)
+    assert len(tested) > replayed

@@ -200,3 +200,69 @@ def test_unknown_options_are_named(option, message):
 def test_effects_are_before_minus_after():
     edge = Edge(Node("input", -1), Receiver(Node("mlp", 0)))
     assert EdgeStep(edge, before=3.0, after=2.5, kept=True).effect == 0.5
+
+
+class TestReplay:
+    """A search that begins with another's decisions ends as one from the start."""
+
+    @pytest.mark.parametrize(
+        ("rule", "metric"), [("abs", "logit_diff"), ("signed", "kl_divergence")]
+    )
+    def test_equals_a_fresh_search_at_many_thresholds(self, hf_model, rule, metric):
+        engine, _ = make(hf_model, metric=metric)
+        thresholds = [0.03, 0.1, 0.4]
+        fresh = {
+            threshold: list(acdc_steps(engine, SearchSettings(threshold, "", rule=rule)))
+            for threshold in thresholds
+        }
+        assert len({len(steps) for steps in fresh.values()}) > 1
+        for then in thresholds:
+            for now in thresholds:
+                settings = SearchSettings(now, "", rule=rule)
+                replayed = list(acdc_steps(engine, settings, known=fresh[then]))
+                assert [s for s in replayed if not isinstance(s, EdgeStep)] == [
+                    s for s in fresh[now] if not isinstance(s, EdgeStep)
+                ]
+                assert_same_decisions(
+                    [s for s in replayed if isinstance(s, EdgeStep)],
+                    [s for s in fresh[now] if isinstance(s, EdgeStep)],
+                )
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+    def test_goes_on_where_a_search_was_cut(self, hf_model, share):
+        engine, _ = make(hf_model)
+        settings = SearchSettings(0.05, "0.05")
+        whole = list(acdc_steps(engine, settings))
+        known = whole[: int(share * len(whole))]
+        rest = list(acdc_steps(engine, settings, known=known))
+        assert_same_decisions(
+            [s for s in rest if isinstance(s, EdgeStep)],
+            [s for s in whole if isinstance(s, EdgeStep)],
+        )
+
+    def test_known_decisions_cost_no_test(self, hf_model, monkeypatch):
+        engine, _ = make(hf_model)
+        settings = SearchSettings(0.05, "0.05")
+        whole = list(acdc_steps(engine, settings))
+
+        def fail(*_):
+            raise AssertionError("a known edge was tested again")
+
+        monkeypatch.setattr("acdc_explorer.engine.patching.ReceiverTest.try_removing", fail)
+        assert len(list(acdc_steps(engine, settings, known=whole))) == len(whole)
+
+    def test_at_a_threshold_equal_to_a_known_change(self):
+        engine, reference = make(random_gpt2("2x4"))
+        steps = list(acdc_steps(engine, SearchSettings(0.1, "0.1")))
+        exact = list(reference.acdc(SearchSettings(0.1, "0.1")))
+        change = min(abs(step.effect) for step in exact if step.kept)
+        for threshold in (change * (1 + 1e-9), change * (1 - 1e-9)):
+            settings = SearchSettings(threshold, str(threshold))
+            got = [s for s in acdc_steps(engine, settings, known=steps) if isinstance(s, EdgeStep)]
+            assert_same_decisions(got, list(reference.acdc(settings)))
+
+    def test_decisions_of_a_search_in_another_order_are_refused(self):
+        engine, _ = make(random_gpt2("2x4"))
+        known = list(acdc_steps(engine, SearchSettings(0.1, "", order="ascending_heads")))
+        with pytest.raises(ValueError, match="known decisions are of another search"):
+            list(acdc_steps(engine, SearchSettings(0.1, ""), known=known))

@@ -111,7 +111,7 @@ class ReceiverTest:
     """Tests the edges into one receiver, in chains.
 
     Use: `try_removing(senders)` any number of times, after each `accept(n)` for the n first of them
-    that stay removed; then `finish()`.
+    that stay removed. What is known already to be removed goes by `remove(senders)`, untested.
     """
 
     def __init__(self, circuit: LiveCircuit, receiver: Receiver):
@@ -143,14 +143,21 @@ class ReceiverTest:
         for before, row in pairwise(deltas):
             row += before
         self._chain_sums = deltas
-        self._chain_outputs = {}
-        for node in self._path[:-1]:
-            self._chain_outputs[node] = (
-                self._mlp_output(node) if node.kind == "mlp" else self._head_output(node)
-            )
+        self._compute_outputs()
         final = self._input_change(Receiver(LOGITS))
         assert final is not None
         return self.engine.metric_by_prompt(final[:, :, 0] + self.engine.final_at_end)
+
+    def remove(self, senders: Sequence[int]) -> None:
+        """Makes the removal of some edges part of the circuit without looking at the metric."""
+        if not senders:
+            return
+        at, before = self._reader.reads_at, self._reader.removed_sum
+        total = sum((self.engine.delta(sender, at) for sender in senders[1:]),
+                    start=self.engine.delta(senders[0], at))  # fmt: skip
+        self._chain_sums = (total if before is None else total + before)[None]
+        self._compute_outputs()
+        self.accept(1)
 
     def accept(self, count: int) -> None:
         """Makes the removal of the first `count` edges of the last chain part of the circuit."""
@@ -160,6 +167,14 @@ class ReceiverTest:
         self._reader.removed_sum = self._chain_sums[count - 1].clone()
         for node, output in self._chain_outputs.items():
             self.circuit.outputs[node] = output[count - 1].clone()
+
+    def _compute_outputs(self) -> None:
+        """The outputs of all nodes on the way to the logits, for every member of the chain."""
+        self._chain_outputs = {}
+        for node in self._path[:-1]:
+            self._chain_outputs[node] = (
+                self._mlp_output(node) if node.kind == "mlp" else self._head_output(node)
+            )
 
     def _prepare(self, node: Node) -> None:
         receivers = self.engine.graph.receivers_of(node)

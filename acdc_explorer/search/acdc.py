@@ -8,11 +8,16 @@
 Step 3 runs on chains of edges in one batch (`engine/patching.py`). A chain is right up to and
 including its first kept edge; what comes after is thrown away and tested again. So the decisions
 are those of the sequential algorithm, whatever the length of the chains.
+
+The decisions of an earlier search, on the same prompts and in the same order but at another
+threshold or cut short, are taken over for as long as they would be the same: a test's values do not
+depend on the threshold while all decisions before it agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
@@ -27,7 +32,10 @@ BORDERLINE = 1e-5
 
 
 def acdc_steps(
-    engine: Engine, settings: SearchSettings, chain_length: int | None = None
+    engine: Engine,
+    settings: SearchSettings,
+    chain_length: int | None = None,
+    known: Iterable[Step] = (),
 ) -> Iterator[Step]:
     """Runs ACDC and yields a step for every receiver and every tested edge.
 
@@ -36,13 +44,21 @@ def acdc_steps(
         settings: threshold, rule and order.
         chain_length: how many edges to evaluate at once; chosen by the work at hand unless given.
             The decisions do not depend on it.
+        known: the steps so far of a search that differs from this one in the threshold at most.
     """
-    search = _AcdcSearch(engine, settings, chain_length)
+    search = _AcdcSearch(engine, settings, chain_length, known)
     yield from search.steps()
 
 
 class _AcdcSearch:
-    def __init__(self, engine: Engine, settings: SearchSettings, chain_length: int | None):
+    def __init__(
+        self,
+        engine: Engine,
+        settings: SearchSettings,
+        chain_length: int | None,
+        known: Iterable[Step],
+    ):
+        self.known = deque(step for step in known if isinstance(step, EdgeStep))
         self.engine, self.settings = engine, settings
         self.circuit = LiveCircuit(engine)
         self.lengths = ChainLength(engine, chain_length)
@@ -66,7 +82,15 @@ class _AcdcSearch:
         settings, graph = self.settings, self.engine.graph
         senders = graph.search_senders(receiver, settings.order, settings.order_seed)
         test = self.circuit.test(receiver)
-        done = 0
+        replayed = self._replay(receiver, senders)
+        yield from replayed
+        done = len(replayed)
+        test.remove(
+            [sender for sender, step in zip(senders, replayed, strict=False) if not step.kept]
+        )
+        for sender, step in zip(senders, replayed, strict=False):
+            if step.kept:
+                self.circuit.keep(sender, receiver)
         while done < len(senders):
             length = self.lengths.next(self.circuit.reads_at(receiver), len(senders) - done)
             chain = senders[done : done + length]
@@ -79,6 +103,30 @@ class _AcdcSearch:
             self.lengths.observe(len(steps), kept)
             done += len(steps)
             yield from steps
+
+    def _replay(self, receiver: Receiver, senders: list[int]) -> list[EdgeStep]:
+        """Takes over what is known of a receiver's edges, up to the first other decision."""
+        row, steps = self.engine.graph.receiver_index[receiver], list[EdgeStep]()
+        while self.known and len(steps) < len(senders):
+            step = self.known.popleft()
+            sender = senders[len(steps)]
+            if step.edge != Edge(self.engine.graph.senders[sender], receiver):
+                raise ValueError(
+                    f"the known decisions are of another search: {step.edge.id} comes where this "
+                    f"one tests {self.engine.graph.senders[sender].id}->{receiver.id}"
+                )
+            before, after, borderline = step.before, step.after, step.borderline
+            if not borderline and abs(self._distance(before, after)) <= self.tolerance:
+                borderline, (before, after) = True, self._exact_values(step.edge)
+            kept = self._distance(before, after) >= 0
+            steps.append(EdgeStep(step.edge, before, after, kept, borderline))
+            if not kept:
+                self.removed[row, sender] = True
+                self.metric = after
+            if kept != step.kept:
+                # The values hold, the decision is another: from here on nothing is known.
+                self.known.clear()
+        return steps
 
     def _decide(self, receiver: Receiver, chain: list[int], values: list[float]) -> list[EdgeStep]:
         """Goes along a chain up to the first edge that stays."""
