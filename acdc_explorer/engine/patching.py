@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -107,6 +108,21 @@ class LiveCircuit:
         return output
 
 
+@dataclass(frozen=True)
+class Work:
+    """What evaluating a chain takes, to choose its length by.
+
+    Attributes:
+        n_nodes: computed, the logits included.
+        n_weights: numbers to read from memory, however long the chain.
+        flops_per_member: floating-point operations for each member, about.
+    """
+
+    n_nodes: int
+    n_weights: int
+    flops_per_member: float
+
+
 class ReceiverTest:
     """Tests the edges into one receiver, in chains.
 
@@ -128,6 +144,32 @@ class ReceiverTest:
             self._prepare(other)
         self._chain_sums: Tensor | None = None
         self._chain_outputs: dict[Node, Output] = {}
+
+    @property
+    def width(self) -> int:
+        """At how many positions of a prompt the receiver's input matters."""
+        return self._reader.reads_at.width
+
+    @cached_property
+    def work(self) -> Work:
+        """What one chain takes."""
+        weights = self.engine.weights
+        d_model, d_head = weights.W_E.shape[1], weights.blocks[0].W_O.shape[1]
+        # The sender's delta and the final norm; then for each node its weights times its positions.
+        n_weights, per_prompt = 0, d_model * (2 * d_head * self.width + 10)
+        for node in self._path[:-1]:
+            block, width = weights.blocks[node.layer], self.circuit.written_at(node).width
+            if node.kind == "mlp":
+                assert block.mlp is not None
+                matrices = 2 if block.mlp.W_gate is None else 3
+                sizes = [(matrices * block.mlp.W_in.numel(), width)]
+            else:
+                changing = [r for r in self.engine.graph.receivers_of(node) if self._changes(r)]
+                widths = [width, *(self.circuit.reads_at(receiver).width for receiver in changing)]
+                sizes = [(d_model * d_head, positions) for positions in widths]
+            n_weights += sum(size for size, _ in sizes)
+            per_prompt += sum(2 * size * positions for size, positions in sizes)
+        return Work(len(self._path), n_weights, per_prompt * self.engine.n_prompts)
 
     def try_removing(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt"]:
         """The metric with the first, the first two, ... of these edges removed as well.

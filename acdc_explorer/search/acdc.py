@@ -92,7 +92,7 @@ class _AcdcSearch:
             if step.kept:
                 self.circuit.keep(sender, receiver)
         while done < len(senders):
-            length = self.lengths.next(self.circuit.reads_at(receiver), len(senders) - done)
+            length = self.lengths.next(test, len(senders) - done)
             chain = senders[done : done + length]
             values = test.try_removing(chain).double().mean(-1).tolist()
             steps = self._decide(receiver, chain, values)
@@ -156,11 +156,10 @@ class _AcdcSearch:
         return change - self.settings.threshold
 
     def _exact_values(self, edge: Edge) -> tuple[float, float]:
-        """The metric before and after removing an edge, each computed alone in float64."""
+        """The metric before and after removing an edge, in float64."""
         engine = self.engine.doubled
         after = self.removed.copy()
         after[self.engine.graph.cell(edge)] = True
-        return tuple(  # type: ignore[return-value]
-            mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])
-            for mask in (self.removed, after)
-        )
+        # Together, so that what lies upstream of the edge is computed once.
+        values = evaluate_removed(engine, [RemovedEdges(self.removed), RemovedEdges(after)])
+        return mean_metric(values[0]), mean_metric(values[1])

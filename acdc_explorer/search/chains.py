@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.positions import PositionSet
+from acdc_explorer.engine.patching import ReceiverTest
 
 # Floats of residual stream in one chain: past some megabytes a chain no longer fits in the caches
 # of a CPU and takes longer than two shorter ones; a GPU wants more work at once.
 _CHAIN_FLOATS = {"cpu": 4_000_000, "cuda": 64_000_000}
+# What could be computed in the time that a node takes however small the batch: about 0.2 ms at
+# 150 GFLOP/s on two CPU cores (from chain lengths tried one by one); the GPU value is a guess.
+_NODE_FLOPS = {"cpu": 3e7, "cuda": 4e9}
+# And in the time that a weight takes to come from memory.
+_WEIGHT_FLOPS = 300
 
 
 class ChainLength:
     """Chooses chain lengths: long while edges are being removed, shorter where they are kept.
 
     What lies beyond the first kept edge of a chain is computed in vain, and every chain has a fixed
-    cost. Twice the usual distance between kept edges balances the two.
+    cost. With kept edges r apart, a fixed cost of f and one of m for each member, a chain of length
+    n costs f + n m and wastes about n^2 m / (2 r): per decided edge that is least at
+    n = sqrt(2 r f / m).
     """
 
     def __init__(self, engine: Engine, fixed: int | None = None):
@@ -31,20 +40,24 @@ class ChainLength:
         widths = [weights.W_E.shape[1]]
         widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
         self._floats_per_position = engine.n_prompts * max(widths)
-        self._budget = _CHAIN_FLOATS.get(weights.device.type, _CHAIN_FLOATS["cpu"])
+        kind = "cuda" if weights.device.type == "cuda" else "cpu"
+        self._budget, self._node_flops = _CHAIN_FLOATS[kind], _NODE_FLOPS[kind]
         self._run = 32.0
 
-    def next(self, reads_at: PositionSet, left: int) -> int:
+    def next(self, test: ReceiverTest, left: int) -> int:
         """The length of the next chain.
 
         Args:
-            reads_at: where the receiver's input matters.
+            test: of the receiver whose edges are tested.
             left: how many edges remain at this receiver.
         """
         if self._fixed is not None:
             return min(self._fixed, left)
-        fits = max(1, self._budget // (self._floats_per_position * reads_at.width))
-        return min(left, fits, max(4, round(2 * self._run)))
+        fits = max(1, self._budget // (self._floats_per_position * test.width))
+        work = test.work
+        fixed_cost = self._node_flops * work.n_nodes + _WEIGHT_FLOPS * work.n_weights
+        best = math.sqrt(2 * self._run * fixed_cost / work.flops_per_member)
+        return min(left, fits, max(4, round(best)))
 
     def observe(self, decided: int, kept: bool) -> None:
         """Learns from a chain: how many edges it decided and whether the last of them was kept."""

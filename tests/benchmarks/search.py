@@ -1,0 +1,171 @@
+"""How much faster the search is than one full forward run for every edge.
+
+Each row is a whole search, timed, and the number of its tests times what one evaluation takes the
+slow reference (`engine/reference.py`): the mean over removed sets from the beginning, the middle
+and the end of that very search. Both run in this process, one after the other, on the same threads.
+Random weights serve for timing. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import resource
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.utils import logging
+
+import acdc_explorer as ax
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.forward import run
+from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.reference import Reference
+from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.search.acdc import acdc_steps
+from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.tasks.task import Task
+
+COLUMNS = [
+    "model, prompts x tokens",
+    "threshold",
+    "kept",
+    "tested",
+    "search",
+    "per test",
+    "reference, per test",
+    "ratio",
+    "ratio to plain forward runs",
+]
+
+
+def gpt2_shape(n_layers: int) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config(n_layer=n_layers)).eval()
+
+
+def bridge_of(hf_model: GPT2LMHeadModel):
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+    hf_model = copy.deepcopy(hf_model)
+    return build_bridge_from_module(hf_model, "GPT2LMHeadModel", hf_config=hf_model.config).eval()
+
+
+def random_task(n_prompts: int, length: int) -> Task:
+    """As in IOI: the first tokens agree, and so does the end of the prompt."""
+    generator = torch.Generator().manual_seed(0)
+
+    def tokens(*shape: int) -> torch.Tensor:
+        return torch.randint(50257, shape, generator=generator)
+
+    clean, corrupted = tokens(n_prompts, length), tokens(n_prompts, length)
+    start, end = length // 5, length * 5 // 8
+    corrupted[:, :start], corrupted[:, end:] = clean[:, :start], clean[:, end:]
+    return Task("random", clean, corrupted, tokens(n_prompts), tokens(n_prompts))
+
+
+def reference_seconds(reference: Reference, circuit: Circuit) -> float:
+    """What one evaluation takes the reference, at three points of the search."""
+    mask = reference.graph.mask_of([])
+    marks = {len(circuit.decisions) * tenths // 10 for tenths in (1, 5, 9)}
+    seconds = []
+    for number, step in enumerate(circuit.decisions):
+        if not step.kept:
+            mask[reference.graph.cell(step.edge)] = True
+        if number in marks:
+            started = time.perf_counter()
+            reference.evaluate(mask)
+            seconds.append(time.perf_counter() - started)
+    return sum(seconds) / len(seconds)
+
+
+def row(name: str, engine: Engine, reference: Reference | None, threshold: float | str) -> str:
+    value = parse_threshold(threshold, engine.full_metric, engine.metric)
+    settings = SearchSettings(value, str(threshold))
+    started = time.perf_counter()
+    steps = list(acdc_steps(engine, settings))
+    took = time.perf_counter() - started
+    circuit = Circuit.of_search(name, engine, settings, steps)
+    tested = sum(isinstance(step, EdgeStep) for step in steps)
+    cells = [name, str(threshold), len(circuit.kept), f"{tested:,}", f"{took:.2f} s",
+             f"{1000 * took / tested:.2f} ms"]  # fmt: skip
+    if reference:
+        slow = reference_seconds(reference, circuit)
+        tokens = reference.task.clean_tokens
+        plain = best(lambda: reference.bridge(tokens, prepend_bos=False), 3)
+        ratios = [f"{seconds * tested / took:,.0f}x" for seconds in (slow, plain)]
+        cells += [f"{1000 * slow:.0f} ms", *ratios]
+    else:
+        cells += ["", "", ""]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def evaluate_ratio(engine: Engine) -> str:
+    """One arbitrary removed set against one plain forward run of the same prompts."""
+    generator = torch.Generator().manual_seed(0)
+    graph = engine.graph
+    random = torch.rand(graph.edge_mask.shape, generator=generator).numpy()
+    tokens = engine.task.clean_tokens.to(engine.weights.device)
+    plain = best(lambda: run(engine.weights, tokens))
+    ratios = []
+    for share in (0.01, 0.5, 0.99):
+        removed = [RemovedEdges(graph.edge_mask & (random < share))]
+        ratios.append(best(partial(evaluate_removed, engine, removed)) / plain)
+    return ", ".join(f"{ratio:.2f}" for ratio in ratios)
+
+
+@torch.no_grad()
+def best(function, times: int = 5) -> float:
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--part", choices=["mini", "gpt2", "growth", "memory"], default="mini")
+    parser.add_argument("--thresholds", nargs="*", default=["0.1", "0.01", "0.0035"])
+    options = parser.parse_args(arguments)
+    logging.set_verbosity_error()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    if options.part == "mini":
+        model = ax.load_model("mini", device="cpu")
+        task = ax.load_task("ioi", model, n_prompts=64, seed=0)
+        engine, reference = Engine(model.weights, task), Reference(model.bridge, task)
+        for threshold in ("7%", "7%", "1%", "0.3%"):
+            print(row("mini, 64 x 20", engine, reference, threshold), flush=True)
+        print("\nevaluate against a plain forward run:", evaluate_ratio(engine))
+    elif options.part == "gpt2":
+        hf_model, task = gpt2_shape(12), random_task(20, 16)
+        engine = Engine(extract_weights(bridge_of(hf_model)), task)
+        reference = Reference(bridge_of(hf_model), task)
+        for threshold in options.thresholds:
+            print(row("GPT-2 small, 20 x 16", engine, reference, threshold), flush=True)
+        print("\nevaluate against a plain forward run:", evaluate_ratio(engine))
+    elif options.part == "growth":
+        for n_layers, n_prompts, length in (
+            (2, 20, 16), (4, 20, 16), (8, 20, 16), (12, 20, 16), (12, 40, 16), (12, 20, 32),
+        ):  # fmt: skip
+            weights = extract_weights(bridge_of(gpt2_shape(n_layers)))
+            engine = Engine(weights, random_task(n_prompts, length))
+            name = f"{n_layers} layers, {n_prompts} x {length}"
+            print(row(name, engine, None, "0.01"), flush=True)
+    else:
+        engine = Engine(extract_weights(bridge_of(gpt2_shape(12))), random_task(100, 16))
+        print(row("GPT-2 small, 100 x 16", engine, None, "0.01"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"\npeak memory of this process: {peak:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
