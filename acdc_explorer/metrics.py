@@ -106,8 +106,26 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def get_metric(name: str) -> Metric:
-    """Looks a metric up by name; raises ValueError naming those there are."""
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    return METRICS[name]
+def get_metric(metric: Metric | str | Callable[[Logits], PromptValues]) -> Metric:
+    """A metric as it is, by name, or from a function of the logits.
+
+    Args:
+        metric: a `Metric`; a name from `METRICS`; or a function from the logits at END
+            [*batch, prompt, vocab] to one value per prompt [*batch, prompt], higher for better.
+
+    Raises:
+        ValueError: for an unknown name, naming those there are, or for something else.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str):
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS)
+        return METRICS[metric]
+    if not callable(metric):
+        raise ValueError(
+            f"metric must be a name ({', '.join(METRICS)}), a Metric, or a function of the logits "
+            f"at END; got {type(metric).__name__}"
+        )
+    name = getattr(metric, "__name__", type(metric).__name__)
+    return Metric(name, name.replace("_", " "), "", lambda logits, *_: metric(logits))

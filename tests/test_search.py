@@ -266,3 +266,32 @@ class TestReplay:
         known = list(acdc_steps(engine, SearchSettings(0.1, "", order="ascending_heads")))
         with pytest.raises(ValueError, match="known decisions are of another search"):
             list(acdc_steps(engine, SearchSettings(0.1, ""), known=known))
+
+
+def entropy(logits):
+    """In nats, of what is predicted at END."""
+    logs = logits.log_softmax(-1)
+    return -(logs.exp() * logs).sum(-1)
+
+
+def test_a_function_of_the_logits_is_a_metric():
+    engine, reference = make(random_gpt2("2x4"), metric=entropy)
+    assert engine.metric.name == "entropy"
+    settings = SearchSettings(0.02, "0.02")
+    expected = list(reference.acdc(settings))
+    assert any(step.kept for step in expected)
+    assert_same_decisions(decisions(engine, settings), expected)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (lambda logits: logits.sum(), r"one finite number per prompt \(5\).*gave shape \[\]"),
+        (lambda logits: logits[..., 0] / 0, "one finite number per prompt"),
+        (3, "metric must be a name .*got int"),
+        ("logit_dif", "Did you mean 'logit_diff'"),
+    ],
+)
+def test_bad_metrics_say_what_is_wrong(metric, message):
+    with pytest.raises(ValueError, match=message):
+        make(random_gpt2("2x4"), metric=metric)

@@ -95,6 +95,12 @@ class Engine:
         self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
         self.clean_logits = self._logits(self.final_at_end)
         self.clean_by_prompt = self.metric_by_prompt(self.final_at_end)
+        if self.clean_by_prompt.shape != end.shape or not self.clean_by_prompt.isfinite().all():
+            raise ValueError(
+                f"metric {self.metric.name!r} must give one finite number per prompt "
+                f"({len(end)}); on the clean prompts it gave shape "
+                f"{list(self.clean_by_prompt.shape)}: {self.clean_by_prompt}"
+            )
 
     def _ablated(self, corrupted: Tensor) -> Tensor:
         if self.ablation == "zero":

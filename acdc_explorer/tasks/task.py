@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ class Task:
         wrong_tokens: Long [prompt] or [prompt, wrong_answer].
         positions: label -> Long [prompt], one token index per prompt. `END`, the position whose
             logits are scored, is added as the last one if it is not there.
-        metric: a name from `METRICS` or a `Metric`.
+        metric: a name from `METRICS`, a `Metric`, or a function of the logits at END
+            [*batch, prompt, vocab] with one value per prompt [*batch, prompt].
         texts: the clean prompts in words, for display; may be empty.
 
     Raises:
@@ -45,7 +46,7 @@ class Task:
     answer_tokens: Tensor
     wrong_tokens: Tensor
     positions: Mapping[str, Tensor] = field(default_factory=dict)
-    metric: Metric | str = "logit_diff"
+    metric: Metric | str | Callable[[Tensor], Tensor] = "logit_diff"
     texts: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,8 +57,7 @@ class Task:
         for name in ("answer_tokens", "wrong_tokens"):
             if getattr(self, name).ndim == 1:
                 set_field(self, name, getattr(self, name)[:, None])
-        if isinstance(self.metric, str):
-            set_field(self, "metric", get_metric(self.metric))
+        set_field(self, "metric", get_metric(self.metric))
         self._check_shapes()
         positions = {
             label: torch.as_tensor(index).long().cpu() for label, index in self.positions.items()
@@ -71,7 +71,7 @@ class Task:
         name: str,
         pairs: Sequence[PromptPair],
         model: Model,
-        metric: Metric | str = "logit_diff",
+        metric: Metric | str | Callable[[Tensor], Tensor] = "logit_diff",
         options: Mapping[str, Any] | None = None,
     ) -> Task:
         """Tokenises prompt pairs for a model.
@@ -80,7 +80,7 @@ class Task:
             name: of the task.
             pairs: clean and corrupted texts with answers and labelled spans.
             model: whose tokenizer is used.
-            metric: a name from `METRICS` or a `Metric`.
+            metric: as above.
             options: how the prompts were made (seed, ...), kept with saved circuits.
 
         Raises:
