@@ -391,3 +391,29 @@ def test_nodes_never_share_a_place_and_edges_go_upwards(shape):
     edges = [layout.graph.edge_at(*cells[row]) for row in rng.choice(len(cells), 50)]
     _, y = layout.curves(edges)
     assert (np.diff(y, axis=1) > -1e-3).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (12, 12), (24, 16)])
+def test_no_edge_leaves_the_picture(shape):
+    layout = LayerLayout(graph_of(*shape))
+    graph = layout.graph
+    columns = [graph.edge_at(row, column) for row, column in np.argwhere(graph.edge_mask)[::7]]
+    mlps = [graph.parse_edge(f"m0->m{shape[0] - 1}"), graph.parse_edge("input->logits")]
+    x, y = layout.curves([*columns, *mlps])
+    for values, (low, high) in ((x, layout.x_range), (y, layout.y_range)):
+        assert low < values.min()
+        assert values.max() < high
+
+
+def test_only_nodes_of_the_circuit_show_their_labels():
+    """All have one: Plotly loses labels that come back after having been empty."""
+    figure = CircuitFigure(lambda _: None, lambda _: None)
+    circuit = fake_circuit(10)
+    figure.draw(circuit, None, None)
+    nodes = next(trace for trace in figure.widget.data if trace.name == "nodes")
+    inside = {n for s in circuit.decisions for n in (s.edge.sender.id, s.edge.receiver.node.id)}
+    for node_id, text, colour in zip(
+        nodes.customdata, nodes.text, nodes.textfont.color, strict=True
+    ):
+        assert text or node_id in ("input", "logits")
+        assert (colour == "#222222") == (node_id in inside)

@@ -31,6 +31,7 @@ _NODE_LOOKS = {
     "untested": (11, "#ffffff", "#9a9a9a"),
     "out": (6, "#9a9a9a", "#9a9a9a"),
 }
+_UNSEEN = "rgba(0,0,0,0)"
 _SYMBOLS = {"head": "circle", "mlp": "square", "input": "diamond", "logits": "diamond"}
 
 
@@ -148,7 +149,10 @@ class CircuitFigure:
         trace = self._trace("nodes")
         trace.x, trace.y = xy[:, 0], xy[:, 1]
         trace.customdata = [node.id for node in nodes]
-        trace.text = [_node_text(node) if node in inside else "" for node in nodes]
+        # Every node keeps its label and some are see-through: where labels become empty and full
+        # again, Plotly loses some of them.
+        trace.text = [_node_text(node) for node in nodes]
+        trace.textfont.color = ["#222222" if node in inside else _UNSEEN for node in nodes]
         states = [
             "in" if node in inside else "untested" if node in untested else "out" for node in nodes
         ]

@@ -71,7 +71,7 @@ class LayerLayout:
     @property
     def x_range(self) -> tuple[float, float]:
         """The part of the x axis to show."""
-        return -0.7, self._mlp_x + 0.6
+        return -0.7, self._mlp_x + 0.85
 
     @property
     def y_range(self) -> tuple[float, float]:
@@ -95,7 +95,8 @@ class LayerLayout:
         reach = np.maximum(0.3, 0.45 * rise)
         # Straight up and down one column several edges would coincide: bow them sideways.
         upright = np.abs(end[:, 0] - side - start[:, 0]) < 1e-6
-        bow = np.where(upright, 0.12 * rise + 2 * side, 2 * side)
+        # Longer ones more, but never out of the picture.
+        bow = np.where(upright, 1.1 * rise / (rise + 5) + 2 * side, 2 * side)
         control1 = start + np.stack([bow, reach], 1)
         control2 = end + np.stack([bow, -reach], 1)
         t = np.linspace(0, 1, CURVE_POINTS)[None, :, None]
