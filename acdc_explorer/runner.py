@@ -279,12 +279,13 @@ class Runner:
         engine = model.engine(task, options.pop("ablation", "corrupted"))
         settings = settings_for(engine, request.threshold, **options)
         with self._condition:
-            if self._search and not self._afresh and self._search.holds_at(engine, settings):
-                self._search.settings = settings
+            before = None if self._afresh else self._search
+            if before and before.holds_at(engine, settings):
+                before.settings = settings
                 self._set_status("done")
             else:
-                known = self._search.steps_for(engine, settings) if self._search else ()
-                self._search = _Search(model.name, engine, settings, () if self._afresh else known)
+                known = before.steps_for(engine, settings) if before else ()
+                self._search = _Search(model.name, engine, settings, known)
                 self._set_status("running")
 
     def _model(self, request: Request) -> Model:

@@ -133,6 +133,20 @@ def bridge_of(hf_model, dtype=torch.float32):
     return build_bridge_from_module(hf_copy, name, hf_config=hf_copy.config).eval()
 
 
+def assert_logits_equal_transformers(hf_model) -> None:
+    """The engine's logits against the original model's, longer than any window."""
+    from acdc_explorer.engine.forward import run
+    from acdc_explorer.engine.weights import extract_weights
+
+    weights = extract_weights(bridge_of(hf_model))
+    tokens = torch.randint(weights.n_vocab, (3, 13), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = hf_model(tokens).logits
+    got = run(weights, tokens).logits(weights)
+    assert expected.abs().max() > 1
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-5)
+
+
 def random_task(seed: int = 0, n_prompts: int = 5, length: int = 9, **options) -> Task:
     """Random prompts of unlike lengths; the first tokens of each pair agree."""
     generator = torch.Generator().manual_seed(seed)

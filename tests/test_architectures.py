@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import KINDS, attention_only, bridge_of, random_model, random_task, ungrouped
+from conftest import (
+    KINDS,
+    assert_logits_equal_transformers,
+    attention_only,
+    bridge_of,
+    random_model,
+    random_task,
+    ungrouped,
+)
 
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import run
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import UnsupportedModelError, extract_weights
@@ -38,14 +45,7 @@ def make(kind, ablation="corrupted"):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_logits_equal_transformers(kind):
-    hf_model = random_model(kind)
-    weights = extract_weights(bridge_of(hf_model))
-    tokens = torch.randint(weights.n_vocab, (3, 13), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = hf_model(tokens).logits
-    got = run(weights, tokens).logits(weights)
-    assert expected.abs().max() > 1
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-5)
+    assert_logits_equal_transformers(random_model(kind))
 
 
 @pytest.mark.parametrize("kind", ["gpt_neo", "mistral"])

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SHAPES, bridge_of, random_gpt2, random_task
+from conftest import (
+    SHAPES,
+    assert_logits_equal_transformers,
+    bridge_of,
+    random_gpt2,
+    random_task,
+)
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
@@ -25,15 +31,7 @@ def removed_sets(graph, seed=0):
 
 def test_logits_equal_the_original_models(hf_model):
     """Against transformers itself: the bridge is not in between."""
-    from acdc_explorer.engine.forward import run
-
-    weights = extract_weights(bridge_of(hf_model))
-    tokens = torch.randint(weights.n_vocab, (3, 11), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = hf_model(tokens).logits
-    got = run(weights, tokens).logits(weights)
-    assert expected.abs().max() > 1
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-5)
+    assert_logits_equal_transformers(hf_model)
 
 
 @pytest.mark.parametrize("ablation", ABLATION_KINDS)

@@ -18,8 +18,8 @@ from acdc_explorer.engine.forward import (
     Run,
     attention_pattern,
     causal,
+    head_slot,
     normalize,
-    placed,
     run,
 )
 from acdc_explorer.engine.positions import PositionSet, PositionSets
@@ -155,11 +155,7 @@ class Engine:
         """A head's queries, keys or values in the clean run; kept, since every test needs some."""
         key = head, qkv
         if key not in self._slots:
-            block = self.weights.blocks[head.layer]
-            x = normalize(self.clean.resid_pre[head.layer], block.ln1)
-            weight, bias = block.projection(qkv)
-            slot = x @ weight[head.head] + bias[head.head]
-            self._slots[key] = placed(slot, self.weights, block, qkv)
+            self._slots[key] = head_slot(self.clean_input(head), self.weights, head, qkv)
         return self._slots[key]
 
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from acdc_explorer.engine.weights import ACTIVATIONS, Block, ModelWeights, Norm, Rotary
-from acdc_explorer.graph import QKV, QKVS
+from acdc_explorer.graph import QKV, QKVS, Node
 
 
 def normalize(x: Float[Tensor, "*batch d"], norm: Norm) -> Float[Tensor, "*batch d"]:
@@ -67,6 +67,28 @@ def placed(
     if head_norm is not None:
         slot = normalize(slot, head_norm)
     return slot if weights.rotary is None else rotate(slot, weights.rotary, positions)
+
+
+def head_slot(
+    x: Float[Tensor, "*batch pos d_model"],
+    weights: ModelWeights,
+    head: Node,
+    qkv: QKV,
+    positions: Int[Tensor, "prompt width"] | None = None,
+) -> Float[Tensor, "*batch pos d_head"]:
+    """One head's queries, keys or values for its input on the residual stream.
+
+    Args:
+        x: the input.
+        weights: of the model.
+        head: the head.
+        qkv: which of the three.
+        positions: as in `rotate`.
+    """
+    block = weights.blocks[head.layer]
+    weight, bias = block.projection(qkv)
+    slot = normalize(x, block.ln1) @ weight[head.head] + bias[head.head]
+    return placed(slot, weights, block, qkv, positions)
 
 
 def attention_pattern(

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import attention_pattern, mlp, normalize, placed
+from acdc_explorer.engine.forward import attention_pattern, causal, head_slot, mlp
 from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import LOGITS, QKV, Node, Receiver
 
@@ -297,12 +297,8 @@ class ReceiverTest:
 
     def _pattern(self, node: Node, q: Tensor, k: Tensor) -> Tensor:
         at = self.circuit.written_at(node)
-        keys = torch.arange(at.n_positions, device=q.device)
-        queries = at.index[..., None]
-        allowed = keys[None, None] <= queries
         window = self.engine.weights.blocks[node.layer].window
-        if window is not None:
-            allowed &= keys[None, None] > queries - window
+        allowed = causal(at.n_positions, q.device, window)[at.index]
         return attention_pattern(q, k, allowed, self.engine.weights.attn_scale)
 
     def _slot(self, receiver: Receiver, change: InputChange | None) -> Tensor:
@@ -324,7 +320,4 @@ class ReceiverTest:
         return at.put(changed, full)
 
     def _project(self, x: Tensor, node: Node, qkv: QKV, at: PositionSet) -> Tensor:
-        block = self.engine.weights.blocks[node.layer]
-        weight, bias = block.projection(qkv)
-        slot = normalize(x, block.ln1) @ weight[node.head] + bias[node.head]
-        return placed(slot, self.engine.weights, block, qkv, None if at.is_all else at.index)
+        return head_slot(x, self.engine.weights, node, qkv, None if at.is_all else at.index)

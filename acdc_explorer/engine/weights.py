@@ -219,7 +219,7 @@ def _read(bridge: Any) -> ModelWeights:
     rotary = cfg.positional_embedding_type == "rotary"
     n_ctx = min(cfg.n_ctx, _LONGEST)
     return ModelWeights(
-        W_E=bridge.W_E * _embedding_scale(bridge),
+        W_E=_read_embedding(bridge),
         W_pos=None if rotary else bridge.W_pos,
         rotary=_read_rotary(bridge, n_ctx) if rotary else None,
         blocks=tuple(_read_block(block, bridge) for block in bridge.blocks),
@@ -233,16 +233,19 @@ def _read(bridge: Any) -> ModelWeights:
     )
 
 
-def _embedding_scale(bridge: Any) -> float:
-    """What the model multiplies embeddings by (Gemma: sqrt(d_model)), seen at its first block."""
+def _read_embedding(bridge: Any) -> Tensor:
+    """The embedding, times what the model multiplies it by (Gemma: sqrt(d_model)).
+
+    That is seen at the first block; learned positions, which would hide it, go with no such factor.
+    """
     if bridge.cfg.positional_embedding_type != "rotary":
-        return 1.0
+        return bridge.W_E
     tokens = torch.arange(min(4, bridge.W_E.shape[0]), device=bridge.W_E.device)[None]
     name = "blocks.0.hook_resid_pre"
     _, cache = bridge.run_with_cache(tokens, prepend_bos=False, names_filter=[name])
     embedded = bridge.W_E[tokens]
     scale = (cache[name] * embedded).sum().double() / (embedded**2).sum().double()
-    return float(scale) if abs(scale - 1) > 1e-4 else 1.0
+    return bridge.W_E * float(scale) if abs(scale - 1) > 1e-4 else bridge.W_E
 
 
 def _read_rotary(bridge: Any, n_ctx: int) -> Rotary:
