@@ -91,19 +91,25 @@ def find_circuit(
 
 def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
     """The steps of a circuit, checked to come from the search that is about to be made."""
-    if circuit.graph != engine.graph or not math.isclose(
-        circuit.full_metric, engine.full_metric, rel_tol=1e-4, abs_tol=1e-6
-    ):
+    # Both runs' metrics: of KL divergence the clean one is 0 whatever the prompts.
+    then = (circuit.metric_name, circuit.full_metric, circuit.corrupted_metric)
+    now = (engine.metric.name, engine.full_metric, engine.corrupted_metric)
+    same_values = all(
+        math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-6)
+        for pair in zip(then[1:], now[1:], strict=True)
+    )
+    if circuit.graph != engine.graph or then[0] != now[0] or not same_values:
+        told = "{0} {1:.6g} clean, {2:.6g} corrupted".format
         raise ValueError(
-            f"the circuit to replay is of another model or other prompts: its clean "
-            f"{circuit.metric_name} is {circuit.full_metric:.6g}, here it is "
-            f"{engine.full_metric:.6g}"
+            f"the circuit to replay is of another model or other prompts: {told(*then)}; here it "
+            f"is {told(*now)}"
         )
     for what in ("method", "rule", "order", "order_seed", "ablation"):
-        then, now = getattr(circuit.settings, what), getattr(settings, what)
-        if then != now:
+        found_with, asked = getattr(circuit.settings, what), getattr(settings, what)
+        if found_with != asked:
             raise ValueError(
-                f"the circuit to replay was found with {what} {then!r}; this search has {now!r}"
+                f"the circuit to replay was found with {what} {found_with!r}; this search has "
+                f"{asked!r}"
             )
     return circuit.steps
 

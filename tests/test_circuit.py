@@ -167,3 +167,22 @@ def test_a_saved_search_goes_on_in_another_process(tmp_path):
         ax.find_circuit(model, other, "7%", replay=whole)
     with pytest.raises(ValueError, match="found with rule 'abs'; this search has 'signed'"):
         ax.find_circuit(model, task, "7%", rule="signed", replay=whole)
+
+
+def test_replay_tells_other_prompts_by_their_corrupted_metric_too():
+    """The clean KL divergence is 0 on any prompts."""
+    import dataclasses
+
+    import acdc_explorer as ax
+
+    model = ax.load_model("mini", device="cpu")
+    tasks = [
+        dataclasses.replace(
+            ax.load_task("ioi", model, n_prompts=8, seed=seed), metric="kl_divergence"
+        )
+        for seed in (0, 1)
+    ]
+    found = ax.find_circuit(model, tasks[0], 0.5)
+    assert ax.find_circuit(model, tasks[0], 0.5, replay=found).kept == found.kept
+    with pytest.raises(ValueError, match="other prompts: kl_divergence 0 clean"):
+        ax.find_circuit(model, tasks[1], 0.5, replay=found)

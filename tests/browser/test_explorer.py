@@ -100,6 +100,7 @@ def test_the_notebook_from_the_first_cell_to_a_clicked_edge(lab: LabPage):
     for bar, value in zip(bars, by_position.values(), strict=True):
         assert float(bar.split()[-1]) == pytest.approx(value, abs=6e-4)
     lab.set_theme("JupyterLab Dark")
+    lab.page.locator(".acdc-graph").last.scroll_into_view_if_needed()
     lab.screenshot("notebook-dark")
     lab.set_theme("JupyterLab Light")
     assert lab.offsite_requests == []
