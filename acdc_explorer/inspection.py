@@ -16,8 +16,8 @@ from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.graph import Edge, Node
 from acdc_explorer.tasks import Task
+from acdc_explorer.tasks.task import REST
 
-REST = "rest"
 OTHER = "other"
 
 
@@ -114,13 +114,16 @@ def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspect
     cell = engine.graph.cell(edge)
     with_edge, without_edge = circuit.removed_mask.copy(), circuit.removed_mask.copy()
     with_edge[cell], without_edge[cell] = False, True
-    places = _label_masks(engine)
+    places = engine.task.position_masks
     evaluated = evaluate_removed(
         engine,
         [
             RemovedEdges(with_edge),
             RemovedEdges(without_edge),
-            *(RemovedEdges(with_edge, (edge, mask)) for mask in places.values()),
+            *(
+                RemovedEdges(with_edge, (edge, mask.to(engine.weights.device)))
+                for mask in places.values()
+            ),
         ],
     ).double()
     effects = evaluated[0] - evaluated[1:]
@@ -164,31 +167,18 @@ def attention_by_label(engine: Engine, head: Node) -> pd.DataFrame:
 
     Labels that share a token in a prompt share its attention; "other" is what goes elsewhere.
     """
-    positions = {
-        label: index.to(engine.weights.device) for label, index in engine.task.positions.items()
-    }
-    pattern = engine.clean_pattern(head)
-    rows = torch.arange(len(pattern), device=pattern.device)
-    labelled = torch.stack(list(_label_masks(engine).values())[:-1]).any(0)
-    table = {}
-    for label, query in positions.items():
-        weights = pattern[rows, query]
-        to_labels = [weights[rows, key].mean().item() for key in positions.values()]
-        elsewhere = (weights * ~labelled).sum(-1).mean().item()
-        table[label] = [*to_labels, elsewhere]
-    return pd.DataFrame.from_dict(table, orient="index", columns=[*positions, OTHER])
-
-
-def _label_masks(engine: Engine) -> dict[str, torch.Tensor]:
-    """Label -> bool [prompt, pos]; the last, "rest", is every position without a label."""
-    shape = engine.task.clean_tokens.shape
-    device = engine.weights.device
-    positions = torch.arange(shape[1], device=device)[None]
     masks = {
-        label: positions == index.to(device)[:, None]
-        for label, index in engine.task.positions.items()
+        label: mask.to(engine.weights.device) for label, mask in engine.task.position_masks.items()
     }
-    return {**masks, REST: ~torch.stack(list(masks.values())).any(0)}
+    elsewhere = masks.pop(REST)
+    pattern = engine.clean_pattern(head)
+    table = {}
+    for label, queries in masks.items():
+        # Of a span the mean over its tokens.
+        weights = torch.einsum("nqk,nq->nk", pattern, queries / queries.sum(1, keepdim=True))
+        keys = [*masks.values(), elsewhere]
+        table[label] = [(weights * mask).sum(-1).mean().item() for mask in keys]
+    return pd.DataFrame.from_dict(table, orient="index", columns=[*masks, OTHER])
 
 
 def _state(circuit: Circuit, edge: Edge) -> str:

@@ -6,6 +6,7 @@ number that a search compares with the threshold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,9 @@ from acdc_explorer.errors import unknown_name
 Rule = Literal["abs", "signed"]
 
 Logits = Float[Tensor, "*batch prompt vocab"]
+# Prompts with fewer answers than others are filled up with NO_TOKEN.
 AnswerTokens = Int[Tensor, "prompt answer"]
+NO_TOKEN = -1
 PromptValues = Float[Tensor, "*batch prompt"]
 
 
@@ -47,15 +50,29 @@ class Metric:
     linear: bool = False
 
 
-def _gather(values: Logits, tokens: AnswerTokens) -> Float[Tensor, "*batch prompt answer"]:
-    return values.gather(-1, tokens.expand(*values.shape[:-1], tokens.shape[-1]))
+def _gather(
+    values: Logits, tokens: AnswerTokens, missing: float
+) -> Float[Tensor, "*batch prompt answer"]:
+    """The values of some tokens, and `missing` where a prompt has fewer of them than others."""
+    index = tokens.clamp_min(0).expand(*values.shape[:-1], tokens.shape[-1])
+    return values.gather(-1, index).masked_fill(tokens == NO_TOKEN, missing)
+
+
+def mean_weights(tokens: AnswerTokens) -> Float[Tensor, "prompt answer"]:
+    """What each token counts in the mean over a prompt's answers; `NO_TOKEN` counts nothing."""
+    present = (tokens != NO_TOKEN).double()
+    return present / present.sum(-1, keepdim=True)
 
 
 def logit_diff(
     logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
 ) -> PromptValues:
     """Mean logit of the answers minus mean logit of the wrong answers (Wang et al. 2022)."""
-    return _gather(logits, answers).mean(-1) - _gather(logits, wrong).mean(-1)
+
+    def mean(tokens: AnswerTokens) -> PromptValues:
+        return (_gather(logits, tokens, 0) * mean_weights(tokens).to(logits)).sum(-1)
+
+    return mean(answers) - mean(wrong)
 
 
 def prob_diff(
@@ -63,7 +80,7 @@ def prob_diff(
 ) -> PromptValues:
     """Probability of the answers minus that of the wrong answers (Hanna et al. 2023)."""
     probs = logits.softmax(-1)
-    return _gather(probs, answers).sum(-1) - _gather(probs, wrong).sum(-1)
+    return _gather(probs, answers, 0).sum(-1) - _gather(probs, wrong, 0).sum(-1)
 
 
 def kl_divergence(
@@ -78,7 +95,7 @@ def negative_log_likelihood(
     logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
 ) -> PromptValues:
     """Minus the log of the answers' probability, in nats."""
-    return -torch.logsumexp(_gather(logits.log_softmax(-1), answers), -1)
+    return -torch.logsumexp(_gather(logits.log_softmax(-1), answers, -math.inf), -1)
 
 
 METRICS: dict[str, Metric] = {

@@ -176,3 +176,64 @@ def test_tasks_from_tensors():
     assert list(task.positions) == ["A", "END"]
     assert task.answer_tokens.shape == (2, 1)
     assert "2 prompts" in repr(task)
+
+
+def test_a_prompt_may_have_several_answers_and_a_label_several_tokens(mini):
+    pairs = [
+        PromptPair("Then, Mary and John", "Then, Adam and Eric", (" Mary", " John"), " Eric",
+                   {"names": (6, 19), "first": (6, 10)}),
+        PromptPair("Then, John", "Then, Eric", " John", " Mary",
+                   {"names": (6, 10), "first": (6, 10)}),
+    ]  # fmt: skip
+    task = Task.from_pairs("names", pairs, mini)
+    one = mini.tokenizer.convert_tokens_to_ids
+    assert task.answer_tokens.tolist() == [[one("Mary"), one("John")], [one("John"), -1]]
+    assert task.positions["first"].tolist() == [3, 3]
+    assert task.positions["names"].tolist() == [
+        [False, False, False, True, True, True],
+        [False, False, False, True, False, False],
+    ]
+    masks = task.position_masks
+    assert list(masks) == ["names", "first", "END", "rest"]
+    assert masks["rest"].nonzero().tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+
+
+@pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "nll"])
+def test_missing_answers_do_not_count(mini, metric):
+    one = mini.tokenizer.convert_tokens_to_ids
+    pairs = [PromptPair("Then, Mary and John", "Then, Adam and Eric", (" Mary", " John"), " Eric")]
+    task = Task.from_pairs("names", pairs, mini, metric)
+    answers, wrong = [[one("Mary"), -1, one("John")]], [[one("Eric"), -1, -1]]
+    padded = Task("names", task.clean_tokens, task.corrupted_tokens, answers, wrong, metric=metric)
+    assert mini.engine(padded).full_metric == pytest.approx(mini.engine(task).full_metric)
+    logits = mini.engine(task).clean_logits[0]
+    chosen = logits[[one("Mary"), one("John"), one("Eric")]]
+    expected = {
+        "logit_diff": chosen[:2].mean() - chosen[2],
+        "prob_diff": logits.softmax(-1)[[one("Mary"), one("John")]].sum()
+        - logits.softmax(-1)[one("Eric")],
+        "nll": -logits.softmax(-1)[[one("Mary"), one("John")]].sum().log(),
+    }[metric]
+    assert mini.engine(task).full_metric == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": {"X": torch.zeros(5, 4, dtype=torch.bool)}}, "must be"),
+        ({"positions": {"X": torch.zeros(5, 9, dtype=torch.bool)}}, "is empty in prompt 0"),
+        ({"positions": {"X": torch.ones(5, 9, dtype=torch.bool), "END": torch.full((5,), 7)}},
+         "goes past END"),
+        ({"positions": {"rest": torch.zeros(5)}}, "called 'rest'"),
+        ({"answer_tokens": torch.tensor([[1], [2], [-1], [3], [4]])},
+         "of prompt 2 are all missing"),
+    ],
+)  # fmt: skip
+def test_faulty_spans_and_answers_are_named(change, message):
+    tokens = torch.arange(45).reshape(5, 9)
+    arguments = {
+        "name": "x", "clean_tokens": tokens, "corrupted_tokens": tokens + 1,
+        "answer_tokens": torch.arange(5), "wrong_tokens": torch.arange(5), **change,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        Task(**arguments)

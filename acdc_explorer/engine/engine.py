@@ -26,7 +26,7 @@ from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import QKV, Graph, Node
-from acdc_explorer.metrics import Metric
+from acdc_explorer.metrics import NO_TOKEN, Metric, mean_weights
 from acdc_explorer.tasks.task import Task
 
 Ablation = Literal["corrupted", "zero", "mean"]
@@ -183,8 +183,13 @@ class Engine:
     def _direction(self) -> tuple[Tensor, Tensor]:
         """The direction [prompt, d_model] and offset [prompt] of a metric linear in the logits."""
         W_U, b_U = self.weights.W_U, self.weights.b_U
-        direction = W_U.T[self._answers].mean(1) - W_U.T[self._wrong].mean(1)
-        return direction, b_U[self._answers].mean(1) - b_U[self._wrong].mean(1)
+        # Token -1, where a prompt has fewer answers than others, counts nothing.
+        shares = [(tokens, mean_weights(tokens).to(b_U)) for tokens in (self._answers, self._wrong)]
+        direction, wrong_direction = (
+            torch.einsum("na,nad->nd", share, W_U.T[tokens]) for tokens, share in shares
+        )
+        offset, wrong_offset = ((share * b_U[tokens]).sum(1) for tokens, share in shares)
+        return direction - wrong_direction, offset - wrong_offset
 
     def part(self, rows: slice) -> Engine:
         """The same engine on some of the prompts; its tensors are views of this one's."""
@@ -235,6 +240,7 @@ def _check_fits(weights: ModelWeights, task: Task) -> None:
         )
     for name in ("clean_tokens", "corrupted_tokens", "answer_tokens", "wrong_tokens"):
         tokens = getattr(task, name)
+        tokens = tokens[tokens != NO_TOKEN] if "answer" in name or "wrong" in name else tokens
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= weights.n_vocab:
             raise ValueError(

@@ -80,14 +80,19 @@ def ioi_pairs(
                 spans={
                     "IO": io_span,
                     "S1": s1_span,
-                    # The token after a name: a word's space and first letter, or a comma.
-                    "S1+1": (s1_span[1], s1_span[1] + 2),
+                    "S1+1": _token_after(clean, s1_span[1]),
                     "S2": again,
                 },
             )
         )
     rng.shuffle(pairs)
     return pairs
+
+
+def _token_after(text: str, at: int) -> tuple[int, int]:
+    """A span in the next token: a comma, or a word's first letter."""
+    start = at + (text[at] == " ")
+    return start, start + 1
 
 
 def fill(

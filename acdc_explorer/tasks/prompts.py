@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+Answers = str | tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class PromptPair:
@@ -13,14 +15,15 @@ class PromptPair:
         clean: text up to, not including, the answer.
         corrupted: the same with the fact that the task needs destroyed; it must tokenise to the
             same number of tokens.
-        answer: the right continuation of `clean`, with its leading space where it has one.
+        answer: the right continuation of `clean`, with its leading space where it has one; several
+            in a tuple if more than one is right.
         wrong_answer: the continuation it is compared with, likewise.
         spans: position label -> (start, end) character offsets in `clean`. A label stands for the
-            first token that overlaps its span.
+            tokens that overlap its span.
     """
 
     clean: str
     corrupted: str
-    answer: str
-    wrong_answer: str
+    answer: Answers
+    wrong_answer: Answers
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)

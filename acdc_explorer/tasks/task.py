@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from acdc_explorer.metrics import Metric, get_metric
+from acdc_explorer.metrics import NO_TOKEN, Metric, get_metric
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from acdc_explorer.models import Model
 
 END = "END"
+REST = "rest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +29,12 @@ class Task:
         name: shown and saved with circuits.
         clean_tokens: Long [prompt, pos]; shorter prompts padded on the right with any token.
         corrupted_tokens: Long [prompt, pos]; prompt by prompt as long as the clean one.
-        answer_tokens: Long [prompt] or [prompt, answer].
-        wrong_tokens: Long [prompt] or [prompt, wrong_answer].
-        positions: label -> Long [prompt], one token index per prompt. `END`, the position whose
-            logits are scored, is added as the last one if it is not there.
+        answer_tokens: Long [prompt] or [prompt, answer]; prompts with fewer answers than others
+            filled up with -1.
+        wrong_tokens: Long [prompt] or [prompt, wrong_answer], likewise.
+        positions: label -> Long [prompt], one token index per prompt, or bool [prompt, pos], a span
+            of tokens. `END`, the position whose logits are scored, is one token; it comes last, and
+            is the last token of all if it is not given.
         metric: a name from `METRICS`, a `Metric`, or a function of the logits at END
             [*batch, prompt, vocab] with one value per prompt [*batch, prompt].
         texts: the clean prompts in words, for display; may be empty.
@@ -60,7 +64,10 @@ class Task:
         set_field(self, "metric", get_metric(self.metric))
         self._check_shapes()
         positions = {
-            label: torch.as_tensor(index).long().cpu() for label, index in self.positions.items()
+            label: index.cpu() if index.dtype == torch.bool else index.long().cpu()
+            for label, index in (
+                (label, torch.as_tensor(index)) for label, index in self.positions.items()
+            )
         }
         end = positions.pop(END, torch.full((self.n_prompts,), self.n_positions - 1))
         set_field(self, "positions", {**positions, END: end})
@@ -106,6 +113,20 @@ class Task:
         """Long [prompt]: the position whose logits are scored."""
         return self.positions[END]
 
+    @cached_property
+    def position_masks(self) -> dict[str, Tensor]:
+        """Label -> bool [prompt, pos]; the last, "rest", is what has no label, up to END.
+
+        Labels may share tokens.
+        """
+        positions = torch.arange(self.n_positions)[None]
+        masks = {
+            label: index if index.ndim == 2 else positions == index[:, None]
+            for label, index in self.positions.items()
+        }
+        labelled = torch.stack(list(masks.values())).any(0)
+        return {**masks, REST: ~labelled & (positions <= self.end[:, None])}
+
     def __repr__(self) -> str:
         labels = ", ".join(self.positions)
         metric = self.metric.name  # type: ignore[union-attr]
@@ -130,6 +151,9 @@ class Task:
                     f"task {self.name!r}: {name} must be [prompt] or [prompt, answer] for "
                     f"{len(clean)} prompts; got shape {list(tokens.shape)}"
                 )
+            if (tokens == NO_TOKEN).all(1).any():
+                row = int((tokens == NO_TOKEN).all(1).nonzero()[0])
+                raise ValueError(f"task {self.name!r}: {name} of prompt {row} are all missing")
         if torch.equal(clean, corrupted):
             raise ValueError(
                 f"task {self.name!r}: clean and corrupted prompts are all the same, so patching "
@@ -138,6 +162,14 @@ class Task:
 
     def _check_positions(self) -> None:
         for label, index in self.positions.items():
+            if label == REST:
+                raise ValueError(
+                    f"task {self.name!r}: no position may be called {REST!r}; that stands for all "
+                    "positions without a label"
+                )
+            if index.dtype == torch.bool and label != END:
+                self._check_span(label, index)
+                continue
             if index.shape != (self.n_prompts,):
                 raise ValueError(
                     f"task {self.name!r}: position {label!r} must hold one index per prompt "
@@ -158,3 +190,17 @@ class Task:
                 f"task {self.name!r}: END is {int(self.end.max())} in a prompt of "
                 f"{self.n_positions} tokens"
             )
+
+    def _check_span(self, label: str, mask: Tensor) -> None:
+        if mask.shape != self.clean_tokens.shape:
+            raise ValueError(
+                f"task {self.name!r}: the span of position {label!r} must be "
+                f"{list(self.clean_tokens.shape)}; got shape {list(mask.shape)}"
+            )
+        after = torch.arange(self.n_positions)[None] > self.end[:, None]
+        for faulty, what in (~mask.any(1), "is empty"), ((mask & after).any(1), "goes past END"):
+            if faulty.any():
+                row = int(faulty.nonzero()[0])
+                raise ValueError(
+                    f"task {self.name!r}: the span of position {label!r} {what} in prompt {row}"
+                )

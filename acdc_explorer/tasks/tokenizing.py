@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from acdc_explorer.tasks.prompts import PromptPair
+from acdc_explorer.metrics import NO_TOKEN
+from acdc_explorer.tasks.prompts import Answers, PromptPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,19 +63,22 @@ def tokenize_pairs(
     prefix = [_bos(tokenizer)] if prepend_bos else []
     end = torch.tensor([len(ids) + len(prefix) - 1 for ids in clean["input_ids"]])
     positions = {
-        label: torch.tensor(
+        label: _position(
             [
-                _token_at(pair, row, label, clean["offset_mapping"][row]) + len(prefix)
-                for row, pair in enumerate(pairs)
-            ]
+                [len(prefix) + at for at in _tokens_at(pair, row, label, offsets)]
+                for row, (pair, offsets) in enumerate(
+                    zip(pairs, clean["offset_mapping"], strict=True)
+                )
+            ],
+            int(end.max()) + 1,
         )
         for label in pairs[0].spans
     }
     return TokenizedPairs(
         clean_tokens=_padded([prefix + ids for ids in clean["input_ids"]]),
         corrupted_tokens=_padded([prefix + ids for ids in corrupted["input_ids"]]),
-        answer_tokens=torch.tensor(answers),
-        wrong_tokens=torch.tensor(wrong),
+        answer_tokens=_padded(answers, NO_TOKEN),
+        wrong_tokens=_padded(wrong, NO_TOKEN),
         positions={**positions, "END": end},
         texts=[pair.clean for pair in pairs],
     )
@@ -87,7 +91,13 @@ def _bos(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(bos)
 
 
-def _single_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _single_tokens(
+    answers: Sequence[Answers], tokenizer: PreTrainedTokenizerBase
+) -> list[list[int]]:
+    rows = [(row,) if isinstance(row, str) else row for row in answers]
+    if not all(rows):
+        raise ValueError(f"prompt {rows.index(())} has no answer")
+    texts = {text for row in rows for text in row}
     encoded = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
     faulty = {
         text: ids for text, ids in encoded.items() if len(ids) != 1 or ids[0] == _unknown(tokenizer)
@@ -100,7 +110,7 @@ def _single_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> 
         raise ValueError(
             f"{len(faulty)} of {len(encoded)} answers are not one token of this model: {shown}"
         )
-    return [encoded[text][0] for text in texts]
+    return [[encoded[text][0] for text in row] for row in rows]
 
 
 def _unknown(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -132,20 +142,36 @@ def _check_lengths(
     )
 
 
-def _token_at(pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]) -> int:
+def _tokens_at(
+    pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]
+) -> list[int]:
     if label not in pair.spans:
         raise ValueError(f"prompt {row} has no position {label!r}, which prompt 0 has")
     start, end = pair.spans[label]
-    for index, (token_start, token_end) in enumerate(offsets):
-        if token_start < end and token_end > start:
-            return index
+    found = [
+        index
+        for index, (token_start, token_end) in enumerate(offsets)
+        if token_start < end and token_end > start
+    ]
+    if found:
+        return found
     raise ValueError(
         f"position {label!r} of prompt {row} is characters {start} to {end}, which hold no token "
         f"of {pair.clean!r}"
     )
 
 
-def _padded(rows: list[list[int]]) -> Tensor:
+def _position(rows: list[list[int]], n_positions: int) -> Tensor:
+    """One index per prompt where a label is one token in each; else bool [prompt, pos]."""
+    if all(len(row) == 1 for row in rows):
+        return torch.tensor(rows)[:, 0]
+    mask = torch.zeros(len(rows), n_positions, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        mask[number, row] = True
+    return mask
+
+
+def _padded(rows: list[list[int]], filler: int = 0) -> Tensor:
     # The pad token may be any: causal attention keeps it from every position up to END.
     width = max(len(row) for row in rows)
-    return torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    return torch.tensor([row + [filler] * (width - len(row)) for row in rows])
