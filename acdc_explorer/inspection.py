@@ -14,9 +14,8 @@ from acdc_explorer.api import resolve
 from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
-from acdc_explorer.graph import Edge, Node
+from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.tasks import Task
-from acdc_explorer.tasks.task import REST
 
 OTHER = "other"
 

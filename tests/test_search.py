@@ -248,7 +248,7 @@ class TestReplay:
         def fail(*_):
             raise AssertionError("a known edge was tested again")
 
-        monkeypatch.setattr("acdc_explorer.engine.patching.ReceiverTest.try_removing", fail)
+        monkeypatch.setattr("acdc_explorer.engine.receiver_test.ReceiverTest.try_removing", fail)
         assert len(list(acdc_steps(engine, settings, known=whole))) == len(whole)
 
     def test_at_a_threshold_equal_to_a_known_change(self):

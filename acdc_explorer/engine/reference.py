@@ -35,7 +35,15 @@ class Reference:
     has only the shared ones to hook.
     """
 
-    def __init__(self, bridge: Any, task: Task, ablation: Ablation = "corrupted"):
+    def __init__(
+        self,
+        bridge: Any,
+        task: Task,
+        ablation: Ablation = "corrupted",
+        *,
+        positions: bool = False,
+        split_qkv: bool = True,
+    ):
         """Runs the clean and the corrupted prompts once, keeping every sender's output.
 
         Raises:
@@ -51,7 +59,12 @@ class Reference:
         self.metric: Metric = task.metric  # type: ignore[assignment]
         bridge.eval()
         self.graph: Graph = graph_of(
-            cfg.n_layers, cfg.n_heads, not cfg.attn_only, bool(cfg.parallel_attn_mlp)
+            cfg.n_layers,
+            cfg.n_heads,
+            not cfg.attn_only,
+            bool(cfg.parallel_attn_mlp),
+            split_qkv,
+            tuple(task.position_masks) if positions else (),
         )
         self._ablated = self._sender_outputs(task.corrupted_tokens)
         if ablation == "zero":
@@ -162,7 +175,8 @@ class Reference:
         bias = getattr(block.attn, f"b_{qkv.upper()}")
         edited = value.clone()
         for head in range(self.graph.n_heads):
-            missing = self._missing(outputs, removed, Receiver(Node("head", layer, head), qkv))
+            whole = self.graph.head_input(Node("head", layer, head), qkv)
+            missing = self._missing(outputs, removed, whole)
             if missing is None:
                 continue
             x = block.ln1.original_component(streams[f"blocks.{layer}.ln1"] + missing)
@@ -194,14 +208,18 @@ class Reference:
         return value if missing is None else value + missing
 
     def _missing(
-        self, outputs: dict[Node, Tensor], removed: np.ndarray, receiver: Receiver
+        self, outputs: dict[Node, Tensor], removed: np.ndarray, whole: Receiver
     ) -> Tensor | None:
-        """Ablated minus present output, summed over the senders removed from a receiver."""
-        senders = np.flatnonzero(removed[self.graph.receiver_index[receiver]])
-        if not len(senders):
-            return None
-        nodes = [self.graph.senders[index] for index in senders]
-        return torch.stack([self._ablated[node] - outputs[node] for node in nodes]).sum(0)
+        """Ablated minus present output, summed over the senders removed from an input."""
+        total = None
+        for receiver in self.graph.receivers_at(whole):
+            for index in np.flatnonzero(removed[self.graph.receiver_index[receiver]]):
+                node = self.graph.senders[index]
+                missing = self._ablated[node] - outputs[node]
+                if receiver.position is not None:
+                    missing = missing * self.task.position_masks[receiver.position][..., None]
+                total = missing if total is None else total + missing
+        return total
 
     def _at_end(self, logits: Tensor) -> Tensor:
         return logits[torch.arange(len(logits)), self.task.end]

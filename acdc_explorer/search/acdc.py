@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.patching import LiveCircuit
+from acdc_explorer.engine.receiver_test import ReceiverTest
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.search.chains import ChainLength
 from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
@@ -70,7 +71,7 @@ class _AcdcSearch:
     def steps(self) -> Iterator[Step]:
         graph = self.engine.graph
         for receiver in graph.search_receivers(self.settings.order):
-            live = self.circuit.is_live(receiver.node)
+            live = self.circuit.is_live(receiver)
             yield ReceiverStep(receiver, live)
             if live:
                 yield from self._test_receiver(receiver)
@@ -81,7 +82,7 @@ class _AcdcSearch:
     def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
         settings, graph = self.settings, self.engine.graph
         senders = graph.search_senders(receiver, settings.order, settings.order_seed)
-        test = self.circuit.test(receiver)
+        test = ReceiverTest(self.circuit, receiver)
         replayed = self._replay(receiver, senders)
         yield from replayed
         done = len(replayed)
@@ -90,16 +91,16 @@ class _AcdcSearch:
         )
         for sender, step in zip(senders, replayed, strict=False):
             if step.kept:
-                self.circuit.keep(sender, receiver)
+                test.keep(sender)
         while done < len(senders):
             length = self.lengths.next(test, len(senders) - done)
             chain = senders[done : done + length]
             values = test.try_removing(chain).double().mean(-1).tolist()
             steps = self._decide(receiver, chain, values)
             kept = steps[-1].kept
-            test.accept(len(steps) - kept)
+            test.accept(chain[: len(steps) - kept])
             if kept:
-                self.circuit.keep(chain[len(steps) - 1], receiver)
+                test.keep(chain[len(steps) - 1])
             self.lengths.observe(len(steps), kept)
             done += len(steps)
             yield from steps

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from acdc_explorer.graph import END, REST
 from acdc_explorer.metrics import NO_TOKEN, Metric, get_metric
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
 if TYPE_CHECKING:
     from acdc_explorer.models import Model
-
-END = "END"
-REST = "rest"
 
 
 @dataclass(frozen=True, eq=False)
