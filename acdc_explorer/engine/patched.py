@@ -101,7 +101,7 @@ def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
     """
     graph = engine.graph
     kept = graph.edge_mask & ~mask
-    live = kept[graph.receiver_index[Receiver(LOGITS)]].copy()
+    live = kept[[graph.receiver_index[receiver] for receiver in graph.receivers_of(LOGITS)]].any(0)
     for index in reversed(range(len(graph.senders))):
         if live[index]:
             for receiver in graph.receivers_of(graph.senders[index]):

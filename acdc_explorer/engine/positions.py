@@ -88,14 +88,16 @@ class PositionSet:
             return values
         rank, present = self._way_to(outer)
         moved = _gather(values, rank)
-        return moved if present is None else torch.where(present.bool(), moved, outer_values)
+        return moved if present is None else torch.where(present, moved, outer_values)
 
     def _way_to(self, target: PositionSet) -> tuple[Tensor, Tensor | None]:
         """For each place in the target its place in this set, and 1 if there is one, else 0."""
         if target not in self._ways:
             ranks = np.maximum(self.mask.cumsum(1) - 1, 0)
             rank = np.take_along_axis(ranks, target._index, 1)
-            inside = np.take_along_axis(self.mask, target._index, 1) & target.mask.any(1)[:, None]
+            inside = np.take_along_axis(self.mask, target._index, 1) & target.mask.any(
+                1, keepdims=True
+            )
             present = None
             if not inside.all():
                 present = torch.from_numpy(inside).to(self._device)[..., None]
@@ -142,7 +144,7 @@ class PositionSets:
             self._known[key] = PositionSet(mask, self._device)
         return self._known[key]
 
-    def _remember(self, key: tuple, mask: Callable[[], Mask]) -> PositionSet:
+    def _remember(self, key: tuple[object, ...], mask: Callable[[], Mask]) -> PositionSet:
         if key not in self._results:
             self._results[key] = self.of(mask())
         return self._results[key]
@@ -154,7 +156,7 @@ class PositionSets:
             return distinct[0] if distinct else self.none
         return self._remember(
             ("union", *distinct),
-            lambda: np.logical_or.reduce([each.mask for each in distinct]),
+            lambda: np.any([each.mask for each in distinct], axis=0),
         )
 
     def intersection(self, one: PositionSet, other: PositionSet) -> PositionSet:
@@ -172,7 +174,7 @@ class PositionSets:
 
         def mask() -> Mask:
             up_to_last = np.logical_or.accumulate(queries.mask[:, ::-1], 1)[:, ::-1]
-            return self._changed & up_to_last
+            return np.logical_and(self._changed, up_to_last)
 
         return self._remember(("readable", queries), mask)
 
@@ -180,6 +182,6 @@ class PositionSets:
         """The queries that can see any of these keys."""
 
         def mask() -> Mask:
-            return queries.mask & np.logical_or.accumulate(keys.mask, 1)
+            return np.logical_and(queries.mask, np.logical_or.accumulate(keys.mask, 1))
 
         return self._remember(("seeing", queries, keys), mask)

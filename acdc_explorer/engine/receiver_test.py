@@ -80,9 +80,11 @@ class ReceiverTest:
         self._outputs: dict[Node, OutputChange] = {}
 
     def _changed_at(self, whole: Receiver) -> PositionSet:
-        """The positions at which an input differs between candidates."""
+        """The positions at which an input differs between candidates; of the logits' always END."""
         if whole == self._whole:
             return self.at
+        if whole.node == LOGITS:
+            return self.engine.sets.end
         live, sets = self.circuit.inputs.get(whole), self.engine.sets
         return sets.union(
             [

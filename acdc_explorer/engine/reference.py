@@ -66,6 +66,7 @@ class Reference:
             split_qkv,
             tuple(task.position_masks) if positions else (),
         )
+        self._clean = self._sender_outputs(task.clean_tokens)
         self._ablated = self._sender_outputs(task.corrupted_tokens)
         if ablation == "zero":
             self._ablated = {key: torch.zeros_like(out) for key, out in self._ablated.items()}
@@ -76,8 +77,14 @@ class Reference:
         with torch.no_grad():
             self._clean_logits = self._at_end(bridge(task.clean_tokens, prepend_bos=False))
 
-    def evaluate(self, removed: np.ndarray) -> Tensor:
-        """The metric per prompt [prompt] with some edges removed, bool [n_receivers, n_senders]."""
+    def evaluate(self, removed: np.ndarray, frozen: np.ndarray | None = None) -> Tensor:
+        """The metric per prompt [prompt] with some edges removed.
+
+        Args:
+            removed: bool [n_receivers, n_senders], edges that carry the ablated output.
+            frozen: likewise, edges that carry the clean output whatever their sender does.
+        """
+        removed = removed.astype(int) + (0 if frozen is None else 2 * frozen)
         outputs: dict[Node, Tensor] = {}
         streams: dict[str, Tensor] = {}
         hooks = self._sender_hooks(outputs)
@@ -110,7 +117,7 @@ class Reference:
         """The sequential algorithm, a full forward run for every test."""
         removed = self.graph.mask_of([])
         kept_from: set[Node] = {LOGITS}
-        before = self.evaluate(removed).mean().item()
+        full = before = self.evaluate(removed).mean().item()
         for receiver in self.graph.search_receivers(settings.order):
             row = self.graph.receiver_index[receiver]
             if receiver.node not in kept_from:
@@ -119,11 +126,7 @@ class Reference:
             for sender in self.graph.search_senders(receiver, settings.order, settings.order_seed):
                 removed[row, sender] = True
                 after = self.evaluate(removed).mean().item()
-                change = before - after
-                if settings.rule == "abs":
-                    change = abs(change)
-                elif not self.metric.higher_is_better:
-                    change = -change
+                change = settings.change(before, after, full, self.metric)
                 kept = change >= settings.threshold
                 yield EdgeStep(Edge(self.graph.senders[sender], receiver), before, after, kept)
                 if kept:
@@ -131,6 +134,30 @@ class Reference:
                     kept_from.add(self.graph.senders[sender])
                 else:
                     before = after
+
+    def path_patching(self, settings: SearchSettings) -> Iterator[EdgeStep]:
+        """The blog post's search, a full forward run for every test."""
+        graph = self.graph
+        found = graph.mask_of([])
+        reached: set[Node] = {LOGITS}
+        clean = self.evaluate(found).mean().item()
+        for receiver in graph.search_receivers(settings.order):
+            row = graph.receiver_index[receiver]
+            if receiver.node not in reached:
+                continue
+            joining = []
+            for sender in graph.search_senders(receiver, settings.order, settings.order_seed):
+                patched = graph.mask_of([])
+                patched[row, sender] = True
+                frozen = graph.edge_mask & ~found & ~patched
+                after = self.evaluate(patched, frozen).mean().item()
+                change = settings.change(clean, after, clean, self.metric)
+                kept = change >= settings.threshold
+                yield EdgeStep(Edge(graph.senders[sender], receiver), clean, after, kept)
+                if kept:
+                    joining.append(sender)
+            found[row, joining] = True
+            reached.update(graph.senders[sender] for sender in joining)
 
     def _sender_hooks(self, outputs: dict[Node, Tensor]) -> list[Hook]:
         hooks: list[Hook] = [("blocks.0.hook_resid_pre", partial(_record, outputs, INPUT))]
@@ -210,12 +237,14 @@ class Reference:
     def _missing(
         self, outputs: dict[Node, Tensor], removed: np.ndarray, whole: Receiver
     ) -> Tensor | None:
-        """Ablated minus present output, summed over the senders removed from an input."""
+        """Ablated (for frozen edges clean) minus present output, summed over an input's senders."""
         total = None
         for receiver in self.graph.receivers_at(whole):
-            for index in np.flatnonzero(removed[self.graph.receiver_index[receiver]]):
+            row = removed[self.graph.receiver_index[receiver]]
+            for index in np.flatnonzero(row):
                 node = self.graph.senders[index]
-                missing = self._ablated[node] - outputs[node]
+                instead = self._ablated if row[index] == 1 else self._clean
+                missing = instead[node] - outputs[node]
                 if receiver.position is not None:
                     missing = missing * self.task.position_masks[receiver.position][..., None]
                 total = missing if total is None else total + missing

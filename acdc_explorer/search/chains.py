@@ -44,16 +44,19 @@ class ChainLength:
         self._budget, self._step_flops = _CHAIN_FLOATS[kind], _STEP_FLOPS[kind]
         self._run = 32.0
 
-    def next(self, test: ReceiverTest, left: int) -> int:
+    def next(self, test: ReceiverTest, left: int, *, alone: bool = False) -> int:
         """The length of the next chain.
 
         Args:
             test: of the receiver whose edges are tested.
             left: how many edges remain at this receiver.
+            alone: whether each candidate stands alone, so that none is ever in vain.
         """
         if self._fixed is not None:
             return min(self._fixed, left)
         fits = max(1, self._budget // (self._floats_per_position * max(1, test.at.width)))
+        if alone:
+            return min(left, fits)
         work = test.work
         fixed_cost = self._step_flops * work.n_steps + _WEIGHT_FLOPS * work.n_weights
         best = math.sqrt(2 * self._run * fixed_cost / work.flops_per_member)
