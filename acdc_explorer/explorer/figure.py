@@ -125,12 +125,13 @@ class CircuitFigure:
         self.widget.update_layout(
             xaxis={"range": layout.x_range, "tickvals": x_at, "ticktext": x_names},
             yaxis={"range": layout.y_range, "tickvals": y_at, "ticktext": y_names},
-            shapes=[
-                {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
-                for x in layout.separators
-            ],
             uirevision=layout.name,
         )
+        # Assigned, since an update leaves the lines that were there.
+        self.widget.layout.shapes = [
+            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+            for x in layout.separators
+        ]
 
     def select(self, graph: Graph, selected: str | None) -> None:
         """Marks an edge or a node, or nothing."""
