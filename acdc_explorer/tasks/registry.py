@@ -10,6 +10,7 @@ import pandas as pd
 
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.tasks.ioi import ioi_pairs
+from acdc_explorer.tasks.known import induction_pairs, switch_pairs
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.task import Task
 
@@ -40,6 +41,18 @@ TASKS: dict[str, TaskRecipe] = {
         source="Wang et al. 2022, arXiv 2211.00593",
         metric="logit_diff",
         pairs=ioi_pairs,
+    ),
+    "five-heads": TaskRecipe(
+        "for the hand-built model: left if the switch is on", "", "logit_diff", switch_pairs
+    ),
+    "or-gate": TaskRecipe(
+        "for the hand-built model: left if the switch is on", "", "logit_diff", switch_pairs
+    ),
+    "induction-pair": TaskRecipe(
+        "for the hand-built model: what came after the letter before",
+        "Olsson et al. 2022, arXiv 2209.11895",
+        "logit_diff",
+        induction_pairs,
     ),
 }
 
