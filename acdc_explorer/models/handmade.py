@@ -2,7 +2,7 @@
 
 Each is a small transformer of TransformerLens's own kind whose residual stream has a named
 dimension for each thing it holds. Its norms do nothing, to the last bit: an RMS norm divides by
-sqrt(mean(x^2) + eps), and an eps of 2^40 makes that 2^20, which the norm's weight takes back. So
+sqrt(mean(x^2) + eps), and an eps of 2^80 makes that 2^40, which the norm's weight takes back. So
 logit differences are whole numbers. The task of the same name goes with each (`tasks/known.py`).
 """
 
@@ -22,7 +22,7 @@ from acdc_explorer.tasks.known import COLOURS, LETTERS, SWITCH_WORDS, THINGS
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-_EPS, _NORM_WEIGHT = 2.0**40, 2.0**20
+_EPS, _NORM_WEIGHT = 2.0**80, 2.0**40
 _ALL_SWITCH_WORDS = (*SWITCH_WORDS, *COLOURS, *THINGS)
 # Tokens before the words: beginning of text and unknown.
 _N_SPECIAL = 2
