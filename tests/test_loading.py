@@ -64,10 +64,12 @@ def test_gpt2s_exact_shape_from_text_to_a_circuit(tmp_path):
     assert model.graph.n_edges == 32_491
     task = ax.Task.from_dataframe(ioi_text(2), model)
     engine = model.engine(task)
-    threshold = 2 * abs(engine.full_metric - engine.corrupted_metric)
+    threshold = 0.15 * abs(engine.full_metric - engine.corrupted_metric)
     circuit = ax.find_circuit(model, task, threshold)
     assert circuit.complete
-    assert circuit.full_metric == pytest.approx(engine.full_metric)
+    assert 3 <= len(circuit.kept) < 3_000
+    removed = set(model.graph.edge_ids) - set(circuit.kept)
+    assert ax.evaluate(model, task, removed) == pytest.approx(circuit.metric_value, abs=1e-4)
 
 
 def test_a_hugging_face_model_object_is_copied_and_not_changed():
