@@ -14,7 +14,7 @@ from acdc_explorer.metrics import NO_TOKEN
 from acdc_explorer.tasks.answers import spelled_after
 from acdc_explorer.tasks.labels import changed_tokens, parse_label
 from acdc_explorer.tasks.prompts import TokenSpan
-from acdc_explorer.tasks.tokenizing import side_by_side
+from acdc_explorer.tasks.tokenizing import side_by_side, tokenize_pairs
 
 TO = "went to the store, {} gave a drink to"
 
@@ -514,9 +514,46 @@ def test_reports_escape_what_they_show(mini):
     assert "<li><b>note</b>: " in shown
 
 
+def test_a_beginning_of_text_token_in_the_prompts_is_told(bpe):
+    start = "<|endoftext|>"
+    frame = table(row(clean=start + CLEAN, corrupted=start + row()["corrupted"]))
+    assert message_of(frame, bpe) == (
+        "1 of 1 prompt cannot be used:\n"
+        "  row 0: clean starts with '<|endoftext|>', which the model puts before every prompt; "
+        "leave it out\n"
+        "  row 0: corrupted starts with '<|endoftext|>', which the model puts before every prompt; "
+        "leave it out"
+    )
+    parted = {name: row()[name].replace("went", f"{start} went") for name in ("clean", "corrupted")}
+    assert ax.Task.from_dataframe(table(row(**parted)), bpe).n_prompts == 1
+
+
 def test_the_tokenizer_of_these_tests_is_of_gpt2s_type():
     tokenizer = bpe_tokenizer()
     tokens = tokenizer.tokenize("gave it to Mary")
     assert tokens[-1] == "ĠMary"
     assert tokenizer.tokenize("Mary") == ["Mary"]
     assert tokenizer.unk_token == tokenizer.eos_token
+
+
+def test_tokenizers_that_put_a_space_before_every_text():
+    """LLaMA's kind: " Mary" by itself is two tokens, and one after a prompt."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["▁When", "▁Mary", "▁and", "▁John", "▁met", ",", "▁gave", "▁it", "▁to", "▁Lisa", "▁"]
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), *((word, -1.0) for word in words)]
+    core = Tokenizer(models.Unigram(pieces, unk_id=0))
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    core.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", bos_token="<s>")
+    assert tokenizer.tokenize("Mary") == ["▁Mary"]
+    assert tokenizer.tokenize(" Mary") == ["▁", "▁Mary"]
+    for answer, wrong in [(" Mary", " John"), ("Mary", "John")]:
+        pair = ax.PromptPair("When Mary and John met, John gave it to",
+                             "When Lisa and John met, Mary gave it to", answer, wrong)  # fmt: skip
+        found = tokenize_pairs([pair], tokenizer, prepend_bos=True, guess_spaces=True)
+        assert found.answer_tokens.tolist() == [[pieces.index(("▁Mary", -1.0))]]
+        assert found.notes == []

@@ -39,7 +39,6 @@ class HandMade:
     """A hand-built model.
 
     Attributes:
-        description: what it shows.
         true_edges: the edges that carry what the corrupted prompts destroy. All others carry the
             same in both runs, or are read by nobody.
         words: its vocabulary.
@@ -47,7 +46,6 @@ class HandMade:
         fill: writes the weights that are not zero.
     """
 
-    description: str
     true_edges: tuple[str, ...]
     words: tuple[str, ...]
     shape: dict[str, int]
@@ -112,9 +110,8 @@ def _fill_induction(weights: Weights) -> None:
 
 
 HANDMADE: dict[str, HandMade] = {
+    # Five heads that each add 1 to the logit difference: at threshold 2 none is found alone.
     "five-heads": HandMade(
-        description="five heads that each add 1 to the logit difference: at threshold 2, none is "
-        "found alone",
         true_edges=(
             *(f"input->a0.h{head}<v>" for head in range(5)),
             *(f"a0.h{head}->logits" for head in range(5)),
@@ -123,9 +120,8 @@ HANDMADE: dict[str, HandMade] = {
         shape={"n_layers": 1, "n_heads": 5, "d_model": 5, "d_head": 1, "n_ctx": 16},
         fill=_fill_five_heads,
     ),
+    # Two heads, either of which suffices: the order of the tests decides which stays.
     "or-gate": HandMade(
-        description="two heads, either of which suffices: the order of the tests decides which "
-        "stays",
         true_edges=(
             "input->a0.h0<v>",
             "input->a0.h1<v>",
@@ -137,8 +133,8 @@ HANDMADE: dict[str, HandMade] = {
         shape={"n_layers": 1, "n_heads": 2, "d_model": 5, "d_head": 1, "n_ctx": 16, "d_mlp": 2},
         fill=_fill_or_gate,
     ),
+    # A previous-token head and an induction head, each beside an idle one.
     "induction-pair": HandMade(
-        description="a previous-token head and an induction head, each beside an idle one",
         true_edges=(
             "input->a0.h0<v>",
             "a0.h0->a1.h0<k>",

@@ -116,7 +116,8 @@ class _Tokens:
             for answer in (*each(pair.answer), *each(pair.wrong_answer)):
                 stripped = pair.clean.rstrip(" ")
                 bare = answer.lstrip(" ")
-                texts |= dict.fromkeys((pair.clean, stripped, answer, bare, pair.clean + answer))
+                spellings = (answer, bare, f" {bare}", pair.clean + answer)
+                texts |= dict.fromkeys((pair.clean, stripped, *spellings))
         ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         self.of: dict[str, list[int]] = dict(zip(texts, ids, strict=True))
 
@@ -149,9 +150,12 @@ def _notes(
         for column in ("answer", "wrong_answer"):
             texts = zip(each(getattr(before, column)), each(getattr(after, column)), strict=True)
             for old, new in texts:
-                if len(new) > len(old) and tokens.of[new] != tokens.of[old]:
+                # Some tokenizers read "Mary" as " Mary" anyhow.
+                if new == old or tokens.of.get(old) == [tokens.after(after.clean, new)]:
+                    continue
+                if len(new) > len(old):
                     changed["added"].append(f"{old!r} after '… {after.clean.split()[-1]}'")
-                elif len(new) < len(old):
+                else:
                     changed["removed"].append(f"{old!r}")
         stripped = after.clean.rstrip(" ")
         trailing += stripped != after.clean and tokens.of[stripped] != tokens.of[after.clean]
@@ -163,7 +167,7 @@ def _notes(
     if changed["removed"]:
         notes.append(
             f"{len(changed['removed'])} answers lose their leading space, since their prompts end "
-            f"in one, as {changed['removed'][0]}"
+            f"in a space or a new line, as {changed['removed'][0]}"
         )
     if trailing:
         notes.append(

@@ -42,14 +42,13 @@ TASKS: dict[str, TaskRecipe] = {
         metric="logit_diff",
         pairs=ioi_pairs,
     ),
-    "five-heads": TaskRecipe(
-        "for the hand-built model: left if the switch is on", "", "logit_diff", switch_pairs
-    ),
+    # For the hand-built models of the same names.
+    "five-heads": TaskRecipe("five heads add 1 each", "", "logit_diff", switch_pairs),
     "or-gate": TaskRecipe(
-        "for the hand-built model: left if the switch is on", "", "logit_diff", switch_pairs
+        "one of two heads suffices", "Conmy et al. 2023, appendix M", "logit_diff", switch_pairs
     ),
     "induction-pair": TaskRecipe(
-        "for the hand-built model: what came after the letter before",
+        "what came after the same letter before",
         "Olsson et al. 2022, arXiv 2209.11895",
         "logit_diff",
         induction_pairs,

@@ -146,18 +146,26 @@ def _check_prompts(
     for number, row in enumerate(rows):
         for name, encoded in (("clean", clean), ("corrupted", corrupted)):
             ids = encoded.bare[number]
+            spans = encoded.offsets[number][len(encoded.ids[number]) - len(ids) :]
             if not ids:
                 problems.add(row, f"{name} is empty")
-            spans = encoded.offsets[number][len(encoded.ids[number]) - len(ids) :]
-            # GPT-2's unknown token is its end-of-text token and never comes out of ordinary text.
+            elif len(encoded.ids[number]) > len(ids) and encoded.ids[number][0] == ids[0]:
+                start = encoded.texts[number][slice(*spans[0])]
+                problems.add(
+                    row,
+                    f"{name} starts with {start!r}, which the model puts before every prompt; "
+                    "leave it out",
+                )
+            words = [encoded.texts[number][slice(*span)] for span in spans]
+            # GPT-2's unknown token is its end-of-text token, which only its own name gives.
             unknown = [
-                encoded.texts[number][slice(*span)]
-                for token, span in zip(ids, spans, strict=True)
-                if token == tokenizer.unk_token_id
+                word
+                for token, word in zip(ids, words, strict=True)
+                if token == tokenizer.unk_token_id and word != tokenizer.unk_token
             ]
             if unknown:
-                words = ", ".join(repr(word) for word in dict.fromkeys(unknown))
-                problems.add(row, f"{name} has words that the model does not know: {words}")
+                listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
+                problems.add(row, f"{name} has words that the model does not know: {listed}")
         if clean.bare[number] and corrupted.bare[number]:
             _check_lengths(row, clean.bare[number], corrupted.bare[number], tokenizer, problems)
 
