@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from acdc_explorer.circuit import Circuit
@@ -12,7 +12,7 @@ from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.graph import Edge, Order
 from acdc_explorer.metrics import Rule
 from acdc_explorer.models import Model, load_model
-from acdc_explorer.search.acdc import acdc_steps
+from acdc_explorer.search.methods import search_steps
 from acdc_explorer.search.steps import EdgeStep, SearchSettings, Step, parse_threshold
 from acdc_explorer.tasks import Task, load_task
 
@@ -54,6 +54,8 @@ def find_circuit(
     order: Order = "default",
     order_seed: int = 0,
     ablation: Ablation = "corrupted",
+    positions: bool = False,
+    split_qkv: bool = True,
     replay: Circuit | None = None,
 ) -> Circuit:
     """Searches for the circuit that does a task.
@@ -64,14 +66,20 @@ def find_circuit(
         model: anything that `load_model` takes.
         task: a `Task`, or the name of one.
         threshold: a number in the metric's units, or a per cent of |clean metric|, as "7%".
-        method: "acdc" (Conmy et al. 2023, algorithm 1).
+        method: "acdc" (Conmy et al. 2023, algorithm 1), or "path_patching", the growth of the blog
+            post before it (`search/path_patching.py`).
         rule: an edge goes if |change of the metric| ("abs") or the damage ("signed") is below the
-            threshold; by default the metric's own: abs for logit difference, signed for KL.
+            threshold; by default the metric's own: abs for logit difference, signed for KL. Under
+            "cumulative" |change from the full model| counts, so that many small removals cannot add
+            up unseen.
         order: of the tests, on which the result depends: "default" (latest and highest head
             first), "ascending_heads", "random".
         order_seed: for order "random".
         ablation: what removed edges carry: their "corrupted" activation, "zero", or the "mean"
             over corrupted prompts at each position.
+        positions: whether each position label of the task, and the rest, has edges of its own:
+            `a8.h6->a9.h9<k>@S2` is what the head's key input reads at S2.
+        split_qkv: whether a head's q, k and v inputs have edges of their own.
         replay: a circuit found before on the same model and task with the same settings, but for
             the threshold, or one whose search was cut short. Its decisions are taken over for as
             long as they hold, and the result is that of a search from the start.
@@ -80,12 +88,12 @@ def find_circuit(
         ValueError: naming the argument that is wrong and what is allowed.
     """
     model, task = resolve(model, task)
-    engine = model.engine(task, ablation)
+    engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
     settings = settings_for(
         engine, threshold, method=method, rule=rule, order=order, order_seed=order_seed
     )
     known = _steps_to_replay(replay, engine, settings) if replay else ()
-    steps = acdc_steps(engine, settings, known=known)
+    steps = search_steps(engine, settings, known)
     return Circuit.of_search(model.name, engine, settings, steps)
 
 
@@ -123,9 +131,18 @@ def search(
     removed untested, because nothing downstream of them was kept, are passed over.
     """
     model, task = resolve(model, task)
-    engine = model.engine(task, options.pop("ablation", "corrupted"))
-    settings = settings_for(engine, threshold, **options)
-    return (step for step in acdc_steps(engine, settings) if isinstance(step, EdgeStep))
+    engine, settings = prepared(model, task, threshold, options)
+    return (step for step in search_steps(engine, settings) if isinstance(step, EdgeStep))
+
+
+def prepared(
+    model: Model, task: Task, threshold: float | str, options: Mapping[str, Any]
+) -> tuple[Engine, SearchSettings]:
+    """Sorts the options of `find_circuit` into those of the engine and of the search."""
+    options = dict(options)
+    kinds = {name: options.pop(name) for name in ("positions", "split_qkv") if name in options}
+    engine = model.engine(task, options.pop("ablation", "corrupted"), **kinds)
+    return engine, settings_for(engine, threshold, **options)
 
 
 def evaluate(
@@ -134,6 +151,8 @@ def evaluate(
     removed: Iterable[str | Edge],
     *,
     ablation: Ablation = "corrupted",
+    positions: bool = False,
+    split_qkv: bool = True,
 ) -> float:
     """The metric, mean over prompts, with some edges removed.
 
@@ -143,13 +162,15 @@ def evaluate(
     Args:
         model: anything that `load_model` takes.
         task: a `Task`, or the name of one.
-        removed: edge ids, as "a2.h1->a3.h0<q>".
+        removed: edge ids, as "a2.h1->a3.h0<q>", or with `positions` "a2.h1->a3.h0<q>@END".
         ablation: what removed edges carry.
+        positions: as in `find_circuit`.
+        split_qkv: likewise.
 
     Raises:
         ValueError: if an edge is not in the model's graph.
     """
     model, task = resolve(model, task)
-    engine = model.engine(task, ablation)
+    engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
     mask = engine.graph.mask_of(removed)
     return mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])

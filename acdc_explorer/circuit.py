@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class Circuit:
         corrupted_metric: with every edge removed.
         steps: every step of the search so far, in order.
         complete: whether the search came to its end.
+        grown_metric: of a circuit grown by path patching, the metric with all other edges removed.
     """
 
     model_name: str
@@ -53,6 +54,7 @@ class Circuit:
     corrupted_metric: float
     steps: Sequence[Step] = field(repr=False)
     complete: bool = True
+    grown_metric: float | None = None
 
     @staticmethod
     def of_search(
@@ -72,7 +74,8 @@ class Circuit:
             steps: all steps from the first one on.
             complete: whether the search came to its end.
         """
-        return Circuit(
+        steps = tuple(steps)
+        circuit = Circuit(
             model_name=model_name,
             task_name=engine.task.name,
             task_options=dict(engine.task.options),
@@ -81,9 +84,16 @@ class Circuit:
             metric_name=engine.metric.name,
             full_metric=engine.full_metric,
             corrupted_metric=engine.corrupted_metric,
-            steps=tuple(steps),
+            steps=steps,
             complete=complete,
         )
+        if settings.method == "acdc" or not complete:
+            return circuit
+        from acdc_explorer.engine.engine import mean_metric
+        from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+
+        value = evaluate_removed(engine, [RemovedEdges(circuit.removed_mask)])[0]
+        return replace(circuit, grown_metric=mean_metric(value))
 
     @property
     def threshold(self) -> float:
@@ -125,7 +135,14 @@ class Circuit:
 
     @cached_property
     def metric_value(self) -> float:
-        """The metric of the circuit: the full model without the removed edges."""
+        """The metric of the circuit: the full model without the removed edges.
+
+        NaN while path patching is under way: it removes nothing until it ends.
+        """
+        if self.grown_metric is not None:
+            return self.grown_metric
+        if self.settings.method == "path_patching":
+            return math.nan
         if not self.decisions:
             return self.full_metric
         last = self.decisions[-1]
@@ -143,25 +160,21 @@ class Circuit:
 
         The ends are float32 values, good to about 1e-6 of the metric's size.
         """
-        changes = {True: [math.inf], False: [0.0]}
-        for step in self.decisions:
-            changes[step.kept].append(self._change(step))
-        return max(changes[False]), min(changes[True])
-
-    def _change(self, step: EdgeStep) -> float:
-        """The number that the rule compares with the threshold."""
         from acdc_explorer.metrics import METRICS
 
-        if self.settings.rule == "abs":
-            return abs(step.effect)
         metric = METRICS.get(self.metric_name)
-        return step.effect if metric is None or metric.higher_is_better else -step.effect
+        changes = {True: [math.inf], False: [0.0]}
+        for step in self.decisions:
+            change = self.settings.change(step.before, step.after, self.full_metric, metric)
+            changes[step.kept].append(change)
+        return max(changes[False]), min(changes[True])
 
     @cached_property
     def edges(self) -> pd.DataFrame:
         """One row per edge of the model.
 
-        Columns: edge, sender, receiver (ids), qkv ("q", "k", "v" or None), position (None: all),
+        Columns: edge, sender, receiver (ids), qkv ("q", "k", "v" or None), position (the label at
+        which the receiver reads; None: all positions),
         state ("kept", "removed", "untested"), effect (metric before - after when it was tested; 0
         for edges removed untested because nothing downstream of them is kept; NaN if untested),
         order (of the test, from 0), before, after (the metric), borderline (decided in float64).
@@ -177,7 +190,7 @@ class Circuit:
             "sender": np.array([node.id for node in graph.senders])[cells[:, 1]],
             "receiver": np.array([r.node.id for r in graph.receivers])[cells[:, 0]],
             "qkv": np.array([r.qkv for r in graph.receivers], dtype=object)[cells[:, 0]],
-            "position": None,
+            "position": np.array([r.position for r in graph.receivers], dtype=object)[cells[:, 0]],
             "state": np.where(removed, REMOVED, UNTESTED).astype(object),
             "effect": np.where(removed, 0.0, np.nan),
             "order": pd.array([pd.NA] * n_edges, dtype="Int64"),
@@ -197,7 +210,8 @@ class Circuit:
         """The kept edges as a graph.
 
         Nodes are ids with `kind`, `layer`, `head`; parallel edges (one head into another's q, k and
-        v) are told apart by their key, "q", "k", "v" or "other"; edges carry `id`, `qkv`, `effect`.
+        v) are told apart by their key, "q", "k", "v" or "other", or with positions the receiver's
+        id; edges carry `id`, `qkv`, `position`, `effect`.
         """
         result = nx.MultiDiGraph(model=self.model_name, task=self.task_name)
         for step in self.decisions:
@@ -209,9 +223,10 @@ class Circuit:
             result.add_edge(
                 sender.id,
                 receiver.node.id,
-                key=step.edge.kind,
+                key=step.edge.kind if receiver.position is None else receiver.id,
                 id=step.edge.id,
                 qkv=receiver.qkv,
+                position=receiver.position,
                 effect=step.effect,
             )
         return result
@@ -227,6 +242,8 @@ class Circuit:
                 "n_heads": self.graph.n_heads,
                 "has_mlps": self.graph.has_mlps,
                 "parallel": self.graph.parallel,
+                "split_qkv": self.graph.split_qkv,
+                "labels": list(self.graph.labels),
             },
             "task": {"name": self.task_name, "options": dict(self.task_options)},
             "settings": self.settings.as_dict(),
@@ -234,7 +251,7 @@ class Circuit:
                 "name": self.metric_name,
                 "full": self.full_metric,
                 "corrupted": self.corrupted_metric,
-                "circuit": self.metric_value,
+                "circuit": None if math.isnan(self.metric_value) else self.metric_value,
             },
             "complete": self.complete,
             "steps": [_step_to_json(step) for step in self.steps],
@@ -295,6 +312,10 @@ def _step_to_json(step: Step) -> list[Any]:
     return [step.edge.id, step.before, step.after, step.kept, step.borderline]
 
 
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 def _from_json(data: dict[str, Any]) -> Circuit:
     model, metric = data["model"], data["metric"]
     graph = graph_of(
@@ -302,6 +323,8 @@ def _from_json(data: dict[str, Any]) -> Circuit:
         int(model["n_heads"]),
         bool(model.get("has_mlps", True)),
         bool(model.get("parallel", False)),
+        bool(model.get("split_qkv", True)),
+        tuple(map(str, model.get("labels", ()))),
     )
     receivers = {receiver.id: receiver for receiver in graph.receivers}
     steps: list[Step] = []
@@ -324,4 +347,7 @@ def _from_json(data: dict[str, Any]) -> Circuit:
         corrupted_metric=float(metric["corrupted"]),
         steps=tuple(steps),
         complete=bool(data["complete"]),
+        grown_metric=None
+        if data["settings"].get("method", "acdc") == "acdc"
+        else _number(metric["circuit"]),
     )

@@ -22,6 +22,9 @@ NodeKind = Literal["input", "head", "mlp", "logits"]
 Order = Literal["default", "ascending_heads", "random"]
 ORDERS: tuple[Order, ...] = ("default", "ascending_heads", "random")
 
+# The position whose logits are scored, and all positions that have no label.
+END, REST = "END", "rest"
+
 _NODE_ID = re.compile(r"input|logits|m(?P<mlp>\d+)|a(?P<attn>\d+)\.h(?P<head>\d+)")
 
 
@@ -68,15 +71,30 @@ LOGITS = Node("logits", -1)
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """One place where a node reads the residual stream; a head has three: q, k and v."""
+    """One place where a node reads the residual stream; a head has three: q, k and v.
+
+    Attributes:
+        node: that reads.
+        qkv: which of a head's inputs; None for other nodes, and for heads with one input.
+        position: the label of the positions at which it reads, or None for all of them. Queries,
+            MLPs and the logits write where they read; a key or value read at one position is used
+            by all queries from there on.
+    """
 
     node: Node
     qkv: QKV | None = None
+    position: str | None = None
 
     @property
     def id(self) -> str:
-        """The node's id, with `<q>`, `<k>` or `<v>` for a head."""
-        return f"{self.node.id}<{self.qkv}>" if self.qkv else self.node.id
+        """The node's id, with `<q>`, `<k>` or `<v>` for a head and `@label` for a position."""
+        qkv = f"<{self.qkv}>" if self.qkv else ""
+        at = "" if self.position is None else f"@{self.position}"
+        return f"{self.node.id}{qkv}{at}"
+
+    def at(self, position: str | None) -> Receiver:
+        """The same input at one position label, or, for None, at all positions."""
+        return Receiver(self.node, self.qkv, position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +112,10 @@ class Edge:
     @property
     def label(self) -> str:
         """The name people read: `L8H6 → L9H9 q`."""
-        suffix = f" {self.receiver.qkv}" if self.receiver.qkv else ""
-        return f"{self.sender.label} → {self.receiver.node.label}{suffix}"
+        receiver = self.receiver
+        suffix = f" {receiver.qkv}" if receiver.qkv else ""
+        at = "" if receiver.position is None else f" @ {receiver.position}"
+        return f"{self.sender.label} → {receiver.node.label}{suffix}{at}"
 
     @property
     def kind(self) -> str:
@@ -109,7 +129,8 @@ class Graph:
 
     Senders and receivers are numbered, so that a set of edges is a boolean matrix
     [n_receivers, n_senders]: senders from the input upwards (within a block heads, then the MLP),
-    receivers likewise (q, k, v of all heads, then the MLP; the logits last).
+    receivers likewise (q, k, v of all heads, then the MLP; the logits last; each at every position
+    label in turn, if there are labels).
 
     Attributes:
         n_layers: number of blocks.
@@ -117,12 +138,18 @@ class Graph:
         has_mlps: whether blocks have an MLP; attention-only models have none.
         parallel: whether an MLP reads what the heads of its block read (GPT-NeoX, Phi), so that
             these do not feed it.
+        split_qkv: whether a head's q, k and v inputs are receivers of their own, or the head is
+            one receiver.
+        labels: of positions, each of which has edges of its own; none: an edge stands for all
+            positions. The logits are read at `END` alone.
     """
 
     n_layers: int
     n_heads: int
     has_mlps: bool = True
     parallel: bool = False
+    split_qkv: bool = True
+    labels: tuple[str, ...] = ()
 
     @cached_property
     def senders(self) -> tuple[Node, ...]:
@@ -136,14 +163,23 @@ class Graph:
     @cached_property
     def receivers(self) -> tuple[Receiver, ...]:
         """Every place that reads the residual stream, the earliest first."""
-        receivers: list[Receiver] = []
+        inputs: list[Receiver] = []
         for layer in range(self.n_layers):
-            for qkv in QKVS:
-                receivers += [
-                    Receiver(Node("head", layer, head), qkv) for head in range(self.n_heads)
-                ]
-            receivers += [Receiver(Node("mlp", layer))] * self.has_mlps
-        return (*receivers, Receiver(LOGITS))
+            for qkv in self._head_inputs:
+                inputs += [Receiver(Node("head", layer, head), qkv) for head in range(self.n_heads)]
+            inputs += [Receiver(Node("mlp", layer))] * self.has_mlps
+        inputs.append(Receiver(LOGITS))
+        return tuple(receiver for each in inputs for receiver in self.receivers_at(each))
+
+    @property
+    def _head_inputs(self) -> tuple[QKV | None, ...]:
+        return QKVS if self.split_qkv else (None,)
+
+    def receivers_at(self, whole: Receiver) -> list[Receiver]:
+        """One input at each position label; the input itself if there are no labels."""
+        if not self.labels:
+            return [whole]
+        return [whole.at(label) for label in (self.labels if whole.node != LOGITS else (END,))]
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -168,11 +204,19 @@ class Graph:
         reads_heads = receiver.node.kind == "mlp" and not self.parallel
         return before_block + (self.n_heads if reads_heads else 0)
 
-    def receivers_of(self, node: Node) -> tuple[Receiver, ...]:
-        """The receivers through which a node reads: three for a head, none for the input."""
+    def inputs_of(self, node: Node) -> tuple[Receiver, ...]:
+        """A node's inputs, at all positions: q, k and v of a head; none of `input`."""
         if node.kind == "head":
-            return tuple(Receiver(node, qkv) for qkv in QKVS)
+            return tuple(Receiver(node, qkv) for qkv in self._head_inputs)
         return () if node.kind == "input" else (Receiver(node),)
+
+    def head_input(self, head: Node, qkv: QKV) -> Receiver:
+        """The input, at all positions, from which a head makes its queries, keys or values."""
+        return Receiver(head, qkv if self.split_qkv else None)
+
+    def receivers_of(self, node: Node) -> list[Receiver]:
+        """The receivers through which a node reads, at each position label if there are any."""
+        return [r for whole in self.inputs_of(node) for r in self.receivers_at(whole)]
 
     @cached_property
     def edge_mask(self) -> np.ndarray:
@@ -200,12 +244,17 @@ class Graph:
             ValueError: naming the id and the nearest edge that exists.
         """
         sender_id, arrow, receiver_id = str(edge_id).strip().partition("->")
+        receiver_id, at, position = receiver_id.partition("@")
         try:
             if not arrow:
                 raise ValueError(edge_id)
             qkv = receiver_id[-2] if re.fullmatch(r".*<[qkv]>", receiver_id) else None
             node_id = receiver_id[:-3] if qkv else receiver_id
-            receiver = Receiver(Node.parse(node_id), qkv)  # type: ignore[arg-type]
+            receiver = Receiver(
+                Node.parse(node_id),
+                qkv,  # type: ignore[arg-type]
+                position if at else None,
+            )
             edge = Edge(Node.parse(sender_id), receiver)
             row, column = self.cell(edge)
         except (KeyError, ValueError):
@@ -250,16 +299,21 @@ class Graph:
         """Receivers in the order in which ACDC visits them (DESIGN section 3).
 
         The logits; then per block from the last: its MLP, then all v inputs, all k inputs, all q
-        inputs, heads descending (ascending under `ascending_heads`).
+        inputs, heads descending (ascending under `ascending_heads`). With position labels, each of
+        them at the last label first, and at the positions without a label last.
         """
         heads = range(self.n_heads)
         if order != "ascending_heads":
             heads = heads[::-1]
-        receivers = [Receiver(LOGITS)]
+        inputs = [Receiver(LOGITS)]
         for layer in reversed(range(self.n_layers)):
-            receivers += [Receiver(Node("mlp", layer))] * self.has_mlps
-            for qkv in ("v", "k", "q"):
-                receivers += [Receiver(Node("head", layer, head), qkv) for head in heads]
+            inputs += [Receiver(Node("mlp", layer))] * self.has_mlps
+            for qkv in reversed(self._head_inputs):
+                inputs += [Receiver(Node("head", layer, head), qkv) for head in heads]
+        receivers = []
+        for whole in inputs:
+            at_labels = self.receivers_at(whole)[::-1]
+            receivers += sorted(at_labels, key=lambda receiver: receiver.position == REST)
         return receivers
 
     def search_senders(
@@ -285,6 +339,13 @@ class Graph:
 
 
 @lru_cache(maxsize=32)
-def graph_of(n_layers: int, n_heads: int, has_mlps: bool = True, parallel: bool = False) -> Graph:
+def graph_of(
+    n_layers: int,
+    n_heads: int,
+    has_mlps: bool = True,
+    parallel: bool = False,
+    split_qkv: bool = True,
+    labels: tuple[str, ...] = (),
+) -> Graph:
     """The graph of a model shape; one object per shape, since its tables take time to build."""
-    return Graph(n_layers, n_heads, has_mlps, parallel)
+    return Graph(n_layers, n_heads, has_mlps, parallel, split_qkv, labels)

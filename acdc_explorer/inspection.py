@@ -14,9 +14,9 @@ from acdc_explorer.api import resolve
 from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
-from acdc_explorer.graph import Edge, Node
+from acdc_explorer.graph import REST, Edge, Node
+from acdc_explorer.models import Model
 from acdc_explorer.tasks import Task
-from acdc_explorer.tasks.task import REST
 
 OTHER = "other"
 
@@ -33,7 +33,9 @@ class EdgeInspection:
         effect_when_decided: when the search tested the edge; NaN if it did not.
         effect_alone: in the full model, with no other edge removed.
         by_position: effect of the edge at one position label alone (index: labels and "rest", all
-            other positions). The labels' effects add up to `effect` only if they do not interact.
+            other positions), the rest of the circuit as it is.
+        whole_effect: of the edge at all positions together. The labels' effects add up to it only
+            if they do not interact. On a circuit without positions it is `effect`.
         by_prompt: `effect` per prompt (index: prompt number).
         attention: for the heads at both ends, keys "sender" and "receiver": mean attention over
             prompts in the clean run from each label (rows) to each label and "other" (columns).
@@ -45,8 +47,14 @@ class EdgeInspection:
     effect_when_decided: float
     effect_alone: float
     by_position: pd.Series
+    whole_effect: float
     by_prompt: pd.Series
     attention: Mapping[str, pd.DataFrame]
+
+    @property
+    def interaction(self) -> float:
+        """How much the whole edge does beyond the sum of its positions."""
+        return self.whole_effect - float(self.by_position.sum())
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def inspect_edge(
         ValueError: if the edge is not in the model's graph, or the circuit is of another shape.
     """
     model, task = resolve(model, task)
-    engine = model.engine(task, circuit.settings.ablation)
+    engine = engine_of(circuit, model, task)
     return edge_inspection(
         engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge
     )
@@ -102,50 +110,86 @@ def inspect_node(
         ValueError: if the node is not in the model's graph.
     """
     model, task = resolve(model, task)
-    engine = model.engine(task, circuit.settings.ablation)
+    engine = engine_of(circuit, model, task)
     return node_inspection(
         engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node
+    )
+
+
+def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
+    """The engine on which a circuit was found."""
+    return model.engine(
+        task,
+        circuit.settings.ablation,
+        positions=bool(circuit.graph.labels),
+        split_qkv=circuit.graph.split_qkv,
     )
 
 
 def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:
     """`inspect_edge` on an engine that is there already."""
     _check_same_graph(engine, circuit)
-    cell = engine.graph.cell(edge)
-    with_edge, without_edge = circuit.removed_mask.copy(), circuit.removed_mask.copy()
-    with_edge[cell], without_edge[cell] = False, True
-    places = engine.task.position_masks
-    evaluated = evaluate_removed(
-        engine,
-        [
-            RemovedEdges(with_edge),
-            RemovedEdges(without_edge),
-            *(
-                RemovedEdges(with_edge, (edge, mask.to(engine.weights.device)))
-                for mask in places.values()
-            ),
-        ],
-    ).double()
-    effects = evaluated[0] - evaluated[1:]
+    effects, by_position, whole = (
+        _effects_with_positions(engine, circuit, edge)
+        if engine.graph.labels
+        else _effects(engine, circuit, edge)
+    )
     alone = engine.graph.mask_of([edge])
     alone_value = mean_metric(evaluate_removed(engine, [RemovedEdges(alone)])[0])
     decided = [step.effect for step in circuit.decisions if step.edge == edge]
     return EdgeInspection(
         edge=edge,
         state=_state(circuit, edge),
-        effect=effects[0].mean().item(),
+        effect=effects.mean().item(),
         effect_when_decided=decided[0] if decided else math.nan,
         effect_alone=engine.full_metric - alone_value,
-        by_position=pd.Series(
-            effects[1:].mean(1).tolist(), index=pd.Index(places, name="position"), name="effect"
-        ),
-        by_prompt=pd.Series(effects[0].tolist(), name="effect").rename_axis("prompt"),
+        by_position=pd.Series(by_position, name="effect").rename_axis("position"),
+        whole_effect=whole,
+        by_prompt=pd.Series(effects.tolist(), name="effect").rename_axis("prompt"),
         attention={
             end: attention_by_label(engine, node)
             for end, node in (("sender", edge.sender), ("receiver", edge.receiver.node))
             if node.kind == "head"
         },
     )
+
+
+def _effects(
+    engine: Engine, circuit: Circuit, edge: Edge
+) -> tuple[torch.Tensor, dict[str, float], float]:
+    """Effect by prompt, by position label, and at all positions, which is the effect itself."""
+    with_edge, without_edge = circuit.removed_mask.copy(), circuit.removed_mask.copy()
+    cell, places = engine.graph.cell(edge), engine.task.position_masks
+    with_edge[cell], without_edge[cell] = False, True
+    at_places = [
+        RemovedEdges(with_edge, (edge, mask.to(engine.weights.device))) for mask in places.values()
+    ]
+    removed = [RemovedEdges(with_edge), RemovedEdges(without_edge), *at_places]
+    evaluated = evaluate_removed(engine, removed).double()
+    effects = evaluated[0] - evaluated[1:]
+    means = effects.mean(1).tolist()
+    return effects[0], dict(zip(places, means[1:], strict=True)), means[0]
+
+
+def _effects_with_positions(
+    engine: Engine, circuit: Circuit, edge: Edge
+) -> tuple[torch.Tensor, dict[str, float], float]:
+    """The same where every position label has an edge of its own."""
+    graph = engine.graph
+    edges = [Edge(edge.sender, at) for at in graph.receivers_at(edge.receiver.at(None))]
+    removed = []
+    for switched in [*([each] for each in edges), edges]:
+        cells = tuple(zip(*map(graph.cell, switched), strict=True))
+        for gone in (False, True):
+            mask = circuit.removed_mask.copy()
+            mask[cells] = gone
+            removed.append(RemovedEdges(mask))
+    evaluated = evaluate_removed(engine, removed).double()
+    effects = evaluated[::2] - evaluated[1::2]
+    means = effects.mean(1).tolist()
+    labels = [str(each.receiver.position) for each in edges]
+    own = effects[edges.index(edge)]
+    return own, dict(zip(labels, means[:-1], strict=True)), means[-1]
 
 
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from acdc_explorer.errors import unknown_name
 
-Rule = Literal["abs", "signed"]
+Rule = Literal["abs", "signed", "cumulative"]
 
 Logits = Float[Tensor, "*batch prompt vocab"]
 # Prompts with fewer answers than others are filled up with NO_TOKEN.

@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 import torch
 
-from acdc_explorer.api import settings_for
+from acdc_explorer.api import prepared
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.graph import Receiver
 from acdc_explorer.models import Model, load_model
-from acdc_explorer.search.acdc import BORDERLINE, acdc_steps
+from acdc_explorer.search.decisions import BORDERLINE
+from acdc_explorer.search.methods import search_steps
 from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
 from acdc_explorer.tasks import Task, load_task
 
@@ -275,9 +276,7 @@ class Runner:
         self._notify()
         model = self._model(request)
         task = self._task(request, model)
-        options = dict(request.options)
-        engine = model.engine(task, options.pop("ablation", "corrupted"))
-        settings = settings_for(engine, request.threshold, **options)
+        engine, settings = prepared(model, task, request.threshold, request.options)
         with self._condition:
             before = None if self._afresh else self._search
             if before and before.holds_at(engine, settings):
@@ -330,8 +329,9 @@ class _Search:
         self, model_name: str, engine: Engine, settings: SearchSettings, known: Sequence[Step]
     ):
         self.model_name, self.engine, self.settings = model_name, engine, settings
-        self.iterator: Iterator[Step] = acdc_steps(engine, settings, known=known)
+        self.iterator: Iterator[Step] = search_steps(engine, settings, known)
         self.steps: list[Step] = []
+        self._circuit: tuple[tuple[int, bool, SearchSettings], Circuit] | None = None
         self.complete = False
         self.receiver: Receiver | None = None
         self.n_done = 0
@@ -372,6 +372,10 @@ class _Search:
 
     def circuit(self) -> Circuit:
         """The circuit so far."""
-        return Circuit.of_search(
-            self.model_name, self.engine, self.settings, self.steps, complete=self.complete
-        )
+        key = (len(self.steps), self.complete, self.settings)
+        if self._circuit is None or self._circuit[0] != key:
+            circuit = Circuit.of_search(
+                self.model_name, self.engine, self.settings, self.steps, complete=self.complete
+            )
+            self._circuit = (key, circuit)
+        return self._circuit[1]

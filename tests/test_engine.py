@@ -99,7 +99,7 @@ def test_an_edge_removed_at_all_positions_piece_by_piece_is_the_edge_removed(hf_
     graph = engine.graph
     rng = np.random.default_rng(2)
     mask = graph.edge_mask & (rng.random(graph.edge_mask.shape) < 0.3)
-    everywhere = engine.sets.all.mask
+    everywhere = torch.from_numpy(engine.sets.all.mask)
     nowhere = torch.zeros_like(everywhere)
     for row, column in rng.permutation(np.argwhere(graph.edge_mask & ~mask))[:12]:
         edge = graph.edge_at(row, column)

@@ -187,7 +187,7 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.runner.acdc_steps", broken)
+        patch.setattr("acdc_explorer.runner.search_steps", broken)
         explorer.run()
         assert explorer.wait(10) == "error"
     assert 'class="acdc-error"' in explorer._error.value
@@ -239,14 +239,14 @@ def test_texts_of_tasks_are_escaped(model):
 
 
 def test_pausing_stopping_and_going_on(model, task, monkeypatch):
-    from acdc_explorer.search.acdc import acdc_steps
+    from acdc_explorer.search.methods import search_steps
 
     def slow_steps(*args, **options):
-        for step in acdc_steps(*args, **options):
+        for step in search_steps(*args, **options):
             time.sleep(0.01)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.runner.acdc_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.runner.search_steps", slow_steps)
     explorer = ax.Explorer(model, task, THRESHOLD)
     until(lambda: explorer.circuit is not None and explorer.circuit.n_tested > 3)
     explorer._controls.pause.click()

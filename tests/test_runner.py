@@ -28,14 +28,14 @@ def runner():
 
 def slowly(monkeypatch, seconds=0.005):
     """Makes each step take long enough for a test to step in."""
-    from acdc_explorer.search.acdc import acdc_steps
+    from acdc_explorer.search.methods import search_steps
 
     def slow_steps(*args, **options):
-        for step in acdc_steps(*args, **options):
+        for step in search_steps(*args, **options):
             time.sleep(seconds)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.runner.acdc_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.runner.search_steps", slow_steps)
 
 
 def until(condition, seconds=10.0):
@@ -138,7 +138,7 @@ def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runne
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.runner.acdc_steps", broken)
+        patch.setattr("acdc_explorer.runner.search_steps", broken)
         runner.start(Request(model, random_task(), 0.05))
         assert runner.wait(10) == "error"
         assert str(runner.snapshot().error) == "the engine broke"
@@ -189,7 +189,7 @@ def test_inside_the_valid_interval_nothing_is_searched_again(model, runner, monk
 
     inside = (low + high) / 2
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.runner.acdc_steps", must_not_run)
+        patch.setattr("acdc_explorer.runner.search_steps", must_not_run)
         runner.start(Request(model, task, inside))
         assert runner.wait(10) == "done"
     again = runner.snapshot().circuit
@@ -207,7 +207,7 @@ def test_a_new_threshold_starts_from_the_decisions_that_hold(model, runner, monk
     runner.wait(30)
     low, _ = runner.snapshot().circuit.valid_interval
     tested = []
-    from acdc_explorer.engine.patching import ReceiverTest
+    from acdc_explorer.engine.receiver_test import ReceiverTest
 
     original = ReceiverTest.try_removing
 

@@ -14,7 +14,8 @@ from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.graph import Edge, Node, Receiver
 from acdc_explorer.metrics import METRICS
-from acdc_explorer.search.acdc import BORDERLINE, acdc_steps
+from acdc_explorer.search.acdc import acdc_steps
+from acdc_explorer.search.decisions import BORDERLINE
 from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
 
 
@@ -248,7 +249,7 @@ class TestReplay:
         def fail(*_):
             raise AssertionError("a known edge was tested again")
 
-        monkeypatch.setattr("acdc_explorer.engine.patching.ReceiverTest.try_removing", fail)
+        monkeypatch.setattr("acdc_explorer.engine.receiver_test.ReceiverTest.try_removing", fail)
         assert len(list(acdc_steps(engine, settings, known=whole))) == len(whole)
 
     def test_at_a_threshold_equal_to_a_known_change(self):

@@ -7,7 +7,9 @@ edge carries is replaced by its ablated value (from the CORRUPTED run, or zero, 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -25,7 +27,7 @@ from acdc_explorer.engine.forward import (
 from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import QKV, Graph, Node
+from acdc_explorer.graph import QKV, REST, Graph, Node, Receiver
 from acdc_explorer.metrics import NO_TOKEN, Metric, mean_weights
 from acdc_explorer.tasks.task import Task
 
@@ -51,22 +53,38 @@ class Engine:
         sets: position sets of these prompts.
     """
 
-    def __init__(self, weights: ModelWeights, task: Task, ablation: Ablation = "corrupted"):
+    def __init__(
+        self,
+        weights: ModelWeights,
+        task: Task,
+        ablation: Ablation = "corrupted",
+        *,
+        positions: bool = False,
+        split_qkv: bool = True,
+    ):
         """Runs the clean and the corrupted prompts once.
 
+        Args:
+            weights: of the model, in the precision to compute in.
+            task: prompts and metric.
+            ablation: what removed edges carry.
+            positions: whether each position label of the task has edges of its own.
+            split_qkv: whether a head's q, k and v inputs are receivers of their own.
+
         Raises:
-            ValueError: if the task does not fit the model (vocabulary, length) or the ablation is
-                unknown.
+            ValueError: if the task does not fit the model (vocabulary, length), the ablation is
+                unknown, or labels that should have edges of their own share tokens.
         """
         if ablation not in ABLATIONS:
             raise unknown_name("ablation", ablation, ABLATIONS)
         _check_fits(weights, task)
         self.weights, self.task, self.ablation = weights, task, ablation
-        self.graph: Graph = weights.graph
+        self.graph: Graph = self._graph(positions, split_qkv)
         self.metric: Metric = task.metric  # type: ignore[assignment]
         device = weights.device
         self._answers = task.answer_tokens.to(device)
         self._wrong = task.wrong_tokens.to(device)
+        self._rows = slice(None)
         self._end = end = task.end.to(device)
         clean_tokens = task.clean_tokens.to(device)
         corrupted_tokens = task.corrupted_tokens.to(device)
@@ -82,6 +100,7 @@ class Engine:
             first = torch.zeros_like(end)
         self._first = first
         self.sets = PositionSets(end, first, task.n_positions)
+        self._deltas_at_end: Tensor | None = None
         self._slots: dict[tuple[Node, QKV], Tensor] = {}
         self._delta_input = self._ablated(corrupted.resid_pre[0]) - self.clean.resid_pre[0]
         self._delta_z = [
@@ -145,6 +164,32 @@ class Engine:
         z = at.take(self._delta_z[sender.layer][:, sender.head])
         return z @ self.weights.blocks[sender.layer].W_O[sender.head]
 
+    def deltas(
+        self, sender_indices: Sequence[int], at: PositionSet
+    ) -> Float[Tensor, "sender prompt width d_model"]:
+        """`delta` of several senders, in a tensor of its own."""
+        if at is not self.sets.end:
+            return torch.stack([self.delta(sender, at) for sender in sender_indices])
+        # Every search asks for these again and again: most receivers matter at END alone.
+        if self._deltas_at_end is None:
+            senders = range(len(self.graph.senders))
+            self._deltas_at_end = torch.stack([self.delta(sender, at) for sender in senders])
+        return self._deltas_at_end[list(sender_indices)]
+
+    @cached_property
+    def label_sets(self) -> dict[str, PositionSet]:
+        """Position label -> its positions."""
+        masks = self.task.position_masks
+        return {label: self.sets.of(masks[label][self._rows].numpy()) for label in masks}
+
+    def biases_into(self, receiver: Receiver) -> Float[Tensor, " d_model"]:
+        """What a receiver reads besides senders: the attention biases of the blocks before it."""
+        node, blocks = receiver.node, self.weights.blocks
+        n_blocks = len(blocks) if node.kind == "logits" else node.layer
+        if node.kind == "mlp" and not self.weights.parallel:
+            n_blocks += 1
+        return sum((block.b_O for block in blocks[:n_blocks]), torch.zeros_like(blocks[0].b_O))
+
     def clean_input(self, node: Node) -> Float[Tensor, "prompt pos d_model"]:
         """What a node's receivers read in the clean run."""
         if node.kind == "logits":
@@ -191,6 +236,30 @@ class Engine:
         offset, wrong_offset = ((share * b_U[tokens]).sum(1) for tokens, share in shares)
         return direction - wrong_direction, offset - wrong_offset
 
+    def with_graph(self, *, positions: bool, split_qkv: bool) -> Engine:
+        """The same engine with other edges; it shares this one's tensors.
+
+        Args:
+            positions: as in the constructor.
+            split_qkv: likewise.
+
+        Raises:
+            ValueError: if labels share tokens.
+        """
+        graph = self._graph(positions, split_qkv)
+        if graph is self.graph:
+            return self
+        other = copy.copy(self)
+        other.graph = graph
+        other.__dict__.pop("doubled", None)
+        return other
+
+    def _graph(self, positions: bool, split_qkv: bool) -> Graph:
+        if positions:
+            _check_labels_apart(self.task)
+        labels = tuple(self.task.position_masks) if positions else ()
+        return self.weights.graph_with(split_qkv, labels)
+
     def part(self, rows: slice) -> Engine:
         """The same engine on some of the prompts; its tensors are views of this one's."""
         part = copy.copy(self)
@@ -199,6 +268,7 @@ class Engine:
             "corrupted_metric",
             "corrupted_by_prompt",
             "_direction",
+            "label_sets",
             "doubled",
         ):
             part.__dict__.pop(name, None)
@@ -209,7 +279,8 @@ class Engine:
             z=[z[rows] for z in self.clean.z],
             mlp_out=[out[rows] for out in self.clean.mlp_out],
         )
-        part._slots = {}
+        part._slots, part._deltas_at_end = {}, None
+        part._rows = rows
         part._delta_input = self._delta_input[rows]
         part._delta_z = [delta[rows] for delta in self._delta_z]
         part._delta_mlp = [delta[rows] for delta in self._delta_mlp]
@@ -224,12 +295,29 @@ class Engine:
     @cached_property
     def doubled(self) -> Engine:
         """The same engine in float64, which decides edges too close to the threshold."""
-        return Engine(self.weights.double(), self.task, self.ablation)
+        return Engine(
+            self.weights.double(),
+            self.task,
+            self.ablation,
+            positions=bool(self.graph.labels),
+            split_qkv=self.graph.split_qkv,
+        )
 
 
 def mean_metric(by_prompt: Float[Tensor, " prompt"]) -> float:
     """The number that a search looks at: the mean over prompts, summed in float64."""
     return by_prompt.double().mean().item()
+
+
+def _check_labels_apart(task: Task) -> None:
+    masks = {label: mask for label, mask in task.position_masks.items() if label != REST}
+    for (one, at), (other, other_at) in combinations(masks.items(), 2):
+        shared = (at & other_at).any(1)
+        if shared.any():
+            raise ValueError(
+                f"task {task.name!r}: labels {one!r} and {other!r} share a token in prompt "
+                f"{int(shared.nonzero()[0])}; with positions=True every token needs one label"
+            )
 
 
 def _check_fits(weights: ModelWeights, task: Task) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.forward import attention_pattern, causal, mlp, normalize, placed
+from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Node, Receiver
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
@@ -100,7 +101,7 @@ def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
     """
     graph = engine.graph
     kept = graph.edge_mask & ~mask
-    live = kept[graph.receiver_index[Receiver(LOGITS)]].copy()
+    live = kept[[graph.receiver_index[receiver] for receiver in graph.receivers_of(LOGITS)]].any(0)
     for index in reversed(range(len(graph.senders))):
         if live[index]:
             for receiver in graph.receivers_of(graph.senders[index]):
@@ -165,30 +166,39 @@ class _PatchedRuns:
     def _read(
         self, receivers: Sequence[Receiver]
     ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
-        """The changes from the clean run in what receivers of one block read.
+        """The changes from the clean run in what inputs of one kind of one block read.
 
         Where no circuit removes anything from them, they share one row.
         """
-        rows = [self.graph.receiver_index[receiver] for receiver in receivers]
         partial = [
             (number, circuit.partial)
             for number, circuit in enumerate(self.circuits)
-            if circuit.partial is not None and circuit.partial[0].receiver in receivers
+            if circuit.partial is not None and circuit.partial[0].receiver.at(None) in receivers
         ]
-        agreeing = not partial and bool(self.agreeing[rows].all())
-        removed = self.removed[: 1 if agreeing else None, rows]
-        n_before = self.graph.n_senders_to(receivers[0])
         change = self.stream[:, None]
-        for missing in (self.shared, self.own):
-            if missing is not None:
-                change = missing.added_to(change, removed, n_before)
+        for at_label in zip(*map(self.graph.receivers_at, receivers), strict=True):
+            change = self._without_removed(change, at_label, agree=not partial)
         if not partial:
             return change
         change = change.expand(len(self.circuits), len(receivers), *change.shape[2:]).clone()
         for number, (edge, positions) in partial:
-            row = receivers.index(edge.receiver)
+            row = receivers.index(edge.receiver.at(None))
             missing_here = self._missing_from(self.graph.sender_index[edge.sender], number)
             change[number, row] += positions[..., None] * missing_here
+        return change
+
+    def _without_removed(
+        self, change: Tensor, receivers: Sequence[Receiver], *, agree: bool
+    ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
+        """Adds to what some inputs read what their removed senders lack, at one position label."""
+        rows = [self.graph.receiver_index[receiver] for receiver in receivers]
+        agreeing = agree and bool(self.agreeing[rows].all())
+        removed = self.removed[: 1 if agreeing else None, rows]
+        n_before, label = self.graph.n_senders_to(receivers[0]), receivers[0].position
+        at = None if label is None else self.engine.label_sets[label]
+        for missing in (self.shared, self.own):
+            if missing is not None:
+                change = missing.added_to(change, removed, n_before, at)
         return change
 
     def _missing_from(self, sender: int, circuit: int) -> Float[Tensor, "prompt pos d_model"]:
@@ -201,7 +211,7 @@ class _PatchedRuns:
         """Queries, keys or values of some heads: [circuit, head, prompt, pos, d_head]."""
         block = self.engine.weights.blocks[layer]
         weight, bias = block.projection(qkv)
-        receivers = [Receiver(Node("head", layer, head), qkv) for head in heads]
+        receivers = [self.graph.head_input(Node("head", layer, head), qkv) for head in heads]
         x = normalize(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
         slot = torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight[heads])
         return placed(slot + bias[heads][:, None, None], self.engine.weights, block, qkv)
@@ -260,13 +270,30 @@ class _Missing:
         return self.buffer[circuit, self.senders.index(sender)]
 
     def added_to(
-        self, change: Tensor, removed: Bool[Tensor, "circuit receiver sender"], n_before: int
+        self,
+        change: Tensor,
+        removed: Bool[Tensor, "circuit receiver sender"],
+        n_before: int,
+        at: PositionSet | None = None,
     ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
-        """Adds what removed senders lack, of those that come before some receivers."""
+        """Adds what removed senders lack, of those that come before some receivers.
+
+        Args:
+            change: so far [circuit or 1, receiver or 1, prompt, pos, d_model].
+            removed: the senders removed.
+            n_before: how many senders come before the receivers.
+            at: the positions at which they are removed, if not at all.
+        """
         senders = self.senders[: bisect_left(self.senders, n_before)]
         chosen = removed[:, :, senders]
         if not chosen.any():
             return change
         missing = self.buffer[:, : len(senders)]
-        total = chosen.to(missing.dtype) @ missing.flatten(2)
-        return total.unflatten(2, missing.shape[2:]) + change
+        if at is not None:
+            missing = at.take(missing)
+        total = (chosen.to(missing.dtype) @ missing.flatten(2)).unflatten(2, missing.shape[2:])
+        if at is None:
+            return total + change
+        shape = torch.broadcast_shapes(total.shape[:2], change.shape[:2])
+        change = change.expand(*shape, -1, -1, -1)
+        return at.put(at.take(change) + total, change.clone())

@@ -6,67 +6,103 @@ END. The engine computes each node just where it can reach the metric and where 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+Mask = Bool[np.ndarray, "prompt pos"]
 
 
 class PositionSet:
     """For each prompt an ascending list of positions, all padded to one width.
 
-    Rows with fewer positions repeat their last one. Work done on such a copy equals the original's,
-    so nothing has to be masked.
+    Rows with fewer positions repeat their last one: work done on such a copy equals the original's,
+    so nothing has to be masked. Rows without any hold position 0, and what is computed there is
+    never written anywhere.
 
     Attributes:
-        index: Long [prompt, width].
-        n_positions: length of the prompts that the indices point into.
+        mask: bool [prompt, pos].
+        n_positions: length of the prompts.
+        width: the largest number of positions in any prompt.
+        is_all: whether every prompt has all positions, so that taking them would be a copy.
     """
 
-    def __init__(self, mask: Bool[Tensor, "prompt pos"]) -> None:
-        """Makes the set of the positions that are true; every prompt needs at least one."""
-        self.mask = mask
+    def __init__(self, mask: Mask, device: torch.device) -> None:
+        """Makes the set of the positions that are true."""
+        self.mask, self._device = mask, device
         self.n_positions = mask.shape[1]
         counts = mask.sum(1)
-        ranks = torch.arange(int(counts.max()), device=mask.device)
+        self.width = int(counts.max())
+        self.is_all = bool(mask.all())
         # Stable sort puts the chosen positions first, each group in ascending order.
-        chosen_first = (~mask).to(torch.uint8).sort(dim=1, stable=True).indices
-        self.index: Int[Tensor, "prompt width"] = chosen_first.gather(
-            1, torch.minimum(ranks[None], counts[:, None] - 1)
-        )
+        ranks = np.minimum(np.arange(max(1, self.width))[None], np.maximum(counts[:, None] - 1, 0))
+        self._index = np.take_along_axis(np.argsort(~mask, axis=1, kind="stable"), ranks, 1)
+        self._has_empty = not counts.all()
+        self._ways: dict[PositionSet, tuple[Tensor, Tensor | None]] = {}
 
-    @property
-    def width(self) -> int:
-        """The largest number of positions in any prompt."""
-        return self.index.shape[1]
-
-    @cached_property
-    def is_all(self) -> bool:
-        """Whether every prompt has all positions, so that taking them would be a copy."""
-        return bool(self.mask.all())
+    def __bool__(self) -> bool:
+        """Whether any prompt has any of the positions."""
+        return self.width > 0
 
     @cached_property
-    def _rank(self) -> Int[Tensor, "prompt pos"]:
-        """For each position of the prompt its place in `index` (of use for members only)."""
-        return (self.mask.cumsum(1) - 1).clamp_min(0)
+    def index(self) -> Int[Tensor, "prompt width"]:
+        """The positions, on the device."""
+        return torch.from_numpy(self._index).to(self._device)
+
+    @cached_property
+    def _present(self) -> Bool[Tensor, "prompt 1 1"]:
+        """Which prompts have positions at all."""
+        return torch.from_numpy(self.mask.any(1)).to(self._device)[:, None, None]
 
     def take(self, full: Tensor) -> Tensor:
         """Picks these positions of [*batch, prompt, pos, feature]; pos becomes width."""
         return full if self.is_all else _gather(full, self.index)
 
-    def narrow(self, values: Tensor, target: PositionSet) -> Tensor:
-        """Goes from this set to one inside it: [*batch, prompt, width, feature], target's width."""
-        if target is self:
-            return values
-        return _gather(values, self._rank.gather(1, target.index))
-
     def put(self, values: Tensor, full: Tensor) -> Tensor:
         """Writes values at these positions into `full` [*batch, prompt, pos, feature], in place."""
         if self.is_all:
             return full.copy_(values)
+        if self._has_empty:
+            values = torch.where(self._present, values, self.take(full))
         index = self.index[..., None].expand(values.shape)
         return full.scatter_(-2, index, values)
+
+    def move(self, values: Tensor, target: PositionSet) -> Tensor:
+        """Goes to another set: [*batch, prompt, width, feature] with the target's width.
+
+        Positions of the target that are not in this set get zeros.
+        """
+        if target is self:
+            return values
+        rank, present = self._way_to(target)
+        moved = _gather(values, rank)
+        return moved if present is None else moved * present
+
+    def put_inside(self, values: Tensor, outer: PositionSet, outer_values: Tensor) -> Tensor:
+        """Writes values at these positions into those of a set around it; both as in `move`."""
+        if outer is self:
+            return values
+        rank, present = self._way_to(outer)
+        moved = _gather(values, rank)
+        return moved if present is None else torch.where(present, moved, outer_values)
+
+    def _way_to(self, target: PositionSet) -> tuple[Tensor, Tensor | None]:
+        """For each place in the target its place in this set, and 1 if there is one, else 0."""
+        if target not in self._ways:
+            ranks = np.maximum(self.mask.cumsum(1) - 1, 0)
+            rank = np.take_along_axis(ranks, target._index, 1)
+            inside = np.take_along_axis(self.mask, target._index, 1) & target.mask.any(
+                1, keepdims=True
+            )
+            present = None
+            if not inside.all():
+                present = torch.from_numpy(inside).to(self._device)[..., None]
+            self._ways[target] = torch.from_numpy(rank).to(self._device), present
+        return self._ways[target]
 
 
 def _gather(values: Tensor, index: Int[Tensor, "prompt width"]) -> Tensor:
@@ -75,7 +111,13 @@ def _gather(values: Tensor, index: Int[Tensor, "prompt width"]) -> Tensor:
 
 
 class PositionSets:
-    """Makes position sets for one batch of prompts, the same object for the same positions."""
+    """Makes position sets for one batch of prompts, the same object for the same positions.
+
+    Attributes:
+        end: END of each prompt.
+        all: every position.
+        none: no position.
+    """
 
     def __init__(self, end: Int[Tensor, " prompt"], first: Int[Tensor, " prompt"], length: int):
         """Starts from where each prompt's metric is read and where its two runs first differ.
@@ -85,27 +127,61 @@ class PositionSets:
             first: the first position whose activations differ between the two runs.
             length: the number of positions.
         """
+        self._device = end.device
         self._known: dict[bytes, PositionSet] = {}
-        self._readable: dict[PositionSet, PositionSet] = {}
-        positions = torch.arange(length, device=end.device)[None]
-        self._changed = (positions >= first[:, None]) & (positions <= end[:, None])
-        self.end = self.of(positions == end[:, None])
-        self.all = self.of(torch.ones_like(self._changed))
+        self._results: dict[tuple, PositionSet] = {}
+        self._positions = np.arange(length)[None]
+        ends, firsts = (index.cpu().numpy()[:, None] for index in (end, first))
+        self._changed = (self._positions >= firsts) & (self._positions <= ends)
+        self.end = self.of(self._positions == ends)
+        self.all = self.of(np.ones_like(self._changed))
+        self.none = self.of(np.zeros_like(self._changed))
 
-    def of(self, mask: Bool[Tensor, "prompt pos"]) -> PositionSet:
+    def of(self, mask: Mask) -> PositionSet:
         """The set of the positions that are true."""
-        return self._known.setdefault(mask.cpu().numpy().tobytes(), PositionSet(mask))
+        key = mask.tobytes()
+        if key not in self._known:
+            self._known[key] = PositionSet(mask, self._device)
+        return self._known[key]
 
-    def union(self, sets: list[PositionSet]) -> PositionSet:
-        """All positions that are in any of the sets."""
-        if all(other is sets[0] for other in sets):
-            return sets[0]
-        return self.of(torch.stack([other.mask for other in sets]).any(0))
+    def _remember(self, key: tuple[object, ...], mask: Callable[[], Mask]) -> PositionSet:
+        if key not in self._results:
+            self._results[key] = self.of(mask())
+        return self._results[key]
+
+    def union(self, sets: Sequence[PositionSet]) -> PositionSet:
+        """All positions that are in any of the sets; none for no sets."""
+        distinct = tuple(dict.fromkeys(sets))
+        if len(distinct) < 2:
+            return distinct[0] if distinct else self.none
+        return self._remember(
+            ("union", *distinct),
+            lambda: np.any([each.mask for each in distinct], axis=0),
+        )
+
+    def intersection(self, one: PositionSet, other: PositionSet) -> PositionSet:
+        """The positions that are in both sets."""
+        if one is other or other.is_all:
+            return one
+        return self._remember(("both", one, other), lambda: one.mask & other.mask)
+
+    def difference(self, one: PositionSet, other: PositionSet) -> PositionSet:
+        """The positions of the first set that are not in the other."""
+        return self._remember(("without", one, other), lambda: one.mask & ~other.mask)
 
     def readable_from(self, queries: PositionSet) -> PositionSet:
         """The changed positions at which a key or value can reach any of these queries."""
-        if queries not in self._readable:
-            last = queries.index[:, -1:]
-            positions = torch.arange(queries.n_positions, device=last.device)[None]
-            self._readable[queries] = self.of(self._changed & (positions <= last))
-        return self._readable[queries]
+
+        def mask() -> Mask:
+            up_to_last = np.logical_or.accumulate(queries.mask[:, ::-1], 1)[:, ::-1]
+            return np.logical_and(self._changed, up_to_last)
+
+        return self._remember(("readable", queries), mask)
+
+    def from_first_of(self, queries: PositionSet, keys: PositionSet) -> PositionSet:
+        """The queries that can see any of these keys."""
+
+        def mask() -> Mask:
+            return np.logical_and(queries.mask, np.logical_or.accumulate(keys.mask, 1))
+
+        return self._remember(("seeing", queries, keys), mask)

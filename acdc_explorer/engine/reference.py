@@ -35,7 +35,15 @@ class Reference:
     has only the shared ones to hook.
     """
 
-    def __init__(self, bridge: Any, task: Task, ablation: Ablation = "corrupted"):
+    def __init__(
+        self,
+        bridge: Any,
+        task: Task,
+        ablation: Ablation = "corrupted",
+        *,
+        positions: bool = False,
+        split_qkv: bool = True,
+    ):
         """Runs the clean and the corrupted prompts once, keeping every sender's output.
 
         Raises:
@@ -51,8 +59,14 @@ class Reference:
         self.metric: Metric = task.metric  # type: ignore[assignment]
         bridge.eval()
         self.graph: Graph = graph_of(
-            cfg.n_layers, cfg.n_heads, not cfg.attn_only, bool(cfg.parallel_attn_mlp)
+            cfg.n_layers,
+            cfg.n_heads,
+            not cfg.attn_only,
+            bool(cfg.parallel_attn_mlp),
+            split_qkv,
+            tuple(task.position_masks) if positions else (),
         )
+        self._clean = self._sender_outputs(task.clean_tokens)
         self._ablated = self._sender_outputs(task.corrupted_tokens)
         if ablation == "zero":
             self._ablated = {key: torch.zeros_like(out) for key, out in self._ablated.items()}
@@ -63,8 +77,14 @@ class Reference:
         with torch.no_grad():
             self._clean_logits = self._at_end(bridge(task.clean_tokens, prepend_bos=False))
 
-    def evaluate(self, removed: np.ndarray) -> Tensor:
-        """The metric per prompt [prompt] with some edges removed, bool [n_receivers, n_senders]."""
+    def evaluate(self, removed: np.ndarray, frozen: np.ndarray | None = None) -> Tensor:
+        """The metric per prompt [prompt] with some edges removed.
+
+        Args:
+            removed: bool [n_receivers, n_senders], edges that carry the ablated output.
+            frozen: likewise, edges that carry the clean output whatever their sender does.
+        """
+        removed = removed.astype(int) + (0 if frozen is None else 2 * frozen)
         outputs: dict[Node, Tensor] = {}
         streams: dict[str, Tensor] = {}
         hooks = self._sender_hooks(outputs)
@@ -97,7 +117,7 @@ class Reference:
         """The sequential algorithm, a full forward run for every test."""
         removed = self.graph.mask_of([])
         kept_from: set[Node] = {LOGITS}
-        before = self.evaluate(removed).mean().item()
+        full = before = self.evaluate(removed).mean().item()
         for receiver in self.graph.search_receivers(settings.order):
             row = self.graph.receiver_index[receiver]
             if receiver.node not in kept_from:
@@ -106,11 +126,7 @@ class Reference:
             for sender in self.graph.search_senders(receiver, settings.order, settings.order_seed):
                 removed[row, sender] = True
                 after = self.evaluate(removed).mean().item()
-                change = before - after
-                if settings.rule == "abs":
-                    change = abs(change)
-                elif not self.metric.higher_is_better:
-                    change = -change
+                change = settings.change(before, after, full, self.metric)
                 kept = change >= settings.threshold
                 yield EdgeStep(Edge(self.graph.senders[sender], receiver), before, after, kept)
                 if kept:
@@ -118,6 +134,30 @@ class Reference:
                     kept_from.add(self.graph.senders[sender])
                 else:
                     before = after
+
+    def path_patching(self, settings: SearchSettings) -> Iterator[EdgeStep]:
+        """The blog post's search, a full forward run for every test."""
+        graph = self.graph
+        found = graph.mask_of([])
+        reached: set[Node] = {LOGITS}
+        clean = self.evaluate(found).mean().item()
+        for receiver in graph.search_receivers(settings.order):
+            row = graph.receiver_index[receiver]
+            if receiver.node not in reached:
+                continue
+            joining = []
+            for sender in graph.search_senders(receiver, settings.order, settings.order_seed):
+                patched = graph.mask_of([])
+                patched[row, sender] = True
+                frozen = graph.edge_mask & ~found & ~patched
+                after = self.evaluate(patched, frozen).mean().item()
+                change = settings.change(clean, after, clean, self.metric)
+                kept = change >= settings.threshold
+                yield EdgeStep(Edge(graph.senders[sender], receiver), clean, after, kept)
+                if kept:
+                    joining.append(sender)
+            found[row, joining] = True
+            reached.update(graph.senders[sender] for sender in joining)
 
     def _sender_hooks(self, outputs: dict[Node, Tensor]) -> list[Hook]:
         hooks: list[Hook] = [("blocks.0.hook_resid_pre", partial(_record, outputs, INPUT))]
@@ -162,7 +202,8 @@ class Reference:
         bias = getattr(block.attn, f"b_{qkv.upper()}")
         edited = value.clone()
         for head in range(self.graph.n_heads):
-            missing = self._missing(outputs, removed, Receiver(Node("head", layer, head), qkv))
+            whole = self.graph.head_input(Node("head", layer, head), qkv)
+            missing = self._missing(outputs, removed, whole)
             if missing is None:
                 continue
             x = block.ln1.original_component(streams[f"blocks.{layer}.ln1"] + missing)
@@ -194,14 +235,20 @@ class Reference:
         return value if missing is None else value + missing
 
     def _missing(
-        self, outputs: dict[Node, Tensor], removed: np.ndarray, receiver: Receiver
+        self, outputs: dict[Node, Tensor], removed: np.ndarray, whole: Receiver
     ) -> Tensor | None:
-        """Ablated minus present output, summed over the senders removed from a receiver."""
-        senders = np.flatnonzero(removed[self.graph.receiver_index[receiver]])
-        if not len(senders):
-            return None
-        nodes = [self.graph.senders[index] for index in senders]
-        return torch.stack([self._ablated[node] - outputs[node] for node in nodes]).sum(0)
+        """Ablated (for frozen edges clean) minus present output, summed over an input's senders."""
+        total = None
+        for receiver in self.graph.receivers_at(whole):
+            row = removed[self.graph.receiver_index[receiver]]
+            for index in np.flatnonzero(row):
+                node = self.graph.senders[index]
+                instead = self._ablated if row[index] == 1 else self._clean
+                missing = instead[node] - outputs[node]
+                if receiver.position is not None:
+                    missing = missing * self.task.position_masks[receiver.position][..., None]
+                total = missing if total is None else total + missing
+        return total
 
     def _at_end(self, logits: Tensor) -> Tensor:
         return logits[torch.arange(len(logits)), self.task.end]

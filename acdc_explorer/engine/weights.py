@@ -128,10 +128,14 @@ class ModelWeights:
 
     @property
     def graph(self) -> Graph:
-        """The nodes and edges of this model."""
+        """The nodes and edges of this model, q, k and v apart, for all positions together."""
+        return self.graph_with(True, ())
+
+    def graph_with(self, split_qkv: bool, labels: tuple[str, ...]) -> Graph:
+        """The nodes and edges of this model; see `Graph` for the arguments."""
         first = self.blocks[0]
         n_heads, has_mlps = first.W_Q.shape[0], first.mlp is not None
-        return graph_of(len(self.blocks), n_heads, has_mlps, self.parallel)
+        return graph_of(len(self.blocks), n_heads, has_mlps, self.parallel, split_qkv, labels)
 
     @property
     def device(self) -> torch.device:

@@ -35,7 +35,8 @@ class Model:
         """
         self.bridge, self.name = bridge, name
         self.weights: ModelWeights = extract_weights(bridge)
-        self._engines: OrderedDict[tuple[int, str], Engine] = OrderedDict()
+        # By task and ablation; within, by (positions, split_qkv): those share their tensors.
+        self._engines: OrderedDict[tuple[int, str], dict[tuple[bool, bool], Engine]] = OrderedDict()
 
     @property
     def graph(self) -> Graph:
@@ -52,14 +53,34 @@ class Model:
         """Whether prompts start with the beginning-of-text token, as TransformerLens does it."""
         return bool(getattr(self.bridge.cfg, "default_prepend_bos", True))
 
-    def engine(self, task: Task, ablation: Ablation = "corrupted") -> Engine:
-        """The engine for a task; the last few are kept, since each holds both runs' activations."""
+    def engine(
+        self,
+        task: Task,
+        ablation: Ablation = "corrupted",
+        *,
+        positions: bool = False,
+        split_qkv: bool = True,
+    ) -> Engine:
+        """The engine for a task; the last few are kept, since each holds both runs' activations.
+
+        Args:
+            task: prompts and metric.
+            ablation: what removed edges carry.
+            positions: whether each position label has edges of its own.
+            split_qkv: whether a head's q, k and v inputs have.
+        """
         key = (id(task), ablation)
-        engine = self._engines.pop(key, None) or Engine(self.weights, task, ablation)
-        self._engines[key] = engine
+        variants = self._engines.pop(key, None)
+        if variants is None:
+            variants = {(False, True): Engine(self.weights, task, ablation)}
+        self._engines[key] = variants
         while len(self._engines) > _ENGINES_KEPT:
             self._engines.popitem(last=False)
-        return engine
+        wanted = positions, split_qkv
+        if wanted not in variants:
+            base = variants[False, True]
+            variants[wanted] = base.with_graph(positions=positions, split_qkv=split_qkv)
+        return variants[wanted]
 
     def __repr__(self) -> str:
         graph = self.graph

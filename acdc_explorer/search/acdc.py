@@ -22,13 +22,11 @@ from collections.abc import Iterable, Iterator
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.patching import LiveCircuit
+from acdc_explorer.engine.receiver_test import ReceiverTest
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.search.chains import ChainLength
+from acdc_explorer.search.decisions import DecisionRule
 from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
-
-# Changes this close to the threshold, relative to the size of the metric's values, are decided in
-# float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).
-BORDERLINE = 1e-5
 
 
 def acdc_steps(
@@ -64,13 +62,12 @@ class _AcdcSearch:
         self.lengths = ChainLength(engine, chain_length)
         self.metric = engine.full_metric
         self.removed = engine.graph.mask_of([])
-        size = engine.clean_by_prompt.abs().max().item()
-        self.tolerance = BORDERLINE * max(1.0, size)
+        self.rule = DecisionRule(engine, settings)
 
     def steps(self) -> Iterator[Step]:
         graph = self.engine.graph
         for receiver in graph.search_receivers(self.settings.order):
-            live = self.circuit.is_live(receiver.node)
+            live = self.circuit.is_live(receiver)
             yield ReceiverStep(receiver, live)
             if live:
                 yield from self._test_receiver(receiver)
@@ -81,7 +78,7 @@ class _AcdcSearch:
     def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
         settings, graph = self.settings, self.engine.graph
         senders = graph.search_senders(receiver, settings.order, settings.order_seed)
-        test = self.circuit.test(receiver)
+        test = ReceiverTest(self.circuit, receiver)
         replayed = self._replay(receiver, senders)
         yield from replayed
         done = len(replayed)
@@ -90,16 +87,16 @@ class _AcdcSearch:
         )
         for sender, step in zip(senders, replayed, strict=False):
             if step.kept:
-                self.circuit.keep(sender, receiver)
+                test.keep(sender)
         while done < len(senders):
             length = self.lengths.next(test, len(senders) - done)
             chain = senders[done : done + length]
             values = test.try_removing(chain).double().mean(-1).tolist()
             steps = self._decide(receiver, chain, values)
             kept = steps[-1].kept
-            test.accept(len(steps) - kept)
+            test.accept(chain[: len(steps) - kept])
             if kept:
-                self.circuit.keep(chain[len(steps) - 1], receiver)
+                test.keep(chain[len(steps) - 1])
             self.lengths.observe(len(steps), kept)
             done += len(steps)
             yield from steps
@@ -116,9 +113,9 @@ class _AcdcSearch:
                     f"one tests {self.engine.graph.senders[sender].id}->{receiver.id}"
                 )
             before, after, borderline = step.before, step.after, step.borderline
-            if not borderline and abs(self._distance(before, after)) <= self.tolerance:
+            if not borderline and self.rule.is_borderline(before, after):
                 borderline, (before, after) = True, self._exact_values(step.edge)
-            kept = self._distance(before, after) >= 0
+            kept = self.rule.keeps(before, after, exact=borderline)
             steps.append(EdgeStep(step.edge, before, after, kept, borderline))
             if not kept:
                 self.removed[row, sender] = True
@@ -135,25 +132,16 @@ class _AcdcSearch:
         for sender, after in zip(chain, values, strict=True):
             edge = Edge(graph.senders[sender], receiver)
             before = self.metric
-            borderline = abs(self._distance(before, after)) <= self.tolerance
+            borderline = self.rule.is_borderline(before, after)
             if borderline:
                 before, after = self._exact_values(edge)
-            kept = self._distance(before, after) >= 0
+            kept = self.rule.keeps(before, after, exact=borderline)
             steps.append(EdgeStep(edge, before, after, kept, borderline))
             if kept:
                 break
             self.removed[row, sender] = True
             self.metric = after
         return steps
-
-    def _distance(self, before: float, after: float) -> float:
-        """How far a change is above the threshold; negative if the edge goes."""
-        change = before - after
-        if self.settings.rule == "abs":
-            change = abs(change)
-        elif not self.engine.metric.higher_is_better:
-            change = -change
-        return change - self.settings.threshold
 
     def _exact_values(self, edge: Edge) -> tuple[float, float]:
         """The metric before and after removing an edge, in float64."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patching import ReceiverTest
+from acdc_explorer.engine.receiver_test import ReceiverTest
 
 # Floats of residual stream in one chain: past some megabytes a chain no longer fits in the caches
 # of a CPU and takes longer than two shorter ones; a GPU wants more work at once.
 _CHAIN_FLOATS = {"cpu": 4_000_000, "cuda": 64_000_000}
-# What could be computed in the time that a node takes however small the batch: about 0.2 ms at
+# What could be computed in the time that a step takes however small the batch: about 0.2 ms at
 # 150 GFLOP/s on two CPU cores (from chain lengths tried one by one); the GPU value is a guess.
-_NODE_FLOPS = {"cpu": 3e7, "cuda": 4e9}
+_STEP_FLOPS = {"cpu": 3e7, "cuda": 4e9}
 # And in the time that a weight takes to come from memory.
 _WEIGHT_FLOPS = 300
 
@@ -41,21 +41,24 @@ class ChainLength:
         widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
         self._floats_per_position = engine.n_prompts * max(widths)
         kind = "cuda" if weights.device.type == "cuda" else "cpu"
-        self._budget, self._node_flops = _CHAIN_FLOATS[kind], _NODE_FLOPS[kind]
+        self._budget, self._step_flops = _CHAIN_FLOATS[kind], _STEP_FLOPS[kind]
         self._run = 32.0
 
-    def next(self, test: ReceiverTest, left: int) -> int:
+    def next(self, test: ReceiverTest, left: int, *, alone: bool = False) -> int:
         """The length of the next chain.
 
         Args:
             test: of the receiver whose edges are tested.
             left: how many edges remain at this receiver.
+            alone: whether each candidate stands alone, so that none is ever in vain.
         """
         if self._fixed is not None:
             return min(self._fixed, left)
-        fits = max(1, self._budget // (self._floats_per_position * test.width))
+        fits = max(1, self._budget // (self._floats_per_position * max(1, test.at.width)))
+        if alone:
+            return min(left, fits)
         work = test.work
-        fixed_cost = self._node_flops * work.n_nodes + _WEIGHT_FLOPS * work.n_weights
+        fixed_cost = self._step_flops * work.n_steps + _WEIGHT_FLOPS * work.n_weights
         best = math.sqrt(2 * self._run * fixed_cost / work.flops_per_member)
         return min(left, fits, max(4, round(best)))
 

@@ -12,7 +12,7 @@ from acdc_explorer.graph import ORDERS, Edge, Order, Receiver
 from acdc_explorer.metrics import Metric, Rule
 
 RULES: tuple[Rule, ...] = get_args(Rule)
-METHODS = ("acdc",)
+METHODS = ("acdc", "path_patching")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class SearchSettings:
     Attributes:
         threshold: in the metric's units.
         threshold_text: as the user gave it, "7%" or "0.3".
-        method: "acdc".
-        rule: "abs" or "signed".
+        method: "acdc" or "path_patching".
+        rule: "abs", "signed" or "cumulative"; see `change`.
         order: of the tests, see `Graph.search_receivers`.
         order_seed: for order "random".
         ablation: what removed edges carry.
@@ -87,6 +87,27 @@ class SearchSettings:
         ):
             if given not in allowed:
                 raise unknown_name(what, given, allowed)
+
+        if self.method == "path_patching" and self.rule == "cumulative":
+            raise ValueError(
+                "rule 'cumulative' is for method 'acdc'; path patching changes one edge of the "
+                "full model at a time, so nothing adds up"
+            )
+
+    def change(self, before: float, after: float, full: float, metric: Metric | None) -> float:
+        """The number that is compared with the threshold; an edge stays if it is not smaller.
+
+        Args:
+            before: the metric of the circuit with the edge.
+            after: without it.
+            full: of the full model.
+            metric: which way is worse; None: down.
+        """
+        if self.rule == "cumulative":
+            return abs(full - after)
+        if self.rule == "abs":
+            return abs(before - after)
+        return before - after if metric is None or metric.higher_is_better else after - before
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""

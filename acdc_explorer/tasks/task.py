@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from acdc_explorer.graph import END, REST
 from acdc_explorer.metrics import NO_TOKEN, Metric, get_metric
 from acdc_explorer.tasks.check import TaskCheck, check_task
 from acdc_explorer.tasks.files import frame_of_auto_circuit, frame_of_csv, frame_of_jsonl, read_text
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from acdc_explorer.models import Model
 
-END = "END"
-REST = "rest"
 LOGIT_DIFF = "logit_diff"
 
 AnyMetric = Metric | str | Callable[[Tensor], Tensor]
