@@ -36,7 +36,7 @@ def switch_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     return pairs
 
 
-def induction_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+def letter_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     """Makes "A B C D A" -> " B"; the corrupted twin is of other letters, and repeats none.
 
     Returns:

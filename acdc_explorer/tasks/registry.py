@@ -10,7 +10,7 @@ import pandas as pd
 
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.tasks.ioi import ioi_pairs
-from acdc_explorer.tasks.known import induction_pairs, switch_pairs
+from acdc_explorer.tasks.known import letter_pairs, switch_pairs
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.task import Task
 
@@ -43,15 +43,23 @@ TASKS: dict[str, TaskRecipe] = {
         pairs=ioi_pairs,
     ),
     # For the hand-built models of the same names.
-    "five-heads": TaskRecipe("five heads add 1 each", "", "logit_diff", switch_pairs),
+    "five-heads": TaskRecipe(
+        description="five heads each add 1 to the logit difference",
+        source="hand-built",
+        metric="logit_diff",
+        pairs=switch_pairs,
+    ),
     "or-gate": TaskRecipe(
-        "one of two heads suffices", "Conmy et al. 2023, appendix M", "logit_diff", switch_pairs
+        description="either of two heads suffices",
+        source="hand-built; after Conmy et al. 2023, arXiv 2304.14997, appendix M",
+        metric="logit_diff",
+        pairs=switch_pairs,
     ),
     "induction-pair": TaskRecipe(
-        "what came after the same letter before",
-        "Olsson et al. 2022, arXiv 2209.11895",
-        "logit_diff",
-        induction_pairs,
+        description="a previous-token head and an induction head",
+        source="hand-built; after Olsson et al. 2022, arXiv 2209.11895",
+        metric="logit_diff",
+        pairs=letter_pairs,
     ),
 }
 
