@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -14,7 +15,7 @@ from acdc_explorer.metrics import NO_TOKEN
 from acdc_explorer.tasks.answers import spelled_after
 from acdc_explorer.tasks.labels import changed_tokens, parse_label
 from acdc_explorer.tasks.prompts import TokenSpan
-from acdc_explorer.tasks.tokenizing import side_by_side, tokenize_pairs
+from acdc_explorer.tasks.tokenizing import fitting_pairs, side_by_side, tokenize_pairs
 
 TO = "went to the store, {} gave a drink to"
 
@@ -451,6 +452,24 @@ def test_words_that_pandas_takes_for_missing_are_words(bpe):
     with pytest.raises(ValueError, match=r"answer ' NA' is") as error:
         ax.Task.from_csv_text(text, bpe)
     assert "empty" not in str(error.value)
+
+
+def test_pairs_that_fit_a_tokenizer(bpe):
+    good = ax.PromptPair(CLEAN, row()["corrupted"], " Mary", " John", {"IO": (5, 9), "S": (14, 18)})
+
+    def changed(**fields):
+        return dataclasses.replace(good, **fields)
+
+    faulty = [
+        changed(answer=" Zoe"),
+        changed(wrong_answer=" Mary"),
+        changed(corrupted=good.corrupted.replace("Eric", "Zoe")),
+        changed(spans={**good.spans, "S": (10, 18)}),
+        changed(spans={**good.spans, "S": (15, 18)}),
+    ]
+    assert fitting_pairs([good, *faulty, good], bpe.tokenizer, ("S",)) == [good, good]
+    assert fitting_pairs(faulty, bpe.tokenizer) == faulty[3:]
+    assert fitting_pairs(faulty, None, ("S",)) == faulty
 
 
 # --- preview and check ---------------------------------------------------------------------------

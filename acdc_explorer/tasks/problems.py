@@ -22,13 +22,18 @@ class Problems:
         """Notes a fault of a row; its further lines are shown indented."""
         self._by_row[row].append(text)
 
+    @property
+    def faulty(self) -> dict[Hashable, list[str]]:
+        """The rows that have a fault, and what was noted of each."""
+        return {row: texts for row, texts in self._by_row.items() if texts}
+
     def raise_if_any(self) -> None:
         """Tells of the first ten faulty rows and counts the others.
 
         Raises:
             ValueError: if there are any.
         """
-        faulty = {row: texts for row, texts in self._by_row.items() if texts}
+        faulty = self.faulty
         if not faulty:
             return
         lines = []

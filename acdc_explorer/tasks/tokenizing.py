@@ -103,6 +103,40 @@ def tokenize_pairs(
     )
 
 
+def fitting_pairs(
+    pairs: Sequence[PromptPair],
+    tokenizer: PreTrainedTokenizerBase | None,
+    one_token: Sequence[str] = (),
+) -> list[PromptPair]:
+    """The pairs in which `tokenize_pairs` would find no fault.
+
+    Args:
+        pairs: to choose from.
+        tokenizer: without a fast one nothing is left out.
+        one_token: position labels that must be one token each, which holds nothing else.
+    """
+    if tokenizer is None or not tokenizer.is_fast:
+        return list(pairs)
+    rows = range(len(pairs))
+    problems = Problems(rows)
+    clean = _Encoded([pair.clean for pair in pairs], [], tokenizer)
+    corrupted = _Encoded([pair.corrupted for pair in pairs], [], tokenizer)
+    _check_prompts(rows, clean, corrupted, tokenizer, problems)
+    read_answers(pairs, rows, tokenizer, problems, guess_spaces=False)
+    labelled = _labelled_tokens(pairs, rows, clean, problems)
+    faulty = problems.faulty
+    return [
+        pair
+        for row, pair in enumerate(pairs)
+        if row not in faulty
+        and all(
+            [clean.token_texts[row][token].strip() for token in labelled[label][row]]
+            == [pair.clean[slice(*pair.spans[label])]]
+            for label in one_token
+        )
+    ]
+
+
 class _Encoded:
     """Texts as tokens, with the beginning-of-text token where the model has one.
 
