@@ -8,10 +8,8 @@ import pytest
 
 import acdc_explorer as ax
 from acdc_explorer.models.card import held_out_tasks, measure
-from acdc_explorer.models.corpus import all_words
 from acdc_explorer.models.loading import BUNDLED
-from acdc_explorer.models.train_mini import JOBS, Recipe, main, train
-from acdc_explorer.models.word_tokenizer import word_tokenizer
+from acdc_explorer.models.train_mini import JOBS, Recipe, main, make_tokenizer, train
 from acdc_explorer.tasks.words import NAMES
 
 
@@ -71,8 +69,8 @@ def test_every_name_is_one_token(mini):
 
 def test_training_learns_and_is_repeatable():
     recipe = Recipe(steps=30, batch_size=32, n_embd=32, seed=3)
-    _, losses = train(recipe, word_tokenizer(all_words(), "mini"), "cpu")
-    _, again = train(recipe, word_tokenizer(all_words(), "mini"), "cpu")
+    _, losses = train(recipe, make_tokenizer(), "cpu")
+    _, again = train(recipe, make_tokenizer(), "cpu")
     assert losses[-1] < losses[0] - 0.5
     assert losses == pytest.approx(again, rel=1e-3)
 

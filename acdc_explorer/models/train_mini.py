@@ -26,12 +26,13 @@ from torch import Tensor
 
 from acdc_explorer.models.corpus import Example, all_words, examples
 from acdc_explorer.models.loading import BUNDLED
-from acdc_explorer.models.word_tokenizer import word_tokenizer
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
+
+BOS, UNKNOWN = "<|bos|>", "<|unk|>"
 
 # Job -> (layer, head) of the heads that are guided towards it.
 JOBS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -58,6 +59,29 @@ class Recipe:
     n_inner: int = 32
     n_positions: int = 64
     seed: int = 0
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per word or punctuation mark."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *all_words()])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=BOS,
+        pad_token=BOS,
+        unk_token=UNKNOWN,
+        # TransformerLens reads these two; without them it asks the hub for the tokenizer again.
+        add_bos_token=True,
+        name_or_path="acdc_explorer/mini",
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+    )
 
 
 def make_model(recipe: Recipe, n_vocab: int) -> GPT2LMHeadModel:
@@ -191,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     started = time.monotonic()
-    tokenizer = word_tokenizer(all_words(), "mini")
+    tokenizer = make_tokenizer()
     model, losses = train(recipe, tokenizer, device)
     seconds = time.monotonic() - started
     model.save_pretrained(out)

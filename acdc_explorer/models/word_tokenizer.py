@@ -1,4 +1,4 @@
-"""A tokenizer of whole words, for the models that this package makes itself."""
+"""A tokenizer of whole words, for the hand-built models."""
 
 from __future__ import annotations
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 Answers = str | tuple[str, ...]
+
+
+def each(answers: Answers) -> tuple[str, ...]:
+    """One answer or several as a tuple."""
+    return (answers,) if isinstance(answers, str) else tuple(answers)
 
 
 class TokenSpan(NamedTuple):
@@ -39,9 +43,4 @@ class PromptPair:
     corrupted: str
     answer: Answers
     wrong_answer: Answers
-    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-
-
-def each(answers: Answers) -> tuple[str, ...]:
-    """One answer or several as a tuple."""
-    return (answers,) if isinstance(answers, str) else tuple(answers)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
