@@ -64,6 +64,18 @@ def test_five_small_effects_are_all_lost_above_their_size():
     assert effects == [1.0] * 5
 
 
+def test_measured_against_the_full_model_small_effects_add_up():
+    model = ax.load_model("five-heads")
+    task = ax.load_task("five-heads", model, 4)
+    circuit = ax.find_circuit(model, task, 2.0, rule="cumulative")
+    assert circuit.metric_value == 4
+    assert len([edge for edge in circuit.kept if edge.endswith("->logits")]) == 4
+    alone = ax.find_circuit(model, task, "7%", method="path_patching")
+    assert {f"a0.h{head}->logits" for head in range(5)} <= {
+        edge.split("@")[0] for edge in alone.kept
+    }
+
+
 def test_which_input_of_an_or_gate_stays_depends_on_the_order():
     model = ax.load_model("or-gate")
     task = ax.load_task("or-gate", model, 4)

@@ -375,6 +375,13 @@ def test_faults_of_a_row(mini, changes, message):
     assert message_of(frame, mini) == f"1 of 2 prompts cannot be used:\n  {message}"
 
 
+def test_prompts_longer_than_the_model_takes(mini):
+    long = {name: " ".join([row()[name].replace(",", "")] * 6) for name in ("clean", "corrupted")}
+    assert message_of(table(row(**long)), mini).endswith(
+        "row 0: clean is 79 tokens long; the model takes 64"
+    )
+
+
 def test_rows_that_repeat_another_and_rows_with_names(mini):
     frame = table(row(), other(), row()).set_axis(["x", "y", "z"])
     assert message_of(frame, mini) == (

@@ -49,6 +49,7 @@ def tokenize_table(
         list(pairs.values()),
         model.tokenizer,
         prepend_bos=model.prepend_bos,
+        n_ctx=model.weights.n_ctx,
         rows=list(pairs),
         problems=problems,
         guess_spaces=guess_spaces,

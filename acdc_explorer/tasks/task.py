@@ -112,7 +112,12 @@ class Task:
                 with an unknown word, an answer that is not one token or is a wrong answer too, or a
                 corrupted twin of another length. Ten faulty pairs are shown, the others counted.
         """
-        tokenized = tokenize_pairs(pairs, model.tokenizer, prepend_bos=model.prepend_bos)
+        tokenized = tokenize_pairs(
+            pairs,
+            model.tokenizer,
+            prepend_bos=model.prepend_bos,
+            n_ctx=model.weights.n_ctx,
+        )
         return Task(name=name, metric=metric, options=dict(options or {}), **vars(tokenized))
 
     @staticmethod

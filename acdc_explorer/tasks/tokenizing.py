@@ -43,6 +43,7 @@ def tokenize_pairs(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     prepend_bos: bool,
+    n_ctx: int | None = None,
     rows: Sequence[Hashable] | None = None,
     problems: Problems | None = None,
     guess_spaces: bool = False,
@@ -54,14 +55,15 @@ def tokenize_pairs(
         pairs: at least one.
         tokenizer: a fast tokenizer, since labels are found by character offsets.
         prepend_bos: whether each prompt starts with the tokenizer's beginning-of-text token.
+        n_ctx: how many tokens the model takes, if that is limited.
         rows: what each pair is called in a message; by default its number, from 0.
         problems: those found before, to be told together with the ones found here.
         guess_spaces: see `read_answers`.
         find_labels: whether to label the tokens that differ, as `changed_tokens` does.
 
     Raises:
-        ValueError: for no pairs or no fast tokenizer; and, all at once and by row, for empty
-            prompts and prompts with unknown words, answers that are not one known token or are
+        ValueError: for no pairs or no fast tokenizer; and, all at once and by row, for prompts that
+            are empty, too long or have unknown words, answers that are not one known token or are
             wrong answers too, prompts of a pair that differ in length, and labels without a token.
     """
     rows = rows if rows is not None else range(len(pairs))
@@ -78,6 +80,9 @@ def tokenize_pairs(
     clean = _Encoded([pair.clean for pair in pairs], prefix, tokenizer)
     corrupted = _Encoded([pair.corrupted for pair in pairs], prefix, tokenizer)
     _check_prompts(rows, clean, corrupted, tokenizer, problems)
+    for row, ids in zip(rows, clean.ids, strict=True):
+        if n_ctx is not None and len(ids) > n_ctx:
+            problems.add(row, f"clean is {len(ids)} tokens long; the model takes {n_ctx}")
     answers = read_answers(pairs, rows, tokenizer, problems, guess_spaces=guess_spaces)
     labelled = _labelled_tokens(pairs, rows, clean, problems)
     problems.raise_if_any()
