@@ -76,7 +76,7 @@ def test_without_a_network_a_hub_name_fails_soon(monkeypatch, name, message):
 def test_a_hub_that_does_not_answer_is_given_up_on(monkeypatch):
     import huggingface_hub
 
-    monkeypatch.setattr("acdc_explorer.models.loading._HUB_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("acdc_explorer.models.hub._TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: time.sleep(5))
     started = time.monotonic()
     with pytest.raises(ConnectionError, match="TimeoutError"):

@@ -101,15 +101,18 @@ def pair(clean="Mary met John", corrupted="Mary met Paul", answer=" Mary", wrong
     ("pairs", "message"),
     [
         ([], "at least one prompt; got none"),
-        ([pair(clean="", corrupted="")], r"empty prompts in rows \[0\]"),
-        ([pair(), pair(corrupted="Mary and Lisa met Paul")], r"1 of 2 pairs do not:\n  row 1: 3"),
+        ([pair(clean="", corrupted="")], "row 0: clean is empty\n  row 0: corrupted is empty"),
+        (
+            [pair(), pair(corrupted="Mary and Lisa met Paul")],
+            "1 of 2 prompts .*\n  row 1: .*they have 3 and 5:",
+        ),
         (
             [pair(answer=" Mary John")],
-            r"answers are not one token.*' Mary John' = \['Mary', 'John'\]",
+            r"answer ' Mary John' is 2 tokens, Mary\|John; it must be one",
         ),
-        ([pair(answer=" Zarathustra")], "answers are not one token of this model: ' Zarathustra'"),
+        ([pair(answer=" Zarathustra")], "' Zarathustra' is not in the vocabulary"),
         ([pair(corrupted="Mary met John")], "all the same, so patching cannot change anything"),
-        ([pair(S=(0, 4)), pair()], "prompt 1 has no position 'S'"),
+        ([pair(S=(0, 4)), pair()], "row 1: there is no position 'S'"),
         ([pair(S=(40, 44))], "hold no token"),
     ],
 )

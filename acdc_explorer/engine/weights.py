@@ -274,7 +274,9 @@ def _read_norm(norm: Any, cfg: Any) -> Norm:
     # TransformerLens's own models are not wrapped around others.
     original = getattr(norm, "original_component", None) or norm
     eps = float(getattr(original, "eps", None) or getattr(original, "variance_epsilon", cfg.eps))
-    weight, bias = original.weight, getattr(original, "bias", None)
+    # An "LNPre" has no parameters: its weight was folded into what reads it.
+    weight = getattr(original, "weight", torch.ones(cfg.d_model, device=cfg.device))
+    bias = getattr(original, "bias", None)
     if bias is None and not cfg.normalization_type.startswith("RMS"):
         bias = torch.zeros_like(weight)
     return Norm(weight + 1 if cfg.rmsnorm_uses_offset else weight, bias, eps)

@@ -9,17 +9,19 @@ from typing import Any
 import pandas as pd
 
 from acdc_explorer.graph import graph_of
+from acdc_explorer.models.handmade import HANDMADE
 from acdc_explorer.models.loading import BUNDLED
 
 
 def list_models() -> pd.DataFrame:
-    """The bundled models and those in the local Hugging Face cache.
+    """The bundled and hand-built models and those in the local Hugging Face cache.
 
     Returns:
-        Columns: model, source ("bundled" or "cached"), architecture, n_layers, n_heads, n_edges
-        (missing where the configuration does not tell).
+        Columns: model, source ("bundled", "hand-built" or "cached"), architecture, n_layers,
+        n_heads, n_edges (missing where the configuration does not tell).
     """
     rows = [_row(name, "bundled", folder / "config.json") for name, folder in BUNDLED.items()]
+    rows += [_handmade_row(name) for name in HANDMADE]
     rows += [_row(name, "cached", config) for name, config in _cached()]
     return pd.DataFrame(rows).astype({"n_layers": "Int64", "n_heads": "Int64", "n_edges": "Int64"})
 
@@ -38,6 +40,19 @@ def _row(name: str, source: str, config_path: Path) -> dict[str, object]:
         "n_edges": graph_of(n_layers, n_heads, True, _is_parallel(config)).n_edges
         if known
         else None,
+    }
+
+
+def _handmade_row(name: str) -> dict[str, object]:
+    shape = HANDMADE[name].shape
+    n_layers, n_heads = shape["n_layers"], shape["n_heads"]
+    return {
+        "model": name,
+        "source": "hand-built",
+        "architecture": "TransformerLensNative",
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "n_edges": graph_of(n_layers, n_heads, "d_mlp" in shape, False).n_edges,
     }
 
 

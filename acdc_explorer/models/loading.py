@@ -1,12 +1,8 @@
-"""Loading models: bundled ones, folders, the Hugging Face hub, a TransformerBridge."""
+"""Loading models: bundled and hand-built ones, folders, the hub, and models already in memory."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,147 +13,136 @@ if TYPE_CHECKING:
 
 BUNDLED: dict[str, Path] = {"mini": Path(__file__).parent / "mini"}
 
-_HUB_TIMEOUT_SECONDS = 3.0
-# Weights are read from safetensors only: unpickling a stranger's file runs their code.
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
-
-def load_model(model: Any, device: str | torch.device = "auto") -> Model:
+def load_model(
+    model: Any,
+    device: str | torch.device = "auto",
+    *,
+    tokenizer: Any = None,
+    revision: str | None = None,
+    dtype: str | torch.dtype = "float32",
+    allow_pickle: bool = False,
+) -> Model:
     """Loads a model for patching.
 
+    Nothing that comes with a model is run: no code from its repository, and no pickles unless you
+    say so.
+
     Args:
-        model: a bundled name ("mini"); a folder in Hugging Face format; a Hugging Face name that
-            TransformerLens supports (from the local cache if it is there, else from the hub); a
-            TransformerBridge; or a `Model`, which is returned as it is.
-        device: "auto" takes a GPU where there is one. A TransformerBridge stays where it is.
+        model: one of
+
+            - a bundled name ("mini") or that of a hand-built model ("five-heads", see
+              `HANDMADE`);
+            - a folder in Hugging Face format, or of an old TransformerLens checkpoint (a
+              config.json and a state dict, which TransformerLens converts);
+            - a Hugging Face name that TransformerLens supports, from the local cache if it is
+              there, else from the hub;
+            - a Hugging Face model object, which is copied, tokenizer and all, and not changed: this
+              takes as much memory again as the model's weights do in float32;
+            - a TransformerBridge, which is not copied;
+            - a `Model`, which is returned as it is.
+        device: "auto" takes a GPU where there is one, and leaves a model object where it is. A
+            TransformerBridge stays where it is in any case.
+        tokenizer: for a model object, which has none of its own; for a folder or a name, instead of
+            its own.
+        revision: of a model on the hub: a branch, tag or commit.
+        dtype: float32, as the engine computes; models saved otherwise are converted.
+        allow_pickle: whether to read pickled weights (*.bin, *.pth, *.pt) where there are no
+            safetensors. They are read as plain tensors, but are only as safe as PyTorch's reader.
 
     Raises:
-        ValueError: if there is no such model, the folder holds none, or the engine cannot reproduce
-            it (then an `UnsupportedModelError` with the reason).
+        ValueError: if there is no such model, the folder holds none, an argument does not go with
+            the model, or the engine cannot reproduce it (then an `UnsupportedModelError` with the
+            reason).
         ConnectionError: if a hub model is neither cached nor reachable within three seconds.
     """
-    if isinstance(model, Model):
-        return model
+    import torch
+
+    if dtype not in ("float32", torch.float32):
+        raise ValueError(
+            f"dtype must be float32, since that is what the engine computes in; got {dtype!r}. "
+            "Models saved in another are converted when they are loaded"
+        )
     if isinstance(model, (str, os.PathLike)):
         name = os.fspath(model)
-        return Model(_boot(_folder_of(name), device), name)
+        return Model(_boot_named(name, device, tokenizer, revision, allow_pickle), name)
+    if revision is not None:
+        raise ValueError(
+            f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
+            f"{type(model).__name__}"
+        )
+    return _wrapped(model, device, tokenizer)
+
+
+def _wrapped(model: Any, device: str | torch.device, tokenizer: Any) -> Model:
+    """A model that is in memory already."""
+    from transformers import PreTrainedModel
+
+    from acdc_explorer.models.booting import boot_hf_model
+
+    if isinstance(model, PreTrainedModel):
+        where = model.device if device == "auto" else _checked_device(device)
+        name = model.config._name_or_path or type(model).__name__
+        return Model(boot_hf_model(model, tokenizer, where), name)
+    if tokenizer is not None:
+        raise ValueError(
+            f"tokenizer goes with a Hugging Face model, a name or a folder; a "
+            f"{type(model).__name__} has its own"
+        )
+    if isinstance(model, Model):
+        return model
     if hasattr(model, "blocks") and hasattr(model, "cfg"):
         return Model(model, str(getattr(model.cfg, "model_name", None) or "TransformerBridge"))
     raise ValueError(
-        f"model must be a name, a folder, a TransformerBridge or a Model; "
+        "model must be a name, a folder, a Hugging Face model, a TransformerBridge or a Model; "
         f"got {type(model).__name__}"
     )
 
 
-def _folder_of(name: str) -> Path:
-    if name in BUNDLED:
-        return BUNDLED[name]
-    path = Path(name).expanduser()
+def _boot_named(
+    name: str,
+    device: str | torch.device,
+    tokenizer: Any,
+    revision: str | None,
+    allow_pickle: bool,
+) -> Any:
+    from acdc_explorer.models.booting import boot_folder, check_folder
+    from acdc_explorer.models.handmade import HANDMADE, build_handmade
+    from acdc_explorer.models.hub import hub_folder
+
+    device = _checked_device(device)
+    if name in HANDMADE:
+        _refuse(name, "hand-built", revision=revision, tokenizer=tokenizer)
+        return build_handmade(name, device)
+    path = BUNDLED.get(name, Path(name).expanduser())
     if path.is_dir():
-        return _checked_folder(path)
-    if path.exists() or not name or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        _refuse(name, "bundled" if name in BUNDLED else "a folder", revision=revision)
+    elif path.exists() or not name or name.startswith((".", "/", "~")) or name.count("/") > 1:
         what = "is a file" if path.exists() else "does not exist"
         raise ValueError(f"model folder {name!r} {what}; a model is a folder with a config.json")
-    return _checked_folder(_from_hub(name))
+    else:
+        known = [*BUNDLED, *HANDMADE]
+        path = hub_folder(name, revision, allow_pickle=allow_pickle, known=known)
+    return boot_folder(check_folder(path, allow_pickle=allow_pickle), device, tokenizer)
 
 
-def _checked_folder(path: Path) -> Path:
-    missing = [
-        pattern for pattern in ("config.json", "*.safetensors") if not list(path.glob(pattern))
-    ]
-    if missing:
-        raise ValueError(
-            f"{str(path)!r} is no model folder: it has no {' and no '.join(missing)} "
-            "(a model saved with save_pretrained has both)"
-        )
-    return path
+def _refuse(name: str, kind: str, **arguments: object) -> None:
+    given = [argument for argument, value in arguments.items() if value is not None]
+    if given:
+        raise ValueError(f"model {name!r} is {kind} and takes no {' and no '.join(given)}")
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    with contextlib.suppress(LocalEntryNotFoundError, FileNotFoundError):
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_HUB_FILES))
-        if list(folder.glob("*.safetensors")):
-            return folder
-    _require_on_hub(name)
-    return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
-
-
-def _require_on_hub(name: str) -> None:
-    """Asks the hub whether it has a model, and gives up soon."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    outcome: list[BaseException | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    # In a thread of its own, since looking up a host's name has no time limit.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_HUB_TIMEOUT_SECONDS)
-    error = outcome[0] if outcome else TimeoutError("no answer")
-    if error is None:
-        return
-    bundled = ", ".join(BUNDLED)
-    if isinstance(error, RepositoryNotFoundError):
-        raise ValueError(
-            f"unknown model {name!r}.{_nearest(name)} It is neither bundled ({bundled}), nor a "
-            "folder, nor on the Hugging Face hub (private ones need `hf auth login`)."
-        ) from None
-    raise ConnectionError(
-        f"unknown model {name!r}.{_nearest(name)} It is neither bundled ({bundled}), nor a folder, "
-        "nor in the local Hugging Face cache, and the hub cannot be reached "
-        f"({type(error).__name__}). With a network, run `hf download {name}` once; without, give a "
-        "model folder."
-    )
-
-
-def _nearest(name: str) -> str:
-    import difflib
-
-    nearest = difflib.get_close_matches(name, BUNDLED, n=1, cutoff=0.5)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
-
-
-def _boot(folder: Path, device: str | torch.device) -> Any:
+def _checked_device(device: str | torch.device) -> torch.device:
     import torch
-    from transformer_lens.model_bridge import TransformerBridge
 
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _quiet():
-        try:
-            bridge = TransformerBridge.boot_transformers(
-                str(folder), device=device, dtype=torch.float32
-            )
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"TransformerLens cannot load the model in {str(folder)!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    bridge.eval()
-    return bridge
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps progress bars and notices of transformers out of the notebook while a model loads."""
-    from transformers.utils import logging as transformers_logging
-
-    logger = logging.getLogger("transformers")
-    level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:1' or the like; got {device!r}"
+        ) from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} needs a GPU, and PyTorch finds none here")
+    return found

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Answers = str | tuple[str, ...]
+
+
+def each(answers: Answers) -> tuple[str, ...]:
+    """One answer or several as a tuple."""
+    return (answers,) if isinstance(answers, str) else tuple(answers)
+
+
+class TokenSpan(NamedTuple):
+    """Tokens `start` up to, not including, `end`.
+
+    They are counted as the model reads them: where it starts with a beginning-of-text token, that
+    is token 0.
+    """
+
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -18,8 +35,8 @@ class PromptPair:
         answer: the right continuation of `clean`, with its leading space where it has one; several
             in a tuple if more than one is right.
         wrong_answer: the continuation it is compared with, likewise.
-        spans: position label -> (start, end) character offsets in `clean`. A label stands for the
-            tokens that overlap its span.
+        spans: position label -> (start, end) character offsets in `clean`, or a `TokenSpan`. A
+            label with character offsets stands for the tokens that overlap them.
     """
 
     clean: str

@@ -10,6 +10,7 @@ import pandas as pd
 
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.tasks.ioi import ioi_pairs
+from acdc_explorer.tasks.known import letter_pairs, switch_pairs
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.task import Task
 
@@ -40,6 +41,25 @@ TASKS: dict[str, TaskRecipe] = {
         source="Wang et al. 2022, arXiv 2211.00593",
         metric="logit_diff",
         pairs=ioi_pairs,
+    ),
+    # For the hand-built models of the same names.
+    "five-heads": TaskRecipe(
+        description="five heads each add 1 to the logit difference",
+        source="hand-built",
+        metric="logit_diff",
+        pairs=switch_pairs,
+    ),
+    "or-gate": TaskRecipe(
+        description="either of two heads suffices",
+        source="hand-built; after Conmy et al. 2023, arXiv 2304.14997, appendix M",
+        metric="logit_diff",
+        pairs=switch_pairs,
+    ),
+    "induction-pair": TaskRecipe(
+        description="a previous-token head and an induction head",
+        source="hand-built; after Olsson et al. 2022, arXiv 2209.11895",
+        metric="logit_diff",
+        pairs=letter_pairs,
     ),
 }
 

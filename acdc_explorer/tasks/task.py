@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,11 +14,21 @@ from torch import Tensor
 
 from acdc_explorer.graph import END, REST
 from acdc_explorer.metrics import NO_TOKEN, Metric, get_metric
+from acdc_explorer.tasks.check import TaskCheck, check_task
+from acdc_explorer.tasks.files import frame_of_auto_circuit, frame_of_csv, frame_of_jsonl, read_text
+from acdc_explorer.tasks.preview import preview_task
 from acdc_explorer.tasks.prompts import PromptPair
+from acdc_explorer.tasks.table import tokenize_table
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from acdc_explorer.models import Model
+
+LOGIT_DIFF = "logit_diff"
+
+AnyMetric = Metric | str | Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +48,10 @@ class Task:
         metric: a name from `METRICS`, a `Metric`, or a function of the logits at END
             [*batch, prompt, vocab] with one value per prompt [*batch, prompt].
         texts: the clean prompts in words, for display; may be empty.
+        options: how the prompts were made (seed, ...), kept with saved circuits.
+        pairs: the texts it was made from, answers spelled as they were read; may be empty.
+        token_texts: each clean prompt's tokens in words; may be empty.
+        notes: what was assumed when it was made, in sentences.
 
     Raises:
         ValueError: if shapes disagree, prompts are empty, an index lies outside its prompt, or the
@@ -48,9 +64,12 @@ class Task:
     answer_tokens: Tensor
     wrong_tokens: Tensor
     positions: Mapping[str, Tensor] = field(default_factory=dict)
-    metric: Metric | str | Callable[[Tensor], Tensor] = "logit_diff"
+    metric: AnyMetric = LOGIT_DIFF
     texts: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    pairs: Sequence[PromptPair] = ()
+    token_texts: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -76,7 +95,7 @@ class Task:
         name: str,
         pairs: Sequence[PromptPair],
         model: Model,
-        metric: Metric | str | Callable[[Tensor], Tensor] = "logit_diff",
+        metric: AnyMetric = LOGIT_DIFF,
         options: Mapping[str, Any] | None = None,
     ) -> Task:
         """Tokenises prompt pairs for a model.
@@ -89,12 +108,139 @@ class Task:
             options: how the prompts were made (seed, ...), kept with saved circuits.
 
         Raises:
-            ValueError: if there are no pairs, an answer is not one token, a pair's two prompts
-                differ in length, or the model has no tokenizer. Every faulty pair is counted and
-                the first few are shown with their tokens.
+            ValueError: if there are no pairs or the model has no tokenizer; and for every prompt
+                with an unknown word, an answer that is not one token or is a wrong answer too, or a
+                corrupted twin of another length. Ten faulty pairs are shown, the others counted.
         """
-        tokenized = tokenize_pairs(pairs, model.tokenizer, prepend_bos=model.prepend_bos)
+        tokenized = tokenize_pairs(
+            pairs,
+            model.tokenizer,
+            prepend_bos=model.prepend_bos,
+            n_ctx=model.weights.n_ctx,
+        )
         return Task(name=name, metric=metric, options=dict(options or {}), **vars(tokenized))
+
+    @staticmethod
+    def from_dataframe(
+        frame: pd.DataFrame,
+        model: Any,
+        *,
+        name: str = "own prompts",
+        metric: AnyMetric = LOGIT_DIFF,
+    ) -> Task:
+        """Makes a task from a table with one prompt per row.
+
+        The columns `clean`, `corrupted`, `answer` and `wrong_answer` are text; an answer may be a
+        list of texts. An answer needs no leading space: what was assumed is in the task's `notes`.
+        Any other column is a position label; its cells are a word or phrase that occurs once in the
+        clean prompt, a token index (5), or a span of tokens ("3:6"), counted as the model reads
+        them. Without such a column, labels are put where clean and corrupted tokens differ (see
+        `changed_tokens`). END, the last token, is always labelled.
+
+        Args:
+            frame: the table.
+            model: anything that `load_model` takes.
+            name: of the task.
+            metric: as for `Task`.
+
+        Raises:
+            ValueError: for missing columns, naming the nearest match; otherwise for everything that
+                is wrong with any row: empty cells, prompts that differ in length (with both's
+                tokens), unknown words, answers of several tokens, answers that are wrong answers
+                too, labels not found or ambiguous, and rows that repeat another. Ten rows are
+                shown, the others counted.
+        """
+        tokenized = tokenize_table(frame, _loaded(model), guess_spaces=True)
+        return Task(name=name, metric=metric, **vars(tokenized))
+
+    @staticmethod
+    def from_csv(
+        path: str | os.PathLike[str],
+        model: Any,
+        *,
+        name: str | None = None,
+        metric: AnyMetric = LOGIT_DIFF,
+    ) -> Task:
+        """Makes a task from a CSV file; see `from_dataframe` and `from_csv_text`.
+
+        The file's name is the task's, unless another is given.
+        """
+        text = read_text(path, "CSV")
+        return Task.from_csv_text(text, model, name=name or Path(path).stem, metric=metric)
+
+    @staticmethod
+    def from_csv_text(
+        text: str, model: Any, *, name: str = "own prompts", metric: AnyMetric = LOGIT_DIFF
+    ) -> Task:
+        """Makes a task from CSV text, as it is pasted or uploaded; see `from_dataframe`.
+
+        The first line names the columns, which commas part, or tabs or semicolons. Several answers
+        in a cell are parted by "|".
+        """
+        return Task.from_dataframe(frame_of_csv(text), model, name=name, metric=metric)
+
+    @staticmethod
+    def from_jsonl(
+        path: str | os.PathLike[str],
+        model: Any,
+        *,
+        name: str | None = None,
+        metric: AnyMetric = LOGIT_DIFF,
+    ) -> Task:
+        """Makes a task from a file with one JSON object per line; see `from_dataframe`.
+
+        The file's name is the task's, unless another is given.
+        """
+        frame = frame_of_jsonl(read_text(path, "JSONL"))
+        return Task.from_dataframe(frame, model, name=name or Path(path).stem, metric=metric)
+
+    @staticmethod
+    def from_json(
+        path: str | os.PathLike[str],
+        model: Any,
+        *,
+        name: str | None = None,
+        metric: AnyMetric = LOGIT_DIFF,
+    ) -> Task:
+        """Makes a task from a dataset file of auto-circuit (UFO-101/auto-circuit, data.py).
+
+        Its `word_idxs` become position labels, or else its `seq_labels`; those that stand for the
+        last token of every prompt are END. Answers are taken exactly as they are given.
+
+        Raises:
+            ValueError: if the file is not such a dataset, or as in `from_dataframe`.
+        """
+        model = _loaded(model)
+        frame = frame_of_auto_circuit(read_text(path, "JSON"), first_token=int(model.prepend_bos))
+        fields = vars(tokenize_table(frame, model, guess_spaces=False))
+        end = fields["positions"][END]
+        fields["positions"] = {
+            label: index
+            for label, index in fields["positions"].items()
+            if label == END or index.shape != end.shape or not torch.equal(index, end)
+        }
+        return Task(name=name or Path(path).stem, metric=metric, **fields)
+
+    def preview(self, model: Any = None) -> pd.DataFrame:
+        """The prompts as a table, one per row.
+
+        Args:
+            model: anything that `load_model` takes; adds what it answers and the metric.
+
+        Returns:
+            Columns: clean, corrupted, answer, wrong_answer (as far as the task was made from text);
+            one per position label, as "Mary [4]" or "Mary and John [3:6]"; and with a model,
+            top_answer, correct, and the metric by its name.
+        """
+        return preview_task(self, None if model is None else _loaded(model))
+
+    def check(self, model: Any) -> TaskCheck:
+        """Whether a model does the task at all, and whether corruption matters to it.
+
+        Args:
+            model: anything that `load_model` takes.
+        """
+        return check_task(self, _loaded(model))
 
     @property
     def n_prompts(self) -> int:
@@ -217,3 +363,10 @@ class Task:
                 raise ValueError(
                     f"task {self.name!r}: the span of position {label!r} {what} in prompt {row}"
                 )
+
+
+def _loaded(model: Any) -> Model:
+    """Whatever `load_model` takes, loaded. The models know of tasks, hence the late import."""
+    from acdc_explorer.models import load_model
+
+    return load_model(model)

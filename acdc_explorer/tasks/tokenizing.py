@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from acdc_explorer.metrics import NO_TOKEN
-from acdc_explorer.tasks.prompts import Answers, PromptPair
+from acdc_explorer.tasks.answers import read_answers, shown_tokens
+from acdc_explorer.tasks.labels import LabelledTokens, changed_tokens
+from acdc_explorer.tasks.problems import Problems
+from acdc_explorer.tasks.prompts import PromptPair, TokenSpan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SHOWN = 5
+# Tokens shown on either side of the place where two prompts part.
+_CONTEXT = 4
 
 
 @dataclass(frozen=True)
 class TokenizedPairs:
-    """Tensors for a `Task`; see there for the shapes."""
+    """What a `Task` is made of; see there."""
 
     clean_tokens: Tensor
     corrupted_tokens: Tensor
@@ -28,10 +33,21 @@ class TokenizedPairs:
     wrong_tokens: Tensor
     positions: dict[str, Tensor]
     texts: list[str]
+    pairs: list[PromptPair]
+    token_texts: list[list[str]]
+    notes: list[str]
 
 
 def tokenize_pairs(
-    pairs: Sequence[PromptPair], tokenizer: PreTrainedTokenizerBase | None, *, prepend_bos: bool
+    pairs: Sequence[PromptPair],
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    prepend_bos: bool,
+    n_ctx: int | None = None,
+    rows: Sequence[Hashable] | None = None,
+    problems: Problems | None = None,
+    guess_spaces: bool = False,
+    find_labels: bool = False,
 ) -> TokenizedPairs:
     """Tokenises prompt pairs, pads them on the right and finds the labelled tokens.
 
@@ -39,12 +55,20 @@ def tokenize_pairs(
         pairs: at least one.
         tokenizer: a fast tokenizer, since labels are found by character offsets.
         prepend_bos: whether each prompt starts with the tokenizer's beginning-of-text token.
+        n_ctx: how many tokens the model takes, if that is limited.
+        rows: what each pair is called in a message; by default its number, from 0.
+        problems: those found before, to be told together with the ones found here.
+        guess_spaces: see `read_answers`.
+        find_labels: whether to label the tokens that differ, as `changed_tokens` does.
 
     Raises:
-        ValueError: for no pairs, no fast tokenizer, answers that are not one known token, prompts
-            of a pair that differ in length, or labels whose span holds no token.
+        ValueError: for no pairs or no fast tokenizer; and, all at once and by row, for prompts that
+            are empty, too long or have unknown words, answers that are not one known token or are
+            wrong answers too, prompts of a pair that differ in length, and labels without a token.
     """
-    if not pairs:
+    rows = rows if rows is not None else range(len(pairs))
+    problems = problems or Problems(rows)
+    if not problems.rows:
         raise ValueError("a task needs at least one prompt; got none")
     if tokenizer is None or not tokenizer.is_fast:
         raise ValueError(
@@ -52,36 +76,96 @@ def tokenize_pairs(
             f"{'no tokenizer' if tokenizer is None else 'a slow one'}. Pass token tensors to "
             "Task(...) instead"
         )
-    answers = _single_tokens([pair.answer for pair in pairs], tokenizer)
-    wrong = _single_tokens([pair.wrong_answer for pair in pairs], tokenizer)
-    clean = tokenizer(
-        [pair.clean for pair in pairs], add_special_tokens=False, return_offsets_mapping=True
-    )
-    corrupted = tokenizer([pair.corrupted for pair in pairs], add_special_tokens=False)
-    _check_lengths(pairs, clean["input_ids"], corrupted["input_ids"], tokenizer)
-
     prefix = [_bos(tokenizer)] if prepend_bos else []
-    end = torch.tensor([len(ids) + len(prefix) - 1 for ids in clean["input_ids"]])
-    positions = {
-        label: _position(
-            [
-                [len(prefix) + at for at in _tokens_at(pair, row, label, offsets)]
-                for row, (pair, offsets) in enumerate(
-                    zip(pairs, clean["offset_mapping"], strict=True)
-                )
-            ],
-            int(end.max()) + 1,
-        )
-        for label in pairs[0].spans
-    }
+    clean = _Encoded([pair.clean for pair in pairs], prefix, tokenizer)
+    corrupted = _Encoded([pair.corrupted for pair in pairs], prefix, tokenizer)
+    _check_prompts(rows, clean, corrupted, tokenizer, problems)
+    for row, ids in zip(rows, clean.ids, strict=True):
+        if n_ctx is not None and len(ids) > n_ctx:
+            problems.add(row, f"clean is {len(ids)} tokens long; the model takes {n_ctx}")
+    answers = read_answers(pairs, rows, tokenizer, problems, guess_spaces=guess_spaces)
+    labelled = _labelled_tokens(pairs, rows, clean, problems)
+    problems.raise_if_any()
+
+    notes = answers.notes
+    if find_labels:
+        labelled = changed_tokens(clean.ids, corrupted.ids)
+        found = ", ".join([*labelled, "END"])
+        notes = [*notes, f"positions were labelled where clean and corrupted differ: {found}"]
+    end = torch.tensor([len(ids) - 1 for ids in clean.ids])
+    n_positions = int(end.max()) + 1
+    positions = {label: _position(tokens, n_positions) for label, tokens in labelled.items()}
     return TokenizedPairs(
-        clean_tokens=_padded([prefix + ids for ids in clean["input_ids"]]),
-        corrupted_tokens=_padded([prefix + ids for ids in corrupted["input_ids"]]),
-        answer_tokens=_padded(answers, NO_TOKEN),
-        wrong_tokens=_padded(wrong, NO_TOKEN),
+        clean_tokens=_padded(clean.ids),
+        corrupted_tokens=_padded(corrupted.ids),
+        answer_tokens=_padded(answers.answer, NO_TOKEN),
+        wrong_tokens=_padded(answers.wrong_answer, NO_TOKEN),
         positions={**positions, "END": end},
         texts=[pair.clean for pair in pairs],
+        pairs=answers.pairs,
+        token_texts=clean.token_texts,
+        notes=notes,
     )
+
+
+def fitting_pairs(
+    pairs: Sequence[PromptPair],
+    tokenizer: PreTrainedTokenizerBase | None,
+    one_token: Sequence[str] = (),
+) -> list[PromptPair]:
+    """The pairs in which `tokenize_pairs` would find no fault.
+
+    Args:
+        pairs: to choose from.
+        tokenizer: without a fast one nothing is left out.
+        one_token: position labels that must be one token each, which holds nothing else.
+    """
+    if tokenizer is None or not tokenizer.is_fast:
+        return list(pairs)
+    rows = range(len(pairs))
+    problems = Problems(rows)
+    clean = _Encoded([pair.clean for pair in pairs], [], tokenizer)
+    corrupted = _Encoded([pair.corrupted for pair in pairs], [], tokenizer)
+    _check_prompts(rows, clean, corrupted, tokenizer, problems)
+    read_answers(pairs, rows, tokenizer, problems, guess_spaces=False)
+    labelled = _labelled_tokens(pairs, rows, clean, problems)
+    faulty = problems.faulty
+    return [
+        pair
+        for row, pair in enumerate(pairs)
+        if row not in faulty
+        and all(
+            [clean.token_texts[row][token].strip() for token in labelled[label][row]]
+            == [pair.clean[slice(*pair.spans[label])]]
+            for label in one_token
+        )
+    ]
+
+
+class _Encoded:
+    """Texts as tokens, with the beginning-of-text token where the model has one.
+
+    Attributes:
+        ids: token ids of each text.
+        offsets: (start, end) characters of each token; (0, 0) for a beginning-of-text token.
+        token_texts: each token in words.
+    """
+
+    def __init__(self, texts: list[str], prefix: list[int], tokenizer: PreTrainedTokenizerBase):
+        self.texts = texts
+        encoded: Any = {"input_ids": [], "offset_mapping": []}
+        if texts:
+            encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        self.bare: list[list[int]] = encoded["input_ids"]
+        self.ids = [prefix + ids for ids in self.bare]
+        self.offsets: list[list[tuple[int, int]]] = [
+            [(0, 0)] * len(prefix) + list(spans) for spans in encoded["offset_mapping"]
+        ]
+        start = [str(tokenizer.decode([token])) for token in prefix]
+        self.token_texts = [
+            start + [text[slice(*span)] for span in spans[len(prefix) :]]
+            for text, spans in zip(texts, self.offsets, strict=True)
+        ]
 
 
 def _bos(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -91,74 +175,120 @@ def _bos(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(bos)
 
 
-def _single_tokens(
-    answers: Sequence[Answers], tokenizer: PreTrainedTokenizerBase
-) -> list[list[int]]:
-    rows = [(row,) if isinstance(row, str) else row for row in answers]
-    if not all(rows):
-        raise ValueError(f"prompt {rows.index(())} has no answer")
-    texts = {text for row in rows for text in row}
-    encoded = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
-    faulty = {
-        text: ids for text, ids in encoded.items() if len(ids) != 1 or ids[0] == _unknown(tokenizer)
-    }
-    if faulty:
-        shown = ", ".join(
-            f"{text!r} = {tokenizer.convert_ids_to_tokens(ids)}"
-            for text, ids in list(faulty.items())[:_SHOWN]
-        )
-        raise ValueError(
-            f"{len(faulty)} of {len(encoded)} answers are not one token of this model: {shown}"
-        )
-    return [[encoded[text][0] for text in row] for row in rows]
-
-
-def _unknown(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    # GPT-2's unk token is its end-of-text token and never comes out of ordinary text.
-    return tokenizer.unk_token_id
+def _check_prompts(
+    rows: Sequence[Hashable],
+    clean: _Encoded,
+    corrupted: _Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Problems,
+) -> None:
+    for number, row in enumerate(rows):
+        for name, encoded in (("clean", clean), ("corrupted", corrupted)):
+            ids = encoded.bare[number]
+            spans = encoded.offsets[number][len(encoded.ids[number]) - len(ids) :]
+            if not ids:
+                problems.add(row, f"{name} is empty")
+            elif len(encoded.ids[number]) > len(ids) and encoded.ids[number][0] == ids[0]:
+                start = encoded.texts[number][slice(*spans[0])]
+                problems.add(
+                    row,
+                    f"{name} starts with {start!r}, which the model puts before every prompt; "
+                    "leave it out",
+                )
+            words = [encoded.texts[number][slice(*span)] for span in spans]
+            # GPT-2's unknown token is its end-of-text token, which only its own name gives.
+            unknown = [
+                word
+                for token, word in zip(ids, words, strict=True)
+                if token == tokenizer.unk_token_id and word != tokenizer.unk_token
+            ]
+            if unknown:
+                listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
+                problems.add(row, f"{name} has words that the model does not know: {listed}")
+        if clean.bare[number] and corrupted.bare[number]:
+            _check_lengths(row, clean.bare[number], corrupted.bare[number], tokenizer, problems)
 
 
 def _check_lengths(
-    pairs: Sequence[PromptPair],
-    clean: list[list[int]],
-    corrupted: list[list[int]],
+    row: Hashable,
+    clean: list[int],
+    corrupted: list[int],
     tokenizer: PreTrainedTokenizerBase,
+    problems: Problems,
 ) -> None:
-    empty = [row for row, ids in enumerate(clean) if not ids]
-    if empty:
-        raise ValueError(f"empty prompts in rows {empty[:_SHOWN]} ({len(empty)} in all)")
-    faulty = [row for row, ids in enumerate(clean) if len(ids) != len(corrupted[row])]
-    if not faulty:
+    if len(clean) == len(corrupted):
         return
-    shown = "\n".join(
-        f"  row {row}: {len(clean[row])} clean tokens {tokenizer.convert_ids_to_tokens(clean[row])}"
-        f"\n    against {len(corrupted[row])} corrupted "
-        f"{tokenizer.convert_ids_to_tokens(corrupted[row])}"
-        for row in faulty[:_SHOWN]
+    lines = side_by_side(
+        *([shown_tokens([token], tokenizer) for token in ids] for ids in (clean, corrupted))
     )
-    raise ValueError(
-        f"clean and corrupted prompts must have the same number of tokens; {len(faulty)} of "
-        f"{len(pairs)} pairs do not:\n{shown}"
+    problems.add(
+        row,
+        "clean and corrupted must have the same number of tokens; they have "
+        f"{len(clean)} and {len(corrupted)}:\n  clean      {lines[0]}\n  corrupted  {lines[1]}",
     )
 
 
-def _tokens_at(
-    pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]
-) -> list[int]:
-    if label not in pair.spans:
-        raise ValueError(f"prompt {row} has no position {label!r}, which prompt 0 has")
-    start, end = pair.spans[label]
-    found = [
+def side_by_side(first: list[str], second: list[str]) -> tuple[str, str]:
+    """Two lines with equal tokens one below the other, from just before their first difference."""
+    columns: list[tuple[str, str]] = []
+    matcher = difflib.SequenceMatcher(a=first, b=second, autojunk=False)
+    for _, a_from, a_to, b_from, b_to in matcher.get_opcodes():
+        width = max(a_to - a_from, b_to - b_from)
+        left = first[a_from:a_to] + [""] * width
+        right = second[b_from:b_to] + [""] * width
+        columns += list(zip(left, right, strict=False))[:width]
+    different = [index for index, (a, b) in enumerate(columns) if a != b]
+    start = max(0, different[0] - _CONTEXT)
+    stop = min(len(columns), different[-1] + _CONTEXT + 1)
+    shown = [(repr(a)[1:-1], repr(b)[1:-1]) for a, b in columns[start:stop]]
+    shown = [("…", "…")] * (start > 0) + shown + [("…", "…")] * (stop < len(columns))
+    widths = [max(len(a), len(b)) for a, b in shown]
+    lines = [
+        "|".join(pair[side].ljust(width) for pair, width in zip(shown, widths, strict=True))
+        for side in (0, 1)
+    ]
+    return lines[0].rstrip(), lines[1].rstrip()
+
+
+def _labelled_tokens(
+    pairs: Sequence[PromptPair], rows: Sequence[Hashable], clean: _Encoded, problems: Problems
+) -> LabelledTokens:
+    labels = list(dict.fromkeys(label for pair in pairs for label in pair.spans))
+    labelled: LabelledTokens = {label: [] for label in labels}
+    for number, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
+        for label, by_row in labelled.items():
+            span = pair.spans.get(label)
+            tokens = [] if span is None else _tokens_at(span, clean.offsets[number])
+            by_row.append(tokens)
+            if span is None:
+                problems.add(row, f"there is no position {label!r}, which other prompts have")
+            elif not tokens and isinstance(span, TokenSpan):
+                one = span.end - span.start == 1
+                where = f"token {span.start}" if one else f"tokens {span.start}:{span.end}"
+                problems.add(
+                    row,
+                    f"position {label!r} is {where}; the clean prompt has tokens 0 to "
+                    f"{len(clean.ids[number]) - 1}",
+                )
+            elif not tokens:
+                problems.add(
+                    row,
+                    f"position {label!r} is characters {span[0]} to {span[1]}, which hold no token "
+                    f"of {pair.clean!r}",
+                )
+    return labelled
+
+
+def _tokens_at(span: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> list[int]:
+    """The tokens in a span; none if it is a `TokenSpan` that goes past the last one."""
+    start, end = span
+    if isinstance(span, TokenSpan):
+        return list(range(start, end)) if 0 <= start < end <= len(offsets) else []
+    return [
         index
         for index, (token_start, token_end) in enumerate(offsets)
         if token_start < end and token_end > start
     ]
-    if found:
-        return found
-    raise ValueError(
-        f"position {label!r} of prompt {row} is characters {start} to {end}, which hold no token "
-        f"of {pair.clean!r}"
-    )
 
 
 def _position(rows: list[list[int]], n_positions: int) -> Tensor:

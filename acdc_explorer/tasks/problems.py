@@ -1,0 +1,47 @@
+"""What is wrong with a table of prompts, gathered so that it can be told all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+_SHOWN = 10
+
+
+class Problems:
+    """Faults by row.
+
+    Attributes:
+        rows: the names of all rows in order, faulty or not.
+    """
+
+    def __init__(self, rows: Sequence[Hashable]):
+        self.rows = rows
+        self._by_row: dict[Hashable, list[str]] = {row: [] for row in rows}
+
+    def add(self, row: Hashable, text: str) -> None:
+        """Notes a fault of a row; its further lines are shown indented."""
+        self._by_row[row].append(text)
+
+    @property
+    def faulty(self) -> dict[Hashable, list[str]]:
+        """The rows that have a fault, and what was noted of each."""
+        return {row: texts for row, texts in self._by_row.items() if texts}
+
+    def raise_if_any(self) -> None:
+        """Tells of the first ten faulty rows and counts the others.
+
+        Raises:
+            ValueError: if there are any.
+        """
+        faulty = self.faulty
+        if not faulty:
+            return
+        lines = []
+        for row, texts in list(faulty.items())[:_SHOWN]:
+            indented = [text.replace("\n", "\n    ") for text in texts]
+            lines += [f"  row {row}: {text}" for text in indented]
+        hidden = len(faulty) - _SHOWN
+        if hidden > 0:
+            lines.append(f"  and {hidden} more row{'s' if hidden > 1 else ''}")
+        of = f"{len(faulty)} of {len(self.rows)} prompt{'s' if len(self.rows) > 1 else ''}"
+        raise ValueError(f"{of} cannot be used:\n" + "\n".join(lines))
