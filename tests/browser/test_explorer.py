@@ -233,3 +233,55 @@ def test_errors_are_shown_and_the_widget_lives_on(explorer):
     lab.wait_status("done", timeout=60)
     assert lab.page.locator(".acdc-error").count() == 0
     lab.wait_figure("edge-hits")
+
+
+def test_positions_from_the_button_to_an_edge_at_another_position(explorer):
+    lab = explorer("'mini', 'ioi', '3%'")
+    lab.wait_status("done", timeout=60)
+    lab.page.get_by_title("Search edges at each position label").click()
+    lab.page.get_by_role("button", name="by position").wait_for(state="visible")
+    lab.wait_status("done", timeout=60)
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.acdc-graph .xtick')].pop()?.textContent"
+        ".startsWith('END')"
+    )
+    assert_fits(lab)
+    clicked = lab.click_point("edge-hits", middle_of_edge(lab, 4))
+    shown = wait_panel(lab)
+    assert shown["edge"] == clicked.customdata
+    assert "@" in shown["edge"]
+    lab.screenshot("positions")
+    # By keyboard, to what the same edge does at another position.
+    row = lab.page.locator('.acdc-edge-panel tr[data-position="S1"]').last
+    row.focus()
+    lab.page.keyboard.press("Enter")
+    lab.page.wait_for_selector('.acdc-edge-panel[data-edge$="@S1"][data-effect]')
+    moved = panel(lab)["edge"]
+    assert moved.split("@")[0] == shown["edge"].split("@")[0]
+    assert ask(lab, "explorer.selected_edge") == moved
+    lab.page.get_by_role("button", name="by head").click()
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.acdc-graph .xtick')].pop()?.textContent === 'MLP'"
+    )
+    kept = ask(lab, "explorer.circuit.kept")
+    lab.page.get_by_role("button", name="path patching").click()
+    lab.wait_status("done", timeout=60)
+    assert ask(lab, "explorer.circuit.settings.method") == "path_patching"
+    assert ask(lab, "explorer.circuit.kept") != kept
+
+
+def test_a_clicked_bar_draws_that_positions_share(explorer):
+    lab = explorer("'mini', 'ioi', '7%'")
+    lab.wait_status("done", timeout=60)
+    lab.click_point("edge-hits", middle_of_edge(lab, 2))
+    wait_panel(lab)
+    lab.page.locator('.acdc-edge-panel tr[data-position="S2"]').last.click()
+    lab.page.wait_for_function(
+        "() => document.querySelector('.acdc-status').textContent.includes('add at S2')"
+    )
+    lab.page.wait_for_selector('.acdc-edge-panel tr[data-position="S2"][aria-pressed="true"]')
+    lab.screenshot("share-of-a-position")
+    lab.page.locator('.acdc-edge-panel tr[data-position="S2"]').last.click()
+    lab.page.wait_for_function(
+        "() => !document.querySelector('.acdc-status').textContent.includes('add at')"
+    )
