@@ -41,7 +41,7 @@ class Circuit:
         corrupted_metric: with every edge removed.
         steps: every step of the search so far, in order.
         complete: whether the search came to its end.
-        grown_metric: of a circuit grown by path patching, the metric with all other edges removed.
+        grown_metric: of a circuit not found by ACDC, the metric with all other edges removed.
     """
 
     model_name: str
@@ -137,11 +137,11 @@ class Circuit:
     def metric_value(self) -> float:
         """The metric of the circuit: the full model without the removed edges.
 
-        NaN while path patching is under way: it removes nothing until it ends.
+        NaN while another search than ACDC is under way: it removes nothing until it ends.
         """
         if self.grown_metric is not None:
             return self.grown_metric
-        if self.settings.method == "path_patching":
+        if self.settings.method != "acdc":
             return math.nan
         if not self.decisions:
             return self.full_metric

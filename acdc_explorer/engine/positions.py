@@ -58,6 +58,13 @@ class PositionSet:
         """Which prompts have positions at all."""
         return torch.from_numpy(self.mask.any(1)).to(self._device)[:, None, None]
 
+    @cached_property
+    def distinct(self) -> Bool[Tensor, "prompt width 1"]:
+        """Where the index holds a position for the first time, so that it is to be counted."""
+        counts = self.mask.sum(1, keepdims=True)
+        first = np.arange(self._index.shape[1])[None] < counts
+        return torch.from_numpy(first).to(self._device)[..., None]
+
     def take(self, full: Tensor) -> Tensor:
         """Picks these positions of [*batch, prompt, pos, feature]; pos becomes width."""
         return full if self.is_all else _gather(full, self.index)

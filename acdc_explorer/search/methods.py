@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.search.acdc import acdc_steps
+from acdc_explorer.search.attribution import ATTRIBUTIONS, attribution_steps
 from acdc_explorer.search.path_patching import path_patching_steps
 from acdc_explorer.search.steps import SearchSettings, Step
 
@@ -20,5 +21,7 @@ def search_steps(
         settings: of the search.
         known: the steps so far of a search that differs from this one in the threshold at most.
     """
+    if settings.method in ATTRIBUTIONS:
+        return attribution_steps(engine, settings)
     steps = {"acdc": acdc_steps, "path_patching": path_patching_steps}[settings.method]
     return steps(engine, settings, known=known)

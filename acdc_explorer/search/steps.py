@@ -12,7 +12,7 @@ from acdc_explorer.graph import ORDERS, Edge, Order, Receiver
 from acdc_explorer.metrics import Metric, Rule
 
 RULES: tuple[Rule, ...] = get_args(Rule)
-METHODS = ("acdc", "path_patching")
+METHODS = ("acdc", "path_patching", "eap", "eap_ig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class SearchSettings:
     Attributes:
         threshold: in the metric's units.
         threshold_text: as the user gave it, "7%" or "0.3".
-        method: "acdc" or "path_patching".
+        method: "acdc" or "path_patching", exact; "eap" or "eap_ig", approximate.
         rule: "abs", "signed" or "cumulative"; see `change`.
         order: of the tests, see `Graph.search_receivers`.
         order_seed: for order "random".
@@ -88,9 +88,9 @@ class SearchSettings:
             if given not in allowed:
                 raise unknown_name(what, given, allowed)
 
-        if self.method == "path_patching" and self.rule == "cumulative":
+        if self.method != "acdc" and self.rule == "cumulative":
             raise ValueError(
-                "rule 'cumulative' is for method 'acdc'; path patching changes one edge of the "
+                f"rule 'cumulative' is for method 'acdc'; {self.method!r} changes one edge of the "
                 "full model at a time, so nothing adds up"
             )
 
