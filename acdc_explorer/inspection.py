@@ -14,6 +14,7 @@ from acdc_explorer.api import resolve
 from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.models import Model
 from acdc_explorer.tasks import Task
@@ -190,6 +191,30 @@ def _effects_with_positions(
     labels = [str(each.receiver.position) for each in edges]
     own = effects[edges.index(edge)]
     return own, dict(zip(labels, means[:-1], strict=True)), means[-1]
+
+
+def shares_at(engine: Engine, circuit: Circuit, label: str) -> dict[str, float]:
+    """What each kept edge of a circuit without positions adds at one position label alone.
+
+    Args:
+        engine: that the circuit was found on.
+        circuit: finished or not.
+        label: of the task, or "rest".
+
+    Returns:
+        Edge id -> the circuit's metric minus that with the edge removed at these positions.
+
+    Raises:
+        ValueError: if the task has no such label.
+    """
+    masks = engine.task.position_masks
+    if label not in masks:
+        raise unknown_name("position label", label, masks)
+    mask, removed = masks[label].to(engine.weights.device), circuit.removed_mask
+    kept = [step.edge for step in circuit.decisions if step.kept]
+    circuits = [RemovedEdges(removed), *(RemovedEdges(removed, (edge, mask)) for edge in kept)]
+    whole, *without = evaluate_removed(engine, circuits).double().mean(1).tolist()
+    return {edge.id: whole - value for edge, value in zip(kept, without, strict=True)}
 
 
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -68,6 +68,8 @@ class Snapshot:
         seconds: of computing spent on this search.
         error: what went wrong, if status is "error".
         version: grows with every change.
+        task: that is searched; None before a search has begun.
+        tokens: position label -> the tokens there in the first prompt, in words.
     """
 
     status: Status
@@ -77,6 +79,8 @@ class Snapshot:
     seconds: float = 0.0
     error: Exception | None = None
     version: int = 0
+    task: Task | None = None
+    tokens: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -205,6 +209,8 @@ class Runner:
                 seconds=search.seconds if search else 0.0,
                 error=self._error,
                 version=self._version,
+                task=search.engine.task if search else None,
+                tokens=search.tokens if search else {},
             )
 
     def close(self) -> None:
@@ -284,7 +290,7 @@ class Runner:
                 self._set_status("done")
             else:
                 known = before.steps_for(engine, settings) if before else ()
-                self._search = _Search(model.name, engine, settings, known)
+                self._search = _Search(model, engine, settings, known)
                 self._set_status("running")
 
     def _model(self, request: Request) -> Model:
@@ -326,9 +332,10 @@ class _Search:
     """A search under way: its steps so far, and the one it is about to take."""
 
     def __init__(
-        self, model_name: str, engine: Engine, settings: SearchSettings, known: Sequence[Step]
+        self, model: Model, engine: Engine, settings: SearchSettings, known: Sequence[Step]
     ):
-        self.model_name, self.engine, self.settings = model_name, engine, settings
+        self.model_name, self.engine, self.settings = model.name, engine, settings
+        self.tokens = _tokens_at_labels(model, engine.task)
         self.iterator: Iterator[Step] = search_steps(engine, settings, known)
         self.steps: list[Step] = []
         self._circuit: tuple[tuple[int, bool, SearchSettings], Circuit] | None = None
@@ -379,3 +386,15 @@ class _Search:
             )
             self._circuit = (key, circuit)
         return self._circuit[1]
+
+
+def _tokens_at_labels(model: Model, task: Task) -> dict[str, str]:
+    """What stands at each position label of the first prompt."""
+    if model.tokenizer is None:
+        return {}
+    rows = {label: mask[0] for label, mask in task.position_masks.items()}
+    return {
+        label: str(model.tokenizer.decode(task.clean_tokens[0][row])).strip()
+        for label, row in rows.items()
+        if row.any()
+    }

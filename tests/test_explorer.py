@@ -116,8 +116,8 @@ def test_edges_that_lie_together_are_offered_too(explorer):
         click(figure.widget, trace_number(explorer, "edge-hits"), edge * per_edge + 2)
         here = np.hypot(hits_x - hits_x[edge, 2], hits_y - hits_y[edge, 2]).min(1)
         offered = chosen[-1]
-        assert offered[0] == figure._edges[edge].id
-        assert set(offered) <= {figure._edges[near].id for near in np.flatnonzero(here < 0.13)}
+        assert offered[0] == figure._hit_ids[edge]
+        assert set(offered) <= {figure._hit_ids[near] for near in np.flatnonzero(here < 0.13)}
     assert any(len(offered) > 1 for offered in chosen)
 
 
@@ -201,7 +201,7 @@ def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch)
     def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
-    monkeypatch.setattr("acdc_explorer.explorer.explorer.edge_inspection", broken)
+    monkeypatch.setattr("acdc_explorer.explorer.selection.edge_inspection", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "cannot measure" in explorer._panel.value)
     assert explorer.status == "done"
@@ -322,7 +322,7 @@ def test_few_and_many_edges_are_drawn_and_no_more_than_the_cap(n_kept):
     n_points = sum(int(np.isfinite(trace.x).sum()) for trace in lines)
     assert n_points == CURVE_POINTS * figure.n_drawn
     sizes = sorted((abs(step.effect) for step in circuit.decisions), reverse=True)
-    drawn = {edge.id for edge in figure._edges}
+    drawn = set(figure._hit_ids)
     effects = {step.edge.id: abs(step.effect) for step in circuit.decisions}
     assert sorted((effects[edge] for edge in drawn), reverse=True) == sizes[:MAX_DRAWN]
 
@@ -343,7 +343,7 @@ def test_negative_edges_are_dotted_and_wider_ones_larger():
         width = min(int(3 * share), 2)
         widths.add(width)
         sign = "positive" if step.effect > 0 else "negative"
-        x, _ = LayerLayout(circuit.graph).curves([step.edge])
+        x = LayerLayout(circuit.graph).curves([step.edge]).x
         trace = next(
             trace
             for trace in figure.widget.data
@@ -368,7 +368,7 @@ def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):
     data = {trace.name: trace for trace in figure.widget.data}
     n_untested = circuit.graph.n_senders_to(receiver)
     assert np.isfinite(data["untested"].x).sum() == CURVE_POINTS * n_untested
-    assert {edge.id for edge in figure._edges} == set(partial.kept)
+    assert set(figure._hit_ids) == set(partial.kept)
     hover = dict(zip(data["nodes"].customdata, data["nodes"].hovertext, strict=True))
     kept_from = {step.edge.sender.id for step in partial.decisions if step.kept}
     untested = {node.id for node in circuit.graph.nodes if node.layer == 0} - kept_from
@@ -381,7 +381,8 @@ def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):
 @pytest.mark.parametrize("shape", [(2, 4), (4, 8), (12, 12), (24, 16)])
 def test_nodes_never_share_a_place_and_edges_go_upwards(shape):
     layout = LayerLayout(graph_of(*shape))
-    places = [layout.xy(node) for node in layout.graph.nodes]
+    places = [(spot.x, spot.y) for spot in layout.spots]
+    assert [spot.node for spot in layout.spots] == list(layout.graph.nodes)
     assert len(set(places)) == len(places)
     for x, y in places:
         assert layout.x_range[0] < x < layout.x_range[1]
@@ -389,8 +390,9 @@ def test_nodes_never_share_a_place_and_edges_go_upwards(shape):
     rng = np.random.default_rng(0)
     cells = np.argwhere(layout.graph.edge_mask)
     edges = [layout.graph.edge_at(*cells[row]) for row in rng.choice(len(cells), 50)]
-    _, y = layout.curves(edges)
-    assert (np.diff(y, axis=1) > -1e-3).all()
+    curves = layout.curves(edges)
+    assert curves.edge.tolist() == list(range(50))
+    assert (np.diff(curves.y, axis=1) > -1e-3).all()
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (12, 12), (24, 16)])
@@ -399,8 +401,8 @@ def test_no_edge_leaves_the_picture(shape):
     graph = layout.graph
     columns = [graph.edge_at(row, column) for row, column in np.argwhere(graph.edge_mask)[::7]]
     mlps = [graph.parse_edge(f"m0->m{shape[0] - 1}"), graph.parse_edge("input->logits")]
-    x, y = layout.curves([*columns, *mlps])
-    for values, (low, high) in ((x, layout.x_range), (y, layout.y_range)):
+    curves = layout.curves([*columns, *mlps])
+    for values, (low, high) in ((curves.x, layout.x_range), (curves.y, layout.y_range)):
         assert low < values.min()
         assert values.max() < high
 
@@ -415,5 +417,114 @@ def test_only_nodes_of_the_circuit_show_their_labels():
     for node_id, text, colour in zip(
         nodes.customdata, nodes.text, nodes.textfont.color, strict=True
     ):
-        assert text or node_id in ("input", "logits")
-        assert (colour == "#222222") == (node_id in inside)
+        assert text
+        assert (colour == "#222222") == (node_id in inside - {"input", "logits"})
+
+
+class TestPositions:
+    """Circuits with positions, and the share of one position in circuits without."""
+
+    @pytest.fixture(scope="class")
+    def positional(self):
+        explorer = ax.Explorer("mini", "ioi", "3%", n_prompts=16, positions=True)
+        explorer.wait(60)
+        yield explorer
+        explorer.close()
+
+    def test_nodes_stand_in_the_columns_of_their_positions(self, positional):
+        assert positional.columns == "positions"
+        nodes = positional._figure._layout.spots
+        ticks, names = positional._figure.widget.layout.xaxis.tickvals, []
+        for name in positional._figure.widget.layout.xaxis.ticktext:
+            names.append(name.split("</b>")[0].removeprefix("<b>"))
+        assert names[0] == "rest"
+        assert names[-1] == "END"
+        ends = [*positional._figure._layout.separators, 1e9]
+        wanted = {("logits", "END")}
+        for step in positional.circuit.decisions:
+            if step.kept:
+                wanted.add((step.edge.sender.id, step.edge.receiver.position))
+        assert {(spot.node.id, spot.label) for spot in nodes} == wanted
+        for spot in nodes:
+            column = next(number for number, end in enumerate(ends) if spot.x < end)
+            assert names[column] == spot.label
+        assert list(ticks) == sorted(ticks)
+        assert len({(spot.x, spot.y) for spot in nodes}) == len(nodes)
+
+    def test_attention_moves_between_columns(self, positional):
+        layout = positional._figure._layout
+        between = 0
+        for step in positional.circuit.decisions:
+            if not step.kept:
+                continue
+            ends = layout.ends(step.edge)
+            assert ends
+            receiver = step.edge.receiver
+            for start, end in ends:
+                assert (start.node, end.node) == (step.edge.sender, receiver.node)
+                assert start.label == receiver.position
+                if receiver.qkv in ("k", "v"):
+                    between += start.label != end.label
+                else:
+                    assert end.label == receiver.position
+        assert between > 0
+
+    def test_a_bar_leads_to_the_edge_at_that_position(self, positional):
+        edge = next(edge for edge in positional.circuit.kept if "<v>@S2" in edge)
+        positional.selected_edge = edge
+        until(lambda: "data-effect" in positional._panel.value)
+        assert "V-composition" in positional._panel.value
+        positional._panel._handle_custom_msg({"position": "S1"}, [])
+        assert positional.selected_edge == edge.replace("@S2", "@S1")
+
+    def test_by_head_all_nodes_are_there(self, positional):
+        positional.columns = "heads"
+        assert len(positional._figure._layout.spots) == len(positional.circuit.graph.nodes)
+        positional.columns = "positions"
+
+    def test_the_page_of_its_own_names_the_composition(self, positional, tmp_path):
+        positional.snapshot_html(tmp_path / "page.html")
+        text = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "a0.h3-&gt;a2.h4&lt;v&gt;@S2</code></td><td>V-composition" in text
+
+    def test_a_bar_shows_that_positions_share_in_the_graph(self):
+        explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=16)
+        explorer.wait(60)
+        explorer.selected_edge = explorer.circuit.kept[0]
+        until(lambda: "data-effect" in explorer._panel.value)
+        explorer._panel._handle_custom_msg({"position": "S2"}, [])
+        assert explorer.shown_position == "S2"
+        until(lambda: explorer._shares is not None)
+        model = ax.load_model("mini")
+        task = ax.load_task("ioi", model, n_prompts=16)
+        for edge in explorer.circuit.kept[:4] + explorer.circuit.kept[-2:]:
+            found = ax.inspect_edge(model, task, explorer.circuit, edge)
+            assert explorer._shares[edge] == pytest.approx(found.by_position["S2"], abs=1e-4)
+        hits = next(trace for trace in explorer._figure.widget.data if trace.name == "edge-hits")
+        shown = {text.split("<br>")[0]: text.split("<br>")[-1] for text in hits.text}
+        edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
+        assert shown[edge.label] == f"{explorer._shares[edge.id]:+.3f}"
+        assert "what they add at S2" in explorer._status_line.value
+        explorer._panel._handle_custom_msg({"position": "S2"}, [])
+        assert explorer.shown_position is None
+        assert "what they add" not in explorer._status_line.value
+        explorer.close()
+
+    def test_the_buttons_search_with_positions_and_by_path_patching(self):
+        explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=8)
+        explorer.wait(60)
+        assert explorer._controls.columns.layout.display == "none"
+        explorer._controls.positions.value = True
+        explorer.wait(60)
+        assert explorer.circuit.graph.labels
+        assert explorer._controls.columns.layout.display != "none"
+        explorer._controls.method.value = "path_patching"
+        explorer.wait(60)
+        assert explorer.circuit.settings.method == "path_patching"
+        assert explorer.circuit.kept
+        assert "nan" not in explorer._status_line.value
+        explorer._controls.positions.value = False
+        explorer.wait(60)
+        assert explorer.circuit.graph.labels == ()
+        assert explorer.columns == "heads"
+        explorer.close()

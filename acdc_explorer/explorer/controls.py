@@ -48,6 +48,21 @@ class Controls:
             min=0, max=2**31 - 1, description="Seed", style=narrow,
             layout=W.Layout(width="110px"), continuous_update=False, tooltip="Seed of the prompts",
         )  # fmt: skip
+        self.method = W.ToggleButtons(
+            options=[("ACDC", "acdc"), ("path patching", "path_patching")],
+            tooltips=["Remove edge after edge from the full model",
+                      "Grow the circuit from the logits backwards, patching one edge at a time"],
+            style={"button_width": "auto"}, layout=W.Layout(width="auto"),
+        )  # fmt: skip
+        self.positions = W.ToggleButton(
+            description="positions", icon="map-marker", layout=W.Layout(width="100px"),
+            tooltip="Search edges at each position label of the task by themselves",
+        )  # fmt: skip
+        self.columns = W.ToggleButtons(
+            options=[("by head", "heads"), ("by position", "positions")],
+            tooltips=["Columns are heads", "Columns are position labels"],
+            style={"button_width": "auto"}, layout=W.Layout(width="auto", display="none"),
+        )  # fmt: skip
         self.threshold = W.FloatLogSlider(
             value=7.0, **_SLIDER, description="Threshold %", readout_format=".3g", style=narrow,
             continuous_update=False, layout=W.Layout(width="330px"),
@@ -79,6 +94,7 @@ class Controls:
                     [self.threshold, self.threshold_text, self.progress, self.progress_text],
                     layout=line,
                 ),
+                W.HBox([self.method, self.positions, self.columns], layout=line),
             ]
         )
         self.box.add_class("acdc-controls")
@@ -97,6 +113,12 @@ class Controls:
         if full:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
             self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
+
+    def show_columns(self, columns: str | None) -> None:
+        """Shows what the graph's columns are; None: there is no choice, since no positions."""
+        self.columns.layout.display = "none" if columns is None else ""
+        if columns is not None:
+            self.columns.value = columns
 
     def show(self, snapshot: Snapshot) -> None:
         """Brings buttons and progress in line with the search."""

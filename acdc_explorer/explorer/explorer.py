@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import ipywidgets as W
 import traitlets as T
 
-from acdc_explorer.circuit import Circuit
-from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer import panel
-from acdc_explorer.explorer.controls import Chooser, Controls, Finder, name_of
+from acdc_explorer.explorer.controls import Controls, name_of
 from acdc_explorer.explorer.figure import CircuitFigure
+from acdc_explorer.explorer.layout import PositionLayout
+from acdc_explorer.explorer.selection import Selecting
 from acdc_explorer.explorer.snapshot import write_page
 from acdc_explorer.explorer.style import CSS
-from acdc_explorer.inspection import edge_inspection, node_inspection
+from acdc_explorer.graph import REST
 from acdc_explorer.metrics import METRICS
-from acdc_explorer.models import Model, list_models
+from acdc_explorer.models import list_models
 from acdc_explorer.runner import STATUSES, Request, Runner, Snapshot
 from acdc_explorer.search.steps import parse_threshold
 from acdc_explorer.tasks import Task, list_tasks
@@ -31,7 +33,7 @@ from acdc_explorer.tasks import Task, list_tasks
 _ENDED = ("done", "stopped", "error")
 
 
-class Explorer(W.VBox):
+class Explorer(Selecting):
     """Searches for a circuit and shows it while it grows; displays itself in a notebook.
 
     The traits are observable, and setting one from Python does what the page does.
@@ -40,14 +42,16 @@ class Explorer(W.VBox):
         threshold: as `find_circuit` takes it; setting it starts a search.
         selected_edge: id of the edge in the panel, or None.
         selected_node: id of the node in the panel, or None.
+        columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
+            that was searched with `positions=True`.
+        shown_position: a position label: the graph of a circuit without positions draws each edge
+            by what it adds there alone; None: at all positions.
         circuit: the circuit so far, renewed while the search runs; None before it begins.
         status: "idle", "loading", "running", "paused", "done", "stopped" or "error".
     """
 
     threshold: Any = T.Any("7%")
-    selected_edge: Any = T.Unicode(None, allow_none=True)
-    selected_node: Any = T.Unicode(None, allow_none=True)
-    circuit: Any = T.Instance(Circuit, allow_none=True)
+    columns: Any = T.Enum(("heads", "positions"), "heads")
     status: Any = T.Enum(STATUSES, "idle")
 
     def __init__(
@@ -71,7 +75,7 @@ class Explorer(W.VBox):
             n_prompts: for a task given by name.
             seed: likewise.
             device: for a model given by name.
-            options: other arguments of `find_circuit`: rule, order, ablation, ...
+            options: other arguments of `find_circuit`: method, positions, rule, order, ...
 
         Raises:
             ValueError: if the threshold is no positive number.
@@ -80,20 +84,17 @@ class Explorer(W.VBox):
         self._syncing = False
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
-        self._inspected: Any = None
-        self._task: Task | None = None
-        self._asked: str | None = None
         _check_threshold(threshold)
         self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
-        self._finder, self._chooser = Finder(), Chooser()
         self._figure = CircuitFigure(self._edges_clicked, self._node_clicked)
         self._status_line, self._error = W.HTML(), W.HTML()
-        self._panel = W.HTML(panel.empty_html())
+        self._side = self._make_side()
         self._runner = Runner(self._show)
         super().__init__([W.HTML(CSS), *self._arranged()])
         self.add_class("acdc-explorer")
         self.set_trait("threshold", threshold)
+        self.columns = "positions" if options.get("positions") else "heads"
         self._connect()
         self.run()
 
@@ -145,19 +146,13 @@ class Explorer(W.VBox):
         return f"Explorer({self.status}; {standing})"
 
     def _arranged(self) -> list[W.Widget]:
-        # What was found scrolls; the search for it stays above. Children of a full column would
-        # shrink rather than have it scroll.
-        for part in (self._panel, self._chooser.box):
-            part.layout.flex = "0 0 auto"
-        found = W.VBox(
-            [self._panel, self._chooser.box], layout=W.Layout(overflow="auto", max_height="720px")
+        body = W.HBox(
+            [self._figure.box, self._side], layout=W.Layout(flex_flow="row wrap", width="100%")
         )
-        side = W.VBox([self._finder.box, found], layout=W.Layout(flex="0 0 350px"))
-        body = W.HBox([self._figure.box, side], layout=W.Layout(flex_flow="row wrap", width="100%"))
         return [self._controls.box, self._status_line, self._error, body]
 
     def _connect(self) -> None:
-        controls, finder = self._controls, self._finder
+        controls = self._controls
         self._sync_controls()
         for widget, name in (
             (controls.model, "model"),
@@ -166,17 +161,16 @@ class Explorer(W.VBox):
             (controls.seed, "seed"),
         ):
             widget.observe(lambda change, name=name: self._control_set(name, change.new), "value")
+        for widget, name in ((controls.method, "method"), (controls.positions, "positions")):
+            widget.observe(lambda change, name=name: self._option_set(name, change.new), "value")
+        controls.columns.observe(lambda change: setattr(self, "columns", change.new), "value")
         controls.threshold.observe(self._slider_set, "value")
         controls.run.on_click(lambda _: self.run())
         controls.pause.on_click(lambda _: self.pause())
         controls.stop.on_click(lambda _: self.stop())
-        finder.search.observe(lambda change: self._find(change.new), "value")
-        finder.previous.on_click(lambda _: self._step(-1))
-        finder.next.on_click(lambda _: self._step(1))
-        for index, button in enumerate(self._chooser.buttons):
-            button.on_click(lambda _, index=index: self._choose(index))
         self.observe(self._threshold_set, "threshold")
-        self.observe(self._selection_set, ["selected_edge", "selected_node"])
+        self.observe(lambda _: self._redraw(), "columns")
+        self._connect_side()
 
     @T.validate("threshold")
     def _valid_threshold(self, proposal: Any) -> Any:
@@ -193,6 +187,8 @@ class Explorer(W.VBox):
             controls.n_prompts.value, controls.seed.value = request.n_prompts, request.seed
             own_task = isinstance(request.task, Task)
             controls.n_prompts.disabled = controls.seed.disabled = own_task
+            controls.method.value = request.options.get("method", "acdc")
+            controls.positions.value = bool(request.options.get("positions"))
             self._sync_slider()
         finally:
             self._syncing = False
@@ -206,11 +202,6 @@ class Explorer(W.VBox):
         finally:
             self._syncing = was_syncing
 
-    @property
-    def _unit(self) -> str:
-        metric = METRICS.get(self.circuit.metric_name) if self.circuit else None
-        return metric.unit if metric else ""
-
     def _control_set(self, name: str, value: Any) -> None:
         # Under the lock, so that a value set by the worker is not taken for the user's, or missed.
         with self._ui:
@@ -218,6 +209,16 @@ class Explorer(W.VBox):
                 return
             self._request = replace(self._request, **{name: value})
             self._sync_controls()
+        self._start()
+
+    def _option_set(self, name: str, value: Any) -> None:
+        with self._ui:
+            if self._syncing:
+                return
+            self._request = replace(self._request, options={**self._request.options, name: value})
+            if name == "positions":
+                self.selected_edge = self.shown_position = None
+                self.columns = "positions" if value else "heads"
         self._start()
 
     def _slider_set(self, change: Any) -> None:
@@ -243,150 +244,56 @@ class Explorer(W.VBox):
             if circuit is not None and new_circuit:
                 self._drawn = drawn
                 self.circuit = circuit
+                self._shares = None
                 self._drop_foreign_selection(circuit)
-                self._figure.draw(circuit, snapshot.receiver, self._selected)
+                self._draw(snapshot)
                 self._sync_slider()
             self._controls.show(snapshot)
-            self._status_line.value = panel.status_html(snapshot, self._figure.n_drawn, self._unit)
+            self._write_status(snapshot)
             self._error.value = panel.error_html(snapshot.error)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
                 self._finder.search.options = tuple(self._by_effect())[:500]
             self.status = snapshot.status
-            if new_circuit and snapshot.status in _ENDED and self._selected:
-                self._ask(self._selected)
+            if new_circuit and snapshot.status in _ENDED:
+                if self._selected:
+                    self._ask(self._selected)
+                self._position_set()
 
-    @property
-    def _selected(self) -> str | None:
-        return self.selected_edge or self.selected_node
+    def _draw(self, snapshot: Snapshot) -> None:
+        """Draws the circuit of a snapshot in the chosen layout."""
+        circuit, task = snapshot.circuit, snapshot.task
+        if circuit is None or task is None:
+            return
+        layout = None
+        self._controls.show_columns(self.columns if circuit.graph.labels else None)
+        if circuit.graph.labels and self.columns == "positions":
+            kept = [step.edge for step in circuit.decisions if step.kept]
+            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
+            layout = PositionLayout(circuit.graph, kept, names, task.sees)
+        self._figure.draw(circuit, snapshot.receiver, self._selected, layout, self._shares)
 
-    def _drop_foreign_selection(self, circuit: Circuit) -> None:
-        """Another model may lack the selected edge or node."""
-        try:
-            if self.selected_edge:
-                circuit.graph.parse_edge(self.selected_edge)
-            if self.selected_node:
-                circuit.graph.parse_node(self.selected_node)
-        except ValueError:
-            self.selected_edge = self.selected_node = None
-
-    def _edges_clicked(self, edge_ids: list[str]) -> None:
+    def _redraw(self) -> None:
         with self._ui:
-            self.selected_edge = edge_ids[0]
-            if len(edge_ids) > 1:
-                self._chooser.show("Other edges near this point", self._choices(edge_ids[1:]))
+            snapshot = self._runner.snapshot()
+            self._draw(snapshot)
+            self._write_status(snapshot)
 
-    def _node_clicked(self, node_id: str) -> None:
-        self.selected_node = node_id
-
-    def _choose(self, index: int) -> None:
-        self.selected_edge = self._chooser.edge_ids[index]
-
-    def _find(self, text: str) -> None:
-        text = text.strip()
-        if not text:
-            return
-        if "->" in text:
-            self.selected_edge = text
-        else:
-            self.selected_node = text
-
-    def _by_effect(self) -> list[str]:
-        """Ids of the kept edges, the largest |effect| first."""
-        if self.circuit is None:
-            return []
-        kept = [step for step in self.circuit.decisions if step.kept]
-        return [step.edge.id for step in sorted(kept, key=lambda step: -abs(step.effect))]
-
-    def _step(self, by: int) -> None:
-        ordered = self._by_effect()
-        if not ordered:
-            return
-        if self.selected_edge in ordered:
-            place = (ordered.index(self.selected_edge) + by) % len(ordered)
-        else:
-            place = 0 if by > 0 else -1
-        self.selected_edge = ordered[place]
-
-    def _choices(self, edge_ids: list[str]) -> list[tuple[str, str]]:
-        """Edges as (id, text) for the chooser."""
-        effects = {step.edge.id: step for step in self.circuit.decisions} if self.circuit else {}
-        return [
-            (edge_id, f"{effects[edge_id].effect:+.3f}  {effects[edge_id].edge.label}")
-            for edge_id in edge_ids
-            if edge_id in effects
-        ]
-
-    def _selection_set(self, change: Any) -> None:
-        if change.new is None:
-            if self._selected is None:
-                self._show_nothing_selected()
-            return
-        # One thing is selected at a time.
-        if change.name == "selected_edge":
-            self.selected_node = None
-        else:
-            self.selected_edge = None
-        with self._ui:
-            self._chooser.show("", [])
-            circuit = self.circuit
-            if circuit is None:
-                self._panel.value = panel.message_html("The model is not loaded yet.")
-                return
-            try:
-                if change.name == "selected_edge":
-                    edge = circuit.graph.parse_edge(change.new)
-                    self._panel.value = panel.pending_html(edge, circuit)
-                else:
-                    circuit.graph.parse_node(change.new)
-            except ValueError as error:
-                self._panel.value = panel.message_html(str(error))
-                self._figure.select(circuit.graph, None)
-                return
-            self._figure.select(circuit.graph, change.new)
-        self._ask(change.new)
-
-    def _show_nothing_selected(self) -> None:
-        with self._ui:
-            self._asked = None
-            self._panel.value = panel.empty_html()
-            self._chooser.show("", [])
-            if self.circuit is not None:
-                self._figure.select(self.circuit.graph, None)
-
-    def _ask(self, selected: str) -> None:
-        """Has the selected edge or node measured; the answer fills the panel."""
-        self._asked = selected
-
-        def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
-            if self._asked != selected:
-                return None
-            if "->" in selected:
-                found: Any = edge_inspection(engine, circuit, circuit.graph.parse_edge(selected))
-            else:
-                found = node_inspection(engine, circuit, circuit.graph.parse_node(selected))
-            return found, circuit, engine.task
-
-        def answer(result: Any, error: Exception | None) -> None:
-            with self._ui:
-                if self._asked != selected:
-                    return
-                if error is not None:
-                    self._panel.value = panel.message_html(str(error) or type(error).__name__)
-                elif result is not None:
-                    self._show_inspection(*result)
-
-        self._runner.ask(question, answer)
-
-    def _show_inspection(self, found: Any, circuit: Circuit, task: Task) -> None:
-        if "->" in (self._asked or ""):
-            self._panel.value = panel.edge_html(found, circuit, task, self._unit)
-            return
-        self._panel.value = panel.node_html(found)
-        flows = [*found.incoming.edge, *found.outgoing.edge]
-        self._chooser.show("Edges of this node", self._choices(flows))
+    def _write_status(self, snapshot: Snapshot) -> None:
+        self._status_line.value = panel.status_html(
+            snapshot, self._figure.n_drawn, self._unit, self.shown_position
+        )
 
 
 def _check_threshold(threshold: Any) -> None:
     # Any clean value does: whether text is a positive number does not hang on it.
     parse_threshold(threshold, 1.0, METRICS["logit_diff"])
+
+
+def _column_name(label: str, tokens: Mapping[str, str]) -> str:
+    """A position label and, below it, what stands there in the first prompt."""
+    token = tokens.get(label, "")
+    if label == REST or not token:
+        return f"<b>{escape(label)}</b>"
+    short = token if len(token) <= 14 else f"{token[:13]}…"
+    return f"<b>{escape(label)}</b><br>{escape(short)}"

@@ -6,18 +6,19 @@ trace per edge costs seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 
 import ipywidgets as W
 import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.circuit import Circuit
-from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, with_gaps
+from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, Layout, with_gaps
 from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, SELECTED
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep
+from acdc_explorer.search.steps import ReceiverStep
 
 MAX_DRAWN = 500
 # Thin, middle and wide: the thirds, on a log scale, between the threshold and the largest |effect|.
@@ -56,8 +57,9 @@ class CircuitFigure:
             on_node: called with the id of a clicked node.
         """
         self._on_edges, self._on_node = on_edges, on_node
-        self._layout: LayerLayout | None = None
-        self._edges: list[Edge] = []
+        self._layout: Layout | None = None
+        # Of every curve with hit points: the id of its edge.
+        self._hit_ids: list[str] = []
         empty = np.zeros((0, 1), dtype=np.float32)
         self._hits: tuple[Floats, Floats] = (empty, empty)
         self.n_drawn = 0
@@ -75,37 +77,61 @@ class CircuitFigure:
 
     def set_graph(self, graph: Graph) -> None:
         """Lays out the nodes of a model; the edges go."""
-        self._layout = layout = LayerLayout(graph)
-        (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.y_ticks
-        self.box.layout.height = _height(graph.n_layers)
         with self.widget.batch_update():
-            self.widget.update_layout(
-                xaxis={"range": layout.x_range, "tickvals": x_at, "ticktext": x_names},
-                yaxis={"range": layout.y_range, "tickvals": y_at, "ticktext": y_names},
-                uirevision=f"{graph.n_layers}x{graph.n_heads}",
-            )
+            self._set_layout(LayerLayout(graph))
             self._draw_edges([], 1.0)
             self._draw_nodes(set(), set(graph.nodes), None)
             self._set_line("untested", [])
             self._set_line("selected", [])
 
-    def draw(self, circuit: Circuit, receiver: Receiver | None, selected: str | None) -> None:
+    def draw(
+        self,
+        circuit: Circuit,
+        receiver: Receiver | None,
+        selected: str | None,
+        layout: Layout | None = None,
+        effects: Mapping[str, float] | None = None,
+    ) -> None:
         """Shows a circuit.
 
         Args:
             circuit: finished or not.
             receiver: the one under test, or None.
             selected: id of the selected edge or node, or None.
+            layout: where things lie; by default by layer and head.
+            effects: edge id -> the effect to draw it by, if not the one it was decided by.
         """
-        if self._layout is None or self._layout.graph != circuit.graph:
-            self.set_graph(circuit.graph)
         kept = [step for step in circuit.decisions if step.kept]
         inside = {node for step in kept for node in (step.edge.sender, step.edge.receiver.node)}
+        drawn = [
+            (step.edge, step.effect if effects is None else effects.get(step.edge.id, 0.0))
+            for step in kept
+        ]
         with self.widget.batch_update():
-            self._draw_edges(kept, circuit.threshold)
+            self._set_layout(layout or LayerLayout(circuit.graph))
+            self._draw_edges(drawn, circuit.threshold)
             self._draw_nodes(inside, _untested_nodes(circuit), receiver)
             self._set_line("untested", _untested_edges(circuit, receiver))
             self._draw_selected(circuit.graph, selected)
+
+    def _set_layout(self, layout: Layout) -> None:
+        before, self._layout = self._layout, layout
+        look = layout.name, layout.x_range, layout.x_ticks, layout.separators
+        if before and look == (before.name, before.x_range, before.x_ticks, before.separators):
+            return
+        (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.y_ticks
+        self.box.layout.height = _height(layout.graph.n_layers)
+        line = {"color": "rgba(128,128,128,.35)", "width": 1}
+        self.widget.update_layout(
+            xaxis={"range": layout.x_range, "tickvals": x_at, "ticktext": x_names},
+            yaxis={"range": layout.y_range, "tickvals": y_at, "ticktext": y_names},
+            uirevision=layout.name,
+        )
+        # Assigned, since an update leaves the lines that were there.
+        self.widget.layout.shapes = [
+            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+            for x in layout.separators
+        ]
 
     def select(self, graph: Graph, selected: str | None) -> None:
         """Marks an edge or a node, or nothing."""
@@ -115,89 +141,95 @@ class CircuitFigure:
     def _trace(self, name: str) -> go.Scatter:
         return self.widget.data[self._traces[name]]
 
-    def _draw_edges(self, kept: Sequence[EdgeStep], threshold: float) -> None:
+    def _draw_edges(self, kept: Sequence[tuple[Edge, float]], threshold: float) -> None:
         assert self._layout is not None
-        drawn = sorted(kept, key=lambda step: -abs(step.effect))[:MAX_DRAWN]
+        drawn = sorted(kept, key=lambda each: -abs(each[1]))[:MAX_DRAWN]
         self.n_drawn = len(drawn)
-        x, y = self._layout.curves([step.edge for step in drawn])
-        bins = _width_bins(np.array([abs(step.effect) for step in drawn]), threshold)
+        curves = self._layout.curves([edge for edge, _ in drawn])
+        x, y = curves.x, curves.y
+        of_curves = [drawn[number] for number in curves.edge]
+        bins = _width_bins(np.array([abs(effect) for _, effect in of_curves]), threshold)
         for kind in KIND_COLOURS:
-            of_kind = np.array([step.edge.kind == kind for step in drawn], dtype=bool)
+            of_kind = np.array([edge.kind == kind for edge, _ in of_curves], dtype=bool)
             for width in range(len(_WIDTHS)):
                 for sign in (1, -1):
-                    of_sign = np.array([step.effect * sign > 0 for step in drawn], dtype=bool)
+                    of_sign = np.array([effect * sign > 0 for _, effect in of_curves], dtype=bool)
                     rows = of_kind & of_sign & (bins == width)
                     trace = self._trace(_line_name(kind, width, sign))
                     trace.x, trace.y = _line(x[rows]), _line(y[rows])
-        self._edges = [step.edge for step in drawn]
-        hits_x, hits_y = x[:, HIT_POINTS], y[:, HIT_POINTS]
-        self._hits = hits_x, hits_y
-        per_edge = hits_x.shape[1] if drawn else 0
+        self._hits = x[:, HIT_POINTS], y[:, HIT_POINTS]
+        self._hit_ids = [edge.id for edge, _ in of_curves]
+        per_curve = self._hits[0].shape[1]
         hits = self._trace("edge-hits")
-        hits.x, hits.y = (values.ravel() if drawn else _NAN for values in (hits_x, hits_y))
-        hits.customdata = [step.edge.id for step in drawn for _ in range(per_edge)] or [""]
-        hits.text = [
-            f"{step.edge.label}<br>{step.effect:+.3f}" for step in drawn for _ in range(per_edge)
-        ] or [""]
+        hits.x, hits.y = (values.ravel() if of_curves else _NAN for values in self._hits)
+        hits.customdata = [name for name in self._hit_ids for _ in range(per_curve)] or [""]
+        hits.text = [_hover(*each) for each in of_curves for _ in range(per_curve)] or [""]
 
     def _draw_nodes(
         self, inside: set[Node], untested: set[Node], receiver: Receiver | None
     ) -> None:
         assert self._layout is not None
-        nodes = self._layout.graph.nodes
-        xy = np.array([self._layout.xy(node) for node in nodes], dtype=np.float32)
+        spots = self._layout.spots
+        nodes = [spot.node for spot in spots]
         trace = self._trace("nodes")
-        trace.x, trace.y = xy[:, 0], xy[:, 1]
+        trace.x = np.array([spot.x for spot in spots], dtype=np.float32)
+        trace.y = np.array([spot.y for spot in spots], dtype=np.float32)
         trace.customdata = [node.id for node in nodes]
-        # Every node keeps its label and some are see-through: where labels become empty and full
-        # again, Plotly loses some of them.
+        # Every node has a label and some are see-through: where labels become empty and full again,
+        # Plotly loses some of them.
         trace.text = [_node_text(node) for node in nodes]
-        trace.textfont.color = ["#222222" if node in inside else _UNSEEN for node in nodes]
+        trace.textfont.color = [
+            "#222222" if node in inside and node.layer >= 0 else _UNSEEN for node in nodes
+        ]
         states = [
             "in" if node in inside else "untested" if node in untested else "out" for node in nodes
         ]
         said = {"in": "", "untested": "<br>not tested yet", "out": "<br>no kept edge"}
         trace.hovertext = [
-            node.label + said[state] for node, state in zip(nodes, states, strict=True)
+            spot.node.label + (f" @ {escape(spot.label)}" if spot.label else "") + said[state]
+            for spot, state in zip(spots, states, strict=True)
         ]
         looks = [_NODE_LOOKS[state] for state in states]
         trace.marker.size = [size for size, _, _ in looks]
         trace.marker.color = [fill for _, fill, _ in looks]
         trace.marker.line.color = [border for _, _, border in looks]
         trace.marker.symbol = [_SYMBOLS[node.kind] for node in nodes]
-        testing = self._trace("testing")
-        place = self._layout.xy(receiver.node) if receiver else (np.nan, np.nan)
-        testing.x, testing.y = ([np.float32(value)] for value in place)
+        self._ring("testing", receiver.node if receiver else None)
 
     def _draw_selected(self, graph: Graph, selected: str | None) -> None:
         assert self._layout is not None
-        edges, node_at = [], (np.nan, np.nan)
-        if selected and "->" in selected:
-            edges = [graph.parse_edge(selected)]
-        elif selected:
-            node_at = self._layout.xy(graph.parse_node(selected))
-        self._set_line("selected", edges)
-        ring = self._trace("selected-node")
-        ring.x, ring.y = ([np.float32(value)] for value in node_at)
+        is_edge = selected is not None and "->" in selected
+        self._set_line("selected", [graph.parse_edge(str(selected))] if is_edge else [])
+        is_node = selected is not None and not is_edge
+        self._ring("selected-node", graph.parse_node(str(selected)) if is_node else None)
+
+    def _ring(self, name: str, node: Node | None) -> None:
+        """Puts a ring around every place of a node."""
+        assert self._layout is not None
+        spots = self._layout.spots_of(node) if node else []
+        trace = self._trace(name)
+        trace.x = np.array([spot.x for spot in spots] or [np.nan], dtype=np.float32)
+        trace.y = np.array([spot.y for spot in spots] or [np.nan], dtype=np.float32)
 
     def _set_line(self, name: str, edges: Sequence[Edge]) -> None:
         assert self._layout is not None
-        x, y = self._layout.curves(edges)
+        curves = self._layout.curves(edges)
         trace = self._trace(name)
-        trace.x, trace.y = _line(x), _line(y)
+        trace.x, trace.y = _line(curves.x), _line(curves.y)
 
     def _clicked_edge(self, trace: go.Scatter, points: object, state: object) -> None:
         indices = points.point_inds  # type: ignore[attr-defined]
-        if not indices or not self._edges:
+        if not indices or not self._hit_ids:
             return
-        per_edge = self._hits[0].shape[1]
+        per_curve = self._hits[0].shape[1]
         at_x, at_y = (values.ravel()[indices[0]] for values in self._hits)
         # Other edges whose hit points lie under the same few pixels.
         distance = np.hypot(self._hits[0] - at_x, (self._hits[1] - at_y)).min(1)
-        clicked = indices[0] // per_edge
-        near = [int(edge) for edge in np.argsort(distance, kind="stable") if distance[edge] < 0.13]
-        order = [clicked, *(edge for edge in near if edge != clicked)]
-        self._on_edges([self._edges[edge].id for edge in order[:8]])
+        clicked = indices[0] // per_curve
+        near = [int(curve) for curve in np.argsort(distance, kind="stable")
+                if distance[curve] < 0.13]  # fmt: skip
+        names = [self._hit_ids[curve] for curve in (clicked, *near)]
+        self._on_edges([*dict.fromkeys(names)][:8])
 
     def _clicked_node(self, trace: go.Scatter, points: object, state: object) -> None:
         indices = points.point_inds  # type: ignore[attr-defined]
@@ -300,10 +332,14 @@ def _untested_edges(circuit: Circuit, receiver: Receiver | None) -> list[Edge]:
     return [edge for edge in edges if edge not in tested]
 
 
+def _hover(edge: Edge, effect: float) -> str:
+    return f"{escape(edge.label)}<br>{KIND_NAMES[edge.kind]}<br>{effect:+.3f}"
+
+
 def _node_text(node: Node) -> str:
     if node.kind == "head":
         return f"{node.layer}.{node.head}"
-    return f"m{node.layer}" if node.kind == "mlp" else ""
+    return f"m{node.layer}" if node.kind == "mlp" else node.id
 
 
 def _line(curves: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.circuit import Circuit
-from acdc_explorer.explorer.style import NEGATIVE, POSITIVE
+from acdc_explorer.circuit import KEPT, Circuit
+from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import EdgeInspection, NodeInspection
 from acdc_explorer.runner import Snapshot
@@ -20,10 +20,17 @@ _PROMPTS_SHOWN = 4
 _VISIBLE = 5e-4
 
 
-def status_html(snapshot: Snapshot, n_drawn: int, unit: str) -> str:
+def status_html(
+    snapshot: Snapshot, n_drawn: int, unit: str, shown_position: str | None = None
+) -> str:
     """Where the circuit stands, in one line that is always there."""
     circuit = snapshot.circuit
     text = _standing(circuit, n_drawn, unit) if circuit else "no circuit yet"
+    if circuit and shown_position is not None and not circuit.graph.labels:
+        text += (
+            f" &nbsp;·&nbsp; <b>edges drawn by what they add at {escape(shown_position)}</b> "
+            "(click the bar again for all positions)"
+        )
     return (
         f'<div class="acdc-status" role="status" data-status="{snapshot.status}">'
         f'<span class="acdc-badge">{snapshot.status}</span>{text}</div>'
@@ -38,11 +45,15 @@ def _standing(circuit: Circuit, n_drawn: int, unit: str) -> str:
         f"<b>{circuit.graph.n_edges:,}</b> edges"
         + (f" (the {n_drawn} largest drawn)" if n_drawn < n_kept else ""),
         f"{escape(circuit.metric_name.replace('_', ' '))}: full <b>{circuit.full_metric:.3f}</b>, "
-        f"circuit <b>{circuit.metric_value:.3f}</b>, corrupted "
+        f"circuit <b>{_value(circuit.metric_value)}</b>, corrupted "
         f"<b>{circuit.corrupted_metric:.3f}</b> {escape(unit)}",
         f"faithfulness <b>{'–' if math.isnan(faithfulness) else f'{faithfulness:.1%}'}</b>",
     ]
     return " &nbsp;·&nbsp; ".join(parts)
+
+
+def _value(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def progress_text(snapshot: Snapshot) -> str:
@@ -94,7 +105,13 @@ def message_html(message: str) -> str:
     return _panel("", f'<p class="acdc-error">{escape(message)}</p>')
 
 
-def edge_html(found: EdgeInspection, circuit: Circuit, task: Task, unit: str) -> str:
+def edge_html(
+    found: EdgeInspection,
+    circuit: Circuit,
+    task: Task,
+    unit: str,
+    shown_position: str | None = None,
+) -> str:
     """All that is known of one edge."""
     full = circuit.full_metric
     rows = [
@@ -107,17 +124,20 @@ def edge_html(found: EdgeInspection, circuit: Circuit, task: Task, unit: str) ->
         f'<td class="num">{_percent(effect, full)}</td></tr>'
         for name, effect in rows
     )
-    total = found.by_position.sum()
+    total, labels = found.by_position.sum(), circuit.graph.labels
+    chosen = found.edge.receiver.position if labels else shown_position
+    hint = "click one to go to that edge" if labels else "click one to see it in the graph"
     body = (
         f"{_edge_title(found.edge)}<p><b>{found.state}</b> at threshold "
         f"{circuit.threshold:.3g} {escape(unit)}</p>"
         f'<table aria-label="effects"><tr><th>Effect on the metric</th><th></th>'
         f"<th>of full</th></tr>{effects}</table>"
         '<p class="acdc-muted">Effect: the metric with the edge minus the metric without it.</p>'
-        f"<h4>By position <span class='acdc-muted'>(removed at that position only)</span></h4>"
-        f"{_bars(found.by_position)}"
-        f'<p class="acdc-muted">Positions sum to {total:+.3f}; the whole edge is '
-        f"{found.effect:+.3f}.</p>"
+        f"{_stand_in(found, circuit)}"
+        f"<h4>By position <span class='acdc-muted'>(at that position only; {hint})</span></h4>"
+        f"{_bars(found.by_position, chosen)}"
+        f'<p class="acdc-muted">Positions sum to {total:+.3f}; the edge at all of them is '
+        f"{found.whole_effect:+.3f}: they interact by {found.interaction:+.3f}.</p>"
         f"<h4>By prompt</h4>{_spread(found.by_prompt)}{_prompts(found.by_prompt, task)}"
     )
     names = {"sender": found.edge.sender, "receiver": found.edge.receiver.node}
@@ -152,7 +172,9 @@ def _panel(attributes: str, body: str) -> str:
 
 
 def _edge_title(edge: Edge) -> str:
-    return f"<h3>{edge.label}</h3><code>{escape(edge.id)}</code>"
+    kind = edge.receiver.qkv
+    composition = f' <span class="acdc-{kind}">{KIND_NAMES[kind]}</span>' if kind else ""
+    return f"<h3>{escape(edge.label)}</h3><code>{escape(edge.id)}</code>{composition}"
 
 
 def _number(value: float, unit: str) -> str:
@@ -163,8 +185,21 @@ def _percent(value: float, full: float) -> str:
     return "–" if math.isnan(value) or not full else f"{value / abs(full):+.1%}"
 
 
-def _bars(values: pd.Series) -> str:
-    """A table of labels, bars on both sides of a zero line, and numbers."""
+def _stand_in(found: EdgeInspection, circuit: Circuit) -> str:
+    """Says so if an edge matters only because others have been removed."""
+    threshold, method = circuit.threshold, circuit.settings.method
+    redundant = abs(found.effect_alone) < threshold <= abs(found.effect_when_decided)
+    if found.state != KEPT or method != "acdc" or not redundant:
+        return ""
+    return (
+        '<p class="acdc-note">Alone in the full model it does less than the threshold: other edges '
+        "can stand in for it (a backup, an OR gate). Which of them is kept depends on the order of "
+        "the tests: the last one tested stays.</p>"
+    )
+
+
+def _bars(values: pd.Series, chosen: str | None = None) -> str:
+    """A table of labels, bars on both sides of a zero line, and numbers; rows can be clicked."""
     largest = max(values.abs().max(), 1e-9)
     width, middle = 130, 65
     rows = []
@@ -173,7 +208,8 @@ def _bars(values: pd.Series) -> str:
         left = middle if value >= 0 else middle - length
         colour = POSITIVE if value >= 0 else NEGATIVE
         rows.append(
-            f'<tr data-position="{escape(str(label), quote=True)}"><th scope="row">'
+            f'<tr data-position="{escape(str(label), quote=True)}" role="button" tabindex="0" '
+            f'aria-pressed="{"true" if label == chosen else "false"}"><th scope="row">'
             f"{escape(str(label))}</th><td>"
             f'<svg width="{width}" height="14" aria-hidden="true">'
             f'<rect x="{left:.1f}" y="2" width="{max(length, 0.5):.1f}" height="10" '

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuit import KEPT, Circuit
 from acdc_explorer.explorer.plotly_private import CONFIG
-from acdc_explorer.explorer.style import CSS
+from acdc_explorer.explorer.style import CSS, KIND_NAMES
 
 
 def write_page(
@@ -49,11 +49,17 @@ def _table(circuit: Circuit | None) -> str:
     kept = circuit.edges[circuit.edges.state == KEPT]
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
     rows = "".join(
-        f'<tr><td><code>{escape(edge)}</code></td><td class="num">{effect:+.4f}</td>'
-        f'<td class="num">{order}</td></tr>'
-        for edge, effect, order in zip(kept.edge, kept.effect, kept.order, strict=True)
+        f"<tr><td><code>{escape(edge)}</code></td><td>{KIND_NAMES[qkv]}</td>"
+        f'<td class="num">{effect:+.4f}</td><td class="num">{order}</td></tr>'
+        for edge, qkv, effect, order in zip(
+            kept.edge,
+            kept.qkv.where(kept.qkv.notna(), "other"),
+            kept.effect,
+            kept.order,
+            strict=True,
+        )
     )
     return (
-        f"<h2>{len(kept)} kept edges</h2><table><tr><th>edge</th><th>effect</th>"
+        f"<h2>{len(kept)} kept edges</h2><table><tr><th>edge</th><th>kind</th><th>effect</th>"
         f"<th>order of the test</th></tr>{rows}</table>"
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 KIND_COLOURS = {"q": "#0072B2", "k": "#B87A00", "v": "#009E73", "other": "#767676"}
 KIND_NAMES = {
-    "q": "into a query (q)",
-    "k": "into a key (k)",
-    "v": "into a value (v)",
+    "q": "Q-composition",
+    "k": "K-composition",
+    "v": "V-composition",
     "other": "into an MLP or the logits",
 }
 SELECTED = "#C72C86"
@@ -43,6 +43,16 @@ CSS = """
 .acdc-edge-panel th { font-weight: 500; }
 .acdc-edge-panel td.num { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
+.acdc-edge-panel tr[data-position] { cursor: pointer; }
+.acdc-edge-panel tr[data-position]:hover, .acdc-edge-panel tr[data-position]:focus-visible {
+  background: var(--jp-layout-color2, #eee); outline: 1px solid currentColor; }
+.acdc-edge-panel tr[aria-pressed="true"] th { font-weight: 700; text-decoration: underline; }
+.acdc-edge-panel .acdc-note { border-left: 3px solid #B87A00; padding-left: 6px; margin: 6px 0; }
+.acdc-edge-panel .acdc-q, .acdc-edge-panel .acdc-k, .acdc-edge-panel .acdc-v { color: #fff;
+  border-radius: 8px; padding: 0 7px; font-size: 11px; white-space: nowrap; }
+.acdc-edge-panel .acdc-q { background: #0072B2; }
+.acdc-edge-panel .acdc-k { background: #8F5F00; }
+.acdc-edge-panel .acdc-v { background: #007A5A; }
 .acdc-edge-panel .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-edge-panel .acdc-prompt { margin: 3px 0; padding-left: 6px;
   border-left: 3px solid var(--jp-border-color2, #ccc); overflow-wrap: anywhere; }

@@ -271,6 +271,21 @@ class Task:
         labelled = torch.stack(list(masks.values())).any(0)
         return {**masks, REST: ~labelled & (positions <= self.end[:, None])}
 
+    @cached_property
+    def label_order(self) -> list[str]:
+        """The labels of `position_masks` in the order of the prompts, "rest" first."""
+        positions = torch.arange(self.n_positions)
+        masks = {label: mask for label, mask in self.position_masks.items() if label != REST}
+        mean = {
+            label: float((mask * positions).sum() / mask.sum()) for label, mask in masks.items()
+        }
+        return [REST, *sorted(masks, key=lambda label: mean[label])]
+
+    def sees(self, query_label: str, key_label: str) -> bool:
+        """Whether in any prompt a query at one label can attend to a key at another."""
+        query, key = (self.position_masks[label] for label in (query_label, key_label))
+        return bool((key & query.flip(1).cummax(1).values.flip(1)).any())
+
     def __repr__(self) -> str:
         labels = ", ".join(self.positions)
         metric = self.metric.name  # type: ignore[union-attr]
