@@ -174,3 +174,15 @@ def random_task(seed: int = 0, n_prompts: int = 5, length: int = 9, **options) -
 def hf_model(request):
     """A random model of each shape in turn."""
     return random_gpt2(request.param)
+
+
+@pytest.fixture(scope="session")
+def bpe(tmp_path_factory):
+    """A small GPT-2 whose tokenizer tells "Mary" and " Mary" apart."""
+    from bpe import save_bpe_gpt2
+
+    from acdc_explorer.models import load_model
+
+    folder = tmp_path_factory.mktemp("bpe")
+    save_bpe_gpt2(folder)
+    return load_model(folder)

@@ -26,8 +26,8 @@ _EPS, _NORM_WEIGHT = 2.0**80, 2.0**40
 _ALL_SWITCH_WORDS = (*SWITCH_WORDS, *COLOURS, *THINGS)
 # Tokens before the words: beginning of text and unknown.
 _N_SPECIAL = 2
-# Of an attention score. Its e-fold is beyond float64's last bit: what is not attended to is not
-# attended to at all.
+# An attention score: e^-64 is nothing beside 1, even in float64, so that what is not looked for is
+# not attended to at all.
 _SURE = 64.0
 
 # By name of parameter, in the layout of TransformerLens: head first, `x @ W`.

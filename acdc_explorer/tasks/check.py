@@ -80,9 +80,11 @@ class TaskCheck:
 
     def _rows(self) -> list[tuple[str, str]]:
         right = round(self.accuracy * self.n_prompts)
+        # Not 100% while one is wrong.
+        share = "100%" if right == self.n_prompts else f"{min(self.accuracy, 0.999):.1%}"
         unit = f" {self.unit}" if self.unit else ""
         return [
-            ("accuracy", f"{self.accuracy:.0%} ({right} of {self.n_prompts})"),
+            ("accuracy", f"{share} ({right} of {self.n_prompts})"),
             ("metric", self.metric),
             ("clean", f"{self.clean:.3f} ± {self.clean_spread:.3f}{unit}"),
             ("corrupted", f"{self.corrupted:.3f} ± {self.corrupted_spread:.3f}{unit}"),
