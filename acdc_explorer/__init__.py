@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acdc_explorer.api import evaluate, find_circuit, search
+    from acdc_explorer.api import attribute, evaluate, find_circuit, search
     from acdc_explorer.circuit import Circuit
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
@@ -25,6 +25,7 @@ _HOMES = {
     "Model": "models",
     "PromptPair": "tasks",
     "Task": "tasks",
+    "attribute": "api",
     "evaluate": "api",
     "find_circuit": "api",
     "inspect_edge": "inspection",
@@ -42,6 +43,7 @@ __all__ = [
     "Model",
     "PromptPair",
     "Task",
+    "attribute",
     "evaluate",
     "find_circuit",
     "inspect_edge",

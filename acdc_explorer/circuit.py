@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from acdc_explorer.graph import Graph, graph_of
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
 
 if TYPE_CHECKING:
     from acdc_explorer.engine.engine import Engine

@@ -22,9 +22,9 @@ from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.graph import Receiver
 from acdc_explorer.models import Model, load_model
-from acdc_explorer.search.decisions import BORDERLINE
-from acdc_explorer.search.methods import search_steps
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.decisions import BORDERLINE
+from acdc_explorer.searches.methods import search_steps
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
 from acdc_explorer.tasks import Task, load_task
 
 Status = Literal["idle", "loading", "running", "paused", "done", "stopped", "error"]

@@ -20,8 +20,8 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import UnsupportedModelError, extract_weights
-from acdc_explorer.search.acdc import acdc_steps
-from acdc_explorer.search.steps import EdgeStep, SearchSettings
+from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.steps import EdgeStep, SearchSettings
 
 ALL = [*KINDS, "attention-only"]
 # transformers computes RMS norms and softmaxes in float32 whatever the model's precision.

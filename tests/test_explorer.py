@@ -17,7 +17,7 @@ from acdc_explorer.explorer.layout import CURVE_POINTS, LayerLayout
 from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.graph import graph_of
 from acdc_explorer.models import Model
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings
 
 THRESHOLD = 0.05
 
@@ -239,7 +239,7 @@ def test_texts_of_tasks_are_escaped(model):
 
 
 def test_pausing_stopping_and_going_on(model, task, monkeypatch):
-    from acdc_explorer.search.methods import search_steps
+    from acdc_explorer.searches.methods import search_steps
 
     def slow_steps(*args, **options):
         for step in search_steps(*args, **options):

@@ -12,10 +12,10 @@ from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.graph import INPUT, Edge, Node, Receiver, graph_of
-from acdc_explorer.search.acdc import acdc_steps
-from acdc_explorer.search.methods import search_steps
-from acdc_explorer.search.path_patching import path_patching_steps
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings
+from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.methods import search_steps
+from acdc_explorer.searches.path_patching import path_patching_steps
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings
 
 KINDS = ["gpt2", "gpt_neo", "llama", "gpt_neox", "attention-only"]
 

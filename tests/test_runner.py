@@ -28,7 +28,7 @@ def runner():
 
 def slowly(monkeypatch, seconds=0.005):
     """Makes each step take long enough for a test to step in."""
-    from acdc_explorer.search.methods import search_steps
+    from acdc_explorer.searches.methods import search_steps
 
     def slow_steps(*args, **options):
         for step in search_steps(*args, **options):

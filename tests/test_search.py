@@ -14,9 +14,9 @@ from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.graph import Edge, Node, Receiver
 from acdc_explorer.metrics import METRICS
-from acdc_explorer.search.acdc import acdc_steps
-from acdc_explorer.search.decisions import BORDERLINE
-from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.decisions import BORDERLINE
+from acdc_explorer.searches.steps import EdgeStep, SearchSettings, parse_threshold
 
 
 def decisions(engine, settings, chain_length=None):

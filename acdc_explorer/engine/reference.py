@@ -21,7 +21,7 @@ from torch import Tensor
 from acdc_explorer.engine.engine import Ablation
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Graph, Node, Receiver, graph_of
 from acdc_explorer.metrics import Metric
-from acdc_explorer.search.steps import EdgeStep, SearchSettings
+from acdc_explorer.searches.steps import EdgeStep, SearchSettings
 from acdc_explorer.tasks.task import Task
 
 Hook = tuple[str, Callable[..., Any]]

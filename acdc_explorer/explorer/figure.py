@@ -18,7 +18,7 @@ from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, Layou
 from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, SELECTED
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
-from acdc_explorer.search.steps import ReceiverStep
+from acdc_explorer.searches.steps import ReceiverStep
 
 MAX_DRAWN = 500
 # Thin, middle and wide: the thirds, on a log scale, between the threshold and the largest |effect|.

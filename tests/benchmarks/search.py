@@ -26,8 +26,8 @@ from acdc_explorer.engine.forward import run
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import extract_weights
-from acdc_explorer.search.acdc import acdc_steps
-from acdc_explorer.search.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.steps import EdgeStep, SearchSettings, parse_threshold
 from acdc_explorer.tasks.task import Task
 
 COLUMNS = [

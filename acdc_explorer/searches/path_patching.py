@@ -20,9 +20,9 @@ from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patching import LiveCircuit
 from acdc_explorer.engine.receiver_test import ReceiverTest
 from acdc_explorer.graph import Edge, Receiver
-from acdc_explorer.search.chains import ChainLength
-from acdc_explorer.search.decisions import DecisionRule
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.chains import ChainLength
+from acdc_explorer.searches.decisions import DecisionRule
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
 
 
 def path_patching_steps(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.search.acdc import acdc_steps
-from acdc_explorer.search.attribution import ATTRIBUTIONS, attribution_steps
-from acdc_explorer.search.path_patching import path_patching_steps
-from acdc_explorer.search.steps import SearchSettings, Step
+from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.attribution import ATTRIBUTIONS, attribution_steps
+from acdc_explorer.searches.path_patching import path_patching_steps
+from acdc_explorer.searches.steps import SearchSettings, Step
 
 
 def search_steps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.search.steps import SearchSettings
+from acdc_explorer.searches.steps import SearchSettings
 
 # Changes this close to the threshold, relative to the size of the metric's values, are decided in
 # float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).

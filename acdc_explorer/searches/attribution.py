@@ -22,7 +22,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.gradients import input_gradients
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
-from acdc_explorer.search.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
 
 ATTRIBUTIONS = ("eap", "eap_ig")
 IG_STEPS = 5
