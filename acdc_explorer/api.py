@@ -15,7 +15,7 @@ from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.graph import Edge, Order
 from acdc_explorer.metrics import Rule
 from acdc_explorer.models import Model, load_model
-from acdc_explorer.searches.attribution import IG_STEPS, edge_scores
+from acdc_explorer.searches.attribution import ATTRIBUTIONS, IG_STEPS, edge_scores
 from acdc_explorer.searches.methods import search_steps
 from acdc_explorer.searches.steps import EdgeStep, SearchSettings, Step, parse_threshold
 from acdc_explorer.tasks import Task, load_task
@@ -61,6 +61,7 @@ def find_circuit(
     positions: bool = False,
     split_qkv: bool = True,
     replay: Circuit | None = None,
+    top_n: int | None = None,
 ) -> Circuit:
     """Searches for the circuit that does a task.
 
@@ -89,17 +90,36 @@ def find_circuit(
             the threshold, or one whose search was cut short. Its decisions are taken over for as
             long as they hold, and the result is that of a search from the start.
 
+        top_n: for the attribution methods, keep this many of the largest scores instead of those
+            above a threshold; fewer stay if some of them lead nowhere.
+
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
     model, task = resolve(model, task)
     engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
+    if top_n is not None:
+        threshold = _threshold_of_top(engine, method, top_n)
     settings = settings_for(
         engine, threshold, method=method, rule=rule, order=order, order_seed=order_seed
     )
     known = _steps_to_replay(replay, engine, settings) if replay else ()
     steps = search_steps(engine, settings, known)
     return Circuit.of_search(model.name, engine, settings, steps)
+
+
+def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
+    if method not in ATTRIBUTIONS:
+        raise ValueError(
+            f"top_n is for methods {', '.join(ATTRIBUTIONS)}; got method {method!r}, which needs a "
+            "threshold"
+        )
+    n_edges = engine.graph.n_edges
+    if not 1 <= top_n <= n_edges:
+        raise ValueError(f"top_n must be between 1 and {n_edges}, the number of edges; got {top_n}")
+    sizes = np.sort(np.abs(edge_scores(engine, method)[engine.graph.edge_mask]))
+    # A threshold of zero is none.
+    return max(float(sizes[-top_n]), 1e-12)
 
 
 def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:

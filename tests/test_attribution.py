@@ -1,0 +1,150 @@
+"""Attribution: scores against finite differences, integrals against what they must add up to."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import attention_only, bridge_of, random_gpt2, random_model, random_task
+from test_positions import labelled_task
+
+import acdc_explorer as ax
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.models import Model
+from acdc_explorer.searches.attribution import edge_scores
+
+KINDS = ["gpt2", "gpt_neo", "llama", "qwen3", "gemma", "gpt_neox", "attention-only"]
+
+
+def make(kind="gpt2", task=None, **options):
+    if kind == "attention-only":
+        bridge = attention_only()
+    else:
+        bridge = bridge_of(random_gpt2("2x4") if kind == "gpt2" else random_model(kind))
+    return Engine(extract_weights(bridge).double(), task or labelled_task(), **options)
+
+
+def assert_derivatives(engine: Engine, step: float = 1e-6) -> None:
+    """Against patching some edges alone, each by a small part of the way to its ablated value."""
+    near = copy.copy(engine)
+    near._deltas_at_end = None
+    near._delta_input = step * engine._delta_input
+    near._delta_z = [step * delta for delta in engine._delta_z]
+    near._delta_mlp = [step * delta for delta in engine._delta_mlp]
+    graph, scores = engine.graph, edge_scores(engine)
+    cells = np.random.default_rng(0).permutation(np.argwhere(graph.edge_mask))[:60]
+    masks = [graph.mask_of([graph.edge_at(*cell)]) for cell in cells]
+    values = evaluate_removed(near, [RemovedEdges(mask) for mask in masks]).mean(1)
+    expected = (engine.full_metric - values.numpy()) / step
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(scores[tuple(cells.T)], expected, rtol=0, atol=2e-4)
+    assert (scores[~graph.edge_mask] == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_derivatives_on_every_architecture(kind):
+    assert_derivatives(make(kind))
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+@pytest.mark.parametrize(
+    "options", [{"positions": True}, {"split_qkv": False}, {"positions": True, "split_qkv": False}]
+)
+def test_scores_are_derivatives_of_every_kind_of_edge(ablation, options):
+    assert_derivatives(make(ablation=ablation, **options))
+
+
+@pytest.mark.parametrize("metric", ["prob_diff", "nll"])
+def test_scores_are_derivatives_of_every_metric(metric):
+    assert_derivatives(make(task=labelled_task(metric=metric)))
+
+
+def test_labels_add_up_to_the_whole_edge():
+    engine, positional = make(), make(positions=True)
+    whole, at_labels = edge_scores(engine), edge_scores(positional)
+    for row, receiver in enumerate(engine.graph.receivers):
+        rows = [positional.graph.receiver_index[r] for r in positional.graph.receivers_at(receiver)]
+        np.testing.assert_allclose(at_labels[rows].sum(0), whole[row], rtol=0, atol=1e-9)
+
+
+def test_integrated_scores_of_the_input_add_up_to_the_whole_difference():
+    """The integral of the gradient along a path is the difference at its ends."""
+    engine = make()
+    scores = edge_scores(engine, "eap_ig", steps=400)
+    difference = engine.full_metric - engine.corrupted_metric
+    assert scores[:, 0].sum() == pytest.approx(difference, abs=0.02 * abs(difference))
+    assert edge_scores(engine)[:, 0].sum() != pytest.approx(difference, rel=0.1)
+
+
+def test_batches_of_prompts_do_not_change_scores(monkeypatch):
+    engine = make(positions=True)
+    together = edge_scores(engine, "eap_ig")
+    monkeypatch.setattr("acdc_explorer.searches.attribution._BATCH_FLOATS", 1)
+    np.testing.assert_allclose(edge_scores(engine, "eap_ig"), together, rtol=0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
+
+
+def test_the_table_ranks_every_edge(model):
+    task = random_task()
+    table = ax.attribute(model, task)
+    assert sorted(table.edge) == sorted(model.graph.edge_ids)
+    assert table.score.abs().is_monotonic_decreasing
+    assert list(table.columns) == ["edge", "sender", "receiver", "qkv", "position", "score"]
+    # To first order the effect of the edge alone.
+    circuit = ax.find_circuit(model, task, 0.1)
+    exact = [ax.inspect_edge(model, task, circuit, edge).effect_alone for edge in table.edge[::6]]
+    assert np.corrcoef(exact, table.score[::6])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("method", ["eap", "eap_ig"])
+def test_a_circuit_of_all_edges_above_a_threshold(model, method):
+    task = random_task()
+    circuit = ax.find_circuit(model, task, 0.3, method=method)
+    table = ax.attribute(model, task, method).set_index("edge").score
+    expected = {edge for edge in table.index if abs(table[edge]) >= 0.3}
+    assert circuit.kept
+    assert set(circuit.kept) <= expected
+    # What is missing leads nowhere.
+    for edge in expected - set(circuit.kept):
+        receiver = circuit.graph.parse_edge(edge).receiver.node.id
+        assert not any(kept.startswith(f"{receiver}->") for kept in circuit.kept)
+    for step in circuit.decisions:
+        assert step.effect == pytest.approx(table[step.edge.id], abs=1e-6)
+    removed = set(model.graph.edge_ids) - set(circuit.kept)
+    assert circuit.metric_value == pytest.approx(ax.evaluate(model, task, removed), abs=1e-5)
+
+
+def test_the_largest_n(model):
+    task = random_task()
+    circuit = ax.find_circuit(model, task, method="eap", top_n=12)
+    assert 0 < len(circuit.kept) <= 12
+    largest = set(ax.attribute(model, task).edge[:12])
+    assert set(circuit.kept) <= largest
+    with pytest.raises(ValueError, match="top_n is for methods eap, eap_ig; got method 'acdc'"):
+        ax.find_circuit(model, task, top_n=12)
+    with pytest.raises(ValueError, match="top_n must be between 1 and"):
+        ax.find_circuit(model, task, method="eap", top_n=0)
+
+
+def test_unknown_methods_are_named(model):
+    with pytest.raises(ValueError, match=r"unknown attribution method 'eapig'\. Did you mean"):
+        ax.attribute(model, random_task(), "eapig")
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        ax.attribute(model, random_task(), "eap_ig", steps=0)
+
+
+def test_public_names_are_not_hidden_by_modules(model):
+    """A subpackage that is imported takes the place of a name like its own."""
+    task = random_task()
+    ax.find_circuit(model, task, 0.1)
+    assert [step.kept for step in ax.search(model, task, 0.1)]
+    for name in ax.__all__:
+        assert not isinstance(getattr(ax, name), type(torch))
