@@ -79,7 +79,7 @@ def find_circuit(
             "cumulative" |change from the full model| counts, so that many small removals cannot add
             up unseen.
         order: of the tests, on which the result depends: "default" (latest and highest head
-            first), "ascending_heads", "random".
+            first), "ascending_heads", "random", "attribution" (least important first).
         order_seed: for order "random".
         ablation: what removed edges carry: their "corrupted" activation, "zero", or the "mean"
             over corrupted prompts at each position.

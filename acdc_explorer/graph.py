@@ -19,8 +19,8 @@ from acdc_explorer.errors import unknown_name
 QKV = Literal["q", "k", "v"]
 QKVS: tuple[QKV, ...] = ("q", "k", "v")
 NodeKind = Literal["input", "head", "mlp", "logits"]
-Order = Literal["default", "ascending_heads", "random"]
-ORDERS: tuple[Order, ...] = ("default", "ascending_heads", "random")
+Order = Literal["default", "ascending_heads", "random", "attribution"]
+ORDERS: tuple[Order, ...] = ("default", "ascending_heads", "random", "attribution")
 
 # The position whose logits are scored, and all positions that have no label.
 END, REST = "END", "rest"
@@ -317,18 +317,34 @@ class Graph:
         return receivers
 
     def search_senders(
-        self, receiver: Receiver, order: Order = "default", seed: int = 0
+        self,
+        receiver: Receiver,
+        order: Order = "default",
+        seed: int = 0,
+        scores: np.ndarray | None = None,
     ) -> list[int]:
         """Indices of a receiver's senders in the order in which ACDC tests them.
 
         Latest first: within a block the MLP, then heads descending (ascending under
         `ascending_heads`); the input last. `random` shuffles them, the same way for the same seed.
+        `attribution` takes the edges with the smallest |score| first.
+
+        Args:
+            receiver: whose senders.
+            order: as above.
+            seed: for `random`.
+            scores: of all edges [n_receivers, n_senders], for `attribution`.
         """
         indices = np.arange(self.n_senders_to(receiver))
         if order == "random":
             # Seeded by receiver too, so that one receiver's order does not hang on the others'.
             rng = np.random.default_rng([seed, self.receiver_index[receiver]])
             return rng.permutation(indices).tolist()
+        if order == "attribution":
+            if scores is None:
+                raise ValueError("order 'attribution' needs scores")
+            row = np.abs(scores[self.receiver_index[receiver], : len(indices)])
+            return indices[::-1][np.argsort(row[::-1], kind="stable")].tolist()
         if order == "ascending_heads":
             return sorted(indices.tolist(), key=self._ascending_heads_key)
         return indices[::-1].tolist()

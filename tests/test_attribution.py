@@ -13,9 +13,12 @@ from test_positions import labelled_task
 import acdc_explorer as ax
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.models import Model
+from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.attribution import edge_scores
+from acdc_explorer.searches.steps import EdgeStep, SearchSettings
 
 KINDS = ["gpt2", "gpt_neo", "llama", "qwen3", "gemma", "gpt_neox", "attention-only"]
 
@@ -148,3 +151,31 @@ def test_public_names_are_not_hidden_by_modules(model):
     assert [step.kept for step in ax.search(model, task, 0.1)]
     for name in ax.__all__:
         assert not isinstance(getattr(ax, name), type(torch))
+
+
+def test_the_least_important_edges_are_tested_first():
+    engine, task = make(), labelled_task()
+    scores = edge_scores(engine)
+    settings = SearchSettings(0.1, "0.1", order="attribution")
+    steps = [step for step in acdc_steps(engine, settings) if isinstance(step, EdgeStep)]
+    for receiver in {step.edge.receiver for step in steps}:
+        row = [
+            abs(scores[engine.graph.cell(step.edge)])
+            for step in steps
+            if step.edge.receiver == receiver
+        ]
+        assert row == sorted(row)
+    reference = Reference(bridge_of(random_gpt2("2x4"), torch.float64), task)
+    expected = list(reference.acdc(settings, scores))
+    assert [(s.edge, s.kept) for s in steps] == [(s.edge, s.kept) for s in expected]
+
+
+def test_expected_effects_change_no_decision(monkeypatch):
+    engine = make(task=random_task(n_prompts=20))
+    settings = SearchSettings(0.05, "0.05")
+    plain = list(acdc_steps(engine, settings))
+    monkeypatch.setattr("acdc_explorer.searches.acdc._KEPT_BEFORE_EXPECTING", 0)
+    steered = list(acdc_steps(engine, settings))
+    assert [(s.edge, s.kept) if isinstance(s, EdgeStep) else s for s in steered] == [
+        (s.edge, s.kept) if isinstance(s, EdgeStep) else s for s in plain
+    ]

@@ -113,7 +113,9 @@ class Reference:
             self._clean_logits,
         )
 
-    def acdc(self, settings: SearchSettings) -> Iterator[EdgeStep]:
+    def acdc(
+        self, settings: SearchSettings, scores: np.ndarray | None = None
+    ) -> Iterator[EdgeStep]:
         """The sequential algorithm, a full forward run for every test."""
         removed = self.graph.mask_of([])
         kept_from: set[Node] = {LOGITS}
@@ -123,7 +125,9 @@ class Reference:
             if receiver.node not in kept_from:
                 removed[row] = self.graph.edge_mask[row]
                 continue
-            for sender in self.graph.search_senders(receiver, settings.order, settings.order_seed):
+            for sender in self.graph.search_senders(
+                receiver, settings.order, settings.order_seed, scores
+            ):
                 removed[row, sender] = True
                 after = self.evaluate(removed).mean().item()
                 change = settings.change(before, after, full, self.metric)

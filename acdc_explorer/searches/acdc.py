@@ -19,14 +19,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.patching import LiveCircuit
 from acdc_explorer.engine.receiver_test import ReceiverTest
 from acdc_explorer.graph import Edge, Receiver
+from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule
 from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+
+# So many edges make a search long enough for attribution to pay.
+_KEPT_BEFORE_EXPECTING = 20
 
 
 def acdc_steps(
@@ -63,6 +69,11 @@ class _AcdcSearch:
         self.metric = engine.full_metric
         self.removed = engine.graph.mask_of([])
         self.rule = DecisionRule(engine, settings)
+        self.n_kept = 0
+        # Approximate effects, by which to choose the length of chains.
+        self.expected: np.ndarray | None = None
+        # In float64, so that rounding has no say in the order.
+        self.order_scores = edge_scores(engine.doubled) if settings.order == "attribution" else None
 
     def steps(self) -> Iterator[Step]:
         graph = self.engine.graph
@@ -77,7 +88,9 @@ class _AcdcSearch:
 
     def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
         settings, graph = self.settings, self.engine.graph
-        senders = graph.search_senders(receiver, settings.order, settings.order_seed)
+        senders = graph.search_senders(
+            receiver, settings.order, settings.order_seed, self.order_scores
+        )
         test = ReceiverTest(self.circuit, receiver)
         replayed = self._replay(receiver, senders)
         yield from replayed
@@ -90,16 +103,32 @@ class _AcdcSearch:
                 test.keep(sender)
         while done < len(senders):
             length = self.lengths.next(test, len(senders) - done)
-            chain = senders[done : done + length]
+            chain = self._up_to_expected(receiver, senders[done : done + length])
             values = test.try_removing(chain).double().mean(-1).tolist()
             steps = self._decide(receiver, chain, values)
             kept = steps[-1].kept
             test.accept(chain[: len(steps) - kept])
             if kept:
                 test.keep(chain[len(steps) - 1])
+                self.n_kept += 1
             self.lengths.observe(len(steps), kept)
             done += len(steps)
             yield from steps
+
+    def _up_to_expected(self, receiver: Receiver, chain: list[int]) -> list[int]:
+        """Ends a chain at the first edge that is likely to be kept: what follows is in vain.
+
+        Saves a tenth to a quarter of a long search (`tests/benchmarks`); short ones do without.
+        """
+        if self.n_kept < _KEPT_BEFORE_EXPECTING:
+            return chain
+        if self.expected is None:
+            engine = self.engine
+            few = engine if engine.n_prompts <= 16 else engine.part(slice(16))
+            self.expected = np.abs(edge_scores(few))
+        row = self.expected[self.engine.graph.receiver_index[receiver], chain]
+        likely = np.flatnonzero(row >= 0.7 * self.settings.threshold)
+        return chain[: likely[0] + 1] if len(likely) else chain
 
     def _replay(self, receiver: Receiver, senders: list[int]) -> list[EdgeStep]:
         """Takes over what is known of a receiver's edges, up to the first other decision."""

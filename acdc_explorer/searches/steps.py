@@ -94,6 +94,12 @@ class SearchSettings:
                 "full model at a time, so nothing adds up"
             )
 
+        if self.method != "acdc" and self.order == "attribution":
+            raise ValueError(
+                f"order 'attribution' is for method 'acdc'; what {self.method!r} finds does not "
+                "depend on the order"
+            )
+
     def change(self, before: float, after: float, full: float, metric: Metric | None) -> float:
         """The number that is compared with the threshold; an edge stays if it is not smaller.
 
