@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acdc_explorer.api import attribute, evaluate, find_circuit, search
+    from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuit import Circuit
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.models import Model, list_models, load_model
+    from acdc_explorer.searches.path import ThresholdPath
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
 
 __version__ = "0.1.0"
@@ -35,6 +36,8 @@ _HOMES = {
     "load_model": "models",
     "load_task": "tasks",
     "search": "api",
+    "threshold_path": "api",
+    "ThresholdPath": "searches.path",
 }
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "Model",
     "PromptPair",
     "Task",
+    "ThresholdPath",
     "attribute",
     "evaluate",
     "find_circuit",
@@ -53,6 +57,7 @@ __all__ = [
     "load_model",
     "load_task",
     "search",
+    "threshold_path",
 ]
 
 

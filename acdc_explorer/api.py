@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from acdc_explorer.metrics import Rule
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.searches.attribution import ATTRIBUTIONS, IG_STEPS, edge_scores
 from acdc_explorer.searches.methods import search_steps
+from acdc_explorer.searches.path import ThresholdPath, path_steps
 from acdc_explorer.searches.steps import EdgeStep, SearchSettings, Step, parse_threshold
 from acdc_explorer.tasks import Task, load_task
 
@@ -195,6 +197,47 @@ def attribute(
         }
     )
     return table.sort_values("score", key=abs, ascending=False, ignore_index=True)
+
+
+def threshold_path(
+    model: Any,
+    task: Task | str,
+    low: float | str = "1%",
+    high: float | str = "20%",
+    *,
+    seconds: float = 60.0,
+    known: ThresholdPath | None = None,
+    **options: Any,
+) -> ThresholdPath:
+    """Finds the circuit of every threshold between two, as exact intervals.
+
+    Args:
+        model: anything that `load_model` takes.
+        task: a `Task`, or the name of one.
+        low: the lowest threshold, as `find_circuit` takes it.
+        high: the highest.
+        seconds: after which to stop, with gaps left between intervals; the circuit that is being
+            found then is the last.
+        known: a path to go on from, found with the same arguments but for these.
+        options: other arguments of `find_circuit`: method, rule, order, ablation, positions, ...
+
+    Raises:
+        ValueError: naming the argument that is wrong and what is allowed.
+    """
+    model, task = resolve(model, task)
+    engine, settings = prepared(model, task, low, options)
+    top = parse_threshold(high, engine.full_metric, engine.metric)
+    if top <= settings.threshold:
+        raise ValueError(f"high must be above low; got low {low!r} and high {high!r}")
+    path, started = known or ThresholdPath(), time.monotonic()
+    if path.circuits:
+        _steps_to_replay(path.circuits[0], engine, settings)
+    for step in path_steps(model.name, engine, settings, settings.threshold, top, path):
+        if isinstance(step, Circuit):
+            path = path.with_circuit(step)
+            if time.monotonic() - started > seconds:
+                break
+    return path
 
 
 def search(

@@ -231,9 +231,9 @@ class Circuit:
             )
         return result
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the circuit with all its decisions as JSON (`Circuit.load` reads it)."""
-        data = {
+    def to_json(self) -> dict[str, Any]:
+        """The circuit with all its decisions, as plain values."""
+        return {
             "format": _FORMAT,
             "version": _VERSION,
             "model": {
@@ -256,7 +256,15 @@ class Circuit:
             "complete": self.complete,
             "steps": [_step_to_json(step) for step in self.steps],
         }
-        text = json.dumps(data, indent=1)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Circuit:
+        """The circuit that `to_json` made these of; raises KeyError, TypeError or ValueError."""
+        return _from_json(data)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the circuit with all its decisions as JSON (`Circuit.load` reads it)."""
+        text = json.dumps(self.to_json(), indent=1)
         target = Path(path)
         # A crash in the middle of writing must not destroy the file that was there.
         temporary = target.with_name(target.name + ".part")
