@@ -7,12 +7,13 @@ Callers on other threads only set what is wanted and read snapshots. No widget i
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -20,12 +21,15 @@ import torch
 from acdc_explorer.api import prepared
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.graph import Receiver
+from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.models import Model, load_model
-from acdc_explorer.searches.decisions import BORDERLINE
-from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.attribution import ATTRIBUTIONS
+from acdc_explorer.searches.path import ThresholdPath
+from acdc_explorer.searches.steps import SearchSettings
+from acdc_explorer.session import CurvePoint, PathSession, SearchSession
 from acdc_explorer.tasks import Task, load_task
+
+logger = logging.getLogger(__name__)
 
 Status = Literal["idle", "loading", "running", "paused", "done", "stopped", "error"]
 STATUSES: tuple[Status, ...] = (
@@ -70,6 +74,10 @@ class Snapshot:
         version: grows with every change.
         task: that is searched; None before a search has begun.
         tokens: position label -> the tokens there in the first prompt, in words.
+        preview: edges that attribution would keep, with their approximate effects.
+        path: circuits of other thresholds found so far.
+        curves: attribution method -> its circuits by size.
+        exploring: whether the background is at work on the path.
     """
 
     status: Status
@@ -81,6 +89,10 @@ class Snapshot:
     version: int = 0
     task: Task | None = None
     tokens: Mapping[str, str] = field(default_factory=dict)
+    preview: tuple[tuple[Edge, float], ...] = ()
+    path: ThresholdPath = field(default_factory=ThresholdPath)
+    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    exploring: bool = False
 
     @property
     def rate(self) -> float:
@@ -118,7 +130,9 @@ class Runner:
         self._next_notice = 0.0
         self._loaded: tuple[tuple[Any, str], Model] | None = None
         self._tasked: tuple[tuple[Any, ...], Task] | None = None
-        self._search: _Search | None = None
+        self._search: SearchSession | None = None
+        self._path: PathSession | None = None
+        self._path_wanted = False
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
         self._thread.start()
 
@@ -200,7 +214,7 @@ class Runner:
     def snapshot(self) -> Snapshot:
         """Where things stand now."""
         with self._condition:
-            search = self._search
+            search, path = self._search, self._path
             return Snapshot(
                 status=self._status,
                 circuit=search.circuit() if search else None,
@@ -211,6 +225,10 @@ class Runner:
                 version=self._version,
                 task=search.engine.task if search else None,
                 tokens=search.tokens if search else {},
+                preview=search.preview if search and not search.complete else (),
+                path=path.path if path else ThresholdPath(),
+                curves=dict(path.curves) if path else {},
+                exploring=self._path_wanted and self._status == "done",
             )
 
     def close(self) -> None:
@@ -220,7 +238,7 @@ class Runner:
             self._condition.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
-        self._loaded = self._tasked = self._search = None
+        self._loaded = self._tasked = self._search = self._path = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -247,7 +265,10 @@ class Runner:
                 if question:
                     question()
                 elif not self._obey():
-                    self._advance()
+                    if self._status == "running":
+                        self._advance()
+                    else:
+                        self._explore()
             except Exception as error:
                 self._set_status("error", error)
                 self._notify()
@@ -259,6 +280,7 @@ class Runner:
             or self._request
             or self._stop_wanted
             or self._status == "running"
+            or (self._path_wanted and self._status == "done")
         )
 
     def _obey(self) -> bool:
@@ -284,20 +306,48 @@ class Runner:
         task = self._task(request, model)
         engine, settings = prepared(model, task, request.threshold, request.options)
         with self._condition:
-            before = None if self._afresh else self._search
-            if before and before.holds_at(engine, settings):
-                before.settings = settings
-                self._set_status("done")
+            before = self._search if self._search and self._search.is_of(engine, settings) else None
+            if before is None or self._afresh:
+                search = SearchSession(model, engine, settings)
+                self._path = PathSession(search)
             else:
-                known = before.steps_for(engine, settings) if before else ()
-                self._search = _Search(model, engine, settings, known)
-                self._set_status("running")
+                search = self._going_on(before, model, engine, settings)
+            if not search.complete:
+                # Shown from the previous search if it is the same but for the threshold.
+                self._search = None if before is None else before
+            else:
+                self._search = search
+                self._path_wanted = True
+                self._set_status("done")
+                return
+        if before is None:
+            search.show_before()
+        with self._condition:
+            self._search = search
+            self._set_status("running")
+
+    def _going_on(
+        self, before: SearchSession, model: Model, engine: Engine, settings: SearchSettings
+    ) -> SearchSession:
+        """A search at another threshold: at once, if its circuit is known; else from what is."""
+        assert self._path is not None
+        if before.complete:
+            self._path.add(before.circuit())
+        known = self._path.path.at(settings.threshold, self._path.margin)
+        if known is not None:
+            search = SearchSession(model, engine, settings)
+            search.take_over(known)
+            search.seconds = 0.0
+            return search
+        nearest = self._path.path.nearest(settings.threshold)
+        steps = nearest.steps if nearest and before.complete else before.steps
+        return SearchSession(model, engine, settings, steps)
 
     def _model(self, request: Request) -> Model:
         key = (request.model, request.device)
         if self._loaded is None or self._loaded[0] != key:
             # Let go of the old model first: two may not fit in memory.
-            self._loaded = self._tasked = self._search = None
+            self._loaded = self._tasked = self._search = self._path = None
             self._loaded = (key, load_model(request.model, request.device))
         return self._loaded[1]
 
@@ -316,7 +366,29 @@ class Runner:
             if time.monotonic() >= self._next_notice:
                 self._notify()
         else:
+            assert self._path is not None
+            if self._search.settings.method not in ATTRIBUTIONS:
+                self._path.add(self._search.circuit())
+            self._path_wanted = True
             self._set_status("done")
+            self._notify()
+
+    def _explore(self) -> None:
+        """Works on the circuits of other thresholds while there is nothing else to do."""
+        if self._path is None:
+            self._path_wanted = False
+            return
+        try:
+            new = self._path.advance()
+        except Exception:
+            # The circuit stands; only the view of its neighbours ends here.
+            logger.exception("finding the circuits of other thresholds failed")
+            new = None
+        if new is None:
+            self._path_wanted = False
+        if (new and time.monotonic() >= self._next_notice) or new is None:
+            with self._condition:
+                self._version += 1
             self._notify()
 
     def _notify(self) -> None:
@@ -326,75 +398,3 @@ class Runner:
         self._listener(self.snapshot())
         took = time.monotonic() - started
         self._next_notice = time.monotonic() + max(self._interval, 2 * took)
-
-
-class _Search:
-    """A search under way: its steps so far, and the one it is about to take."""
-
-    def __init__(
-        self, model: Model, engine: Engine, settings: SearchSettings, known: Sequence[Step]
-    ):
-        self.model_name, self.engine, self.settings = model.name, engine, settings
-        self.tokens = _tokens_at_labels(model, engine.task)
-        self.iterator: Iterator[Step] = search_steps(engine, settings, known)
-        self.steps: list[Step] = []
-        self._circuit: tuple[tuple[int, bool, SearchSettings], Circuit] | None = None
-        self.complete = False
-        self.receiver: Receiver | None = None
-        self.n_done = 0
-        self.seconds = 0.0
-
-    def advance(self) -> bool:
-        """Takes one step; False if there is none left."""
-        started = time.monotonic()
-        step = next(self.iterator, None)
-        self.seconds += time.monotonic() - started
-        if step is None:
-            self.complete = True
-            return False
-        self.steps.append(step)
-        if isinstance(step, EdgeStep):
-            self.n_done += 1
-        elif isinstance(step, ReceiverStep):
-            self.receiver = step.receiver
-            if not step.live:
-                self.n_done += self.engine.graph.n_senders_to(step.receiver)
-        return True
-
-    def steps_for(self, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
-        """The steps that another search can begin with: these, if only its threshold differs."""
-        same = replace(
-            self.settings, threshold=settings.threshold, threshold_text=settings.threshold_text
-        )
-        return self.steps if engine is self.engine and same == settings else ()
-
-    def holds_at(self, engine: Engine, settings: SearchSettings) -> bool:
-        """Whether a search with these settings would come to the very same decisions."""
-        if not self.complete or not self.steps_for(engine, settings):
-            return False
-        low, high = self.circuit().valid_interval
-        # The ends are float32 values; so near to them only a search can tell.
-        margin = BORDERLINE * max(1.0, abs(engine.full_metric))
-        return low + margin < settings.threshold < high - margin
-
-    def circuit(self) -> Circuit:
-        """The circuit so far."""
-        key = (len(self.steps), self.complete, self.settings)
-        if self._circuit is None or self._circuit[0] != key:
-            circuit = Circuit.of_search(
-                self.model_name, self.engine, self.settings, self.steps, complete=self.complete
-            )
-            self._circuit = (key, circuit)
-        return self._circuit[1]
-
-
-def _tokens_at_labels(model: Model, task: Task) -> dict[str, str]:
-    """What stands at each position label of the first prompt."""
-    if model.tokenizer is None:
-        return {}
-    rows = {label: mask[0] for label, mask in task.position_masks.items()}
-    return {
-        label: str(model.tokenizer.decode(task.clean_tokens[0][row])).strip()
-        for label, row in rows.items()
-        if row.any()
-    }

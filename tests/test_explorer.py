@@ -187,7 +187,7 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.runner.search_steps", broken)
+        patch.setattr("acdc_explorer.session.search_steps", broken)
         explorer.run()
         assert explorer.wait(10) == "error"
     assert 'class="acdc-error"' in explorer._error.value
@@ -246,7 +246,7 @@ def test_pausing_stopping_and_going_on(model, task, monkeypatch):
             time.sleep(0.01)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.runner.search_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.session.search_steps", slow_steps)
     explorer = ax.Explorer(model, task, THRESHOLD)
     until(lambda: explorer.circuit is not None and explorer.circuit.n_tested > 3)
     explorer._controls.pause.click()

@@ -35,7 +35,7 @@ def slowly(monkeypatch, seconds=0.005):
             time.sleep(seconds)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.runner.search_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.session.search_steps", slow_steps)
 
 
 def until(condition, seconds=10.0):
@@ -138,7 +138,7 @@ def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runne
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.runner.search_steps", broken)
+        patch.setattr("acdc_explorer.session.search_steps", broken)
         runner.start(Request(model, random_task(), 0.05))
         assert runner.wait(10) == "error"
         assert str(runner.snapshot().error) == "the engine broke"
@@ -189,7 +189,7 @@ def test_inside_the_valid_interval_nothing_is_searched_again(model, runner, monk
 
     inside = (low + high) / 2
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.runner.search_steps", must_not_run)
+        patch.setattr("acdc_explorer.session.search_steps", must_not_run)
         runner.start(Request(model, task, inside))
         assert runner.wait(10) == "done"
     again = runner.snapshot().circuit
