@@ -17,14 +17,17 @@ import logging
 import math
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from acdc_explorer.models.corpus import Example, all_words, examples
+from acdc_explorer.models.corpus import Example, all_texts, examples
 from acdc_explorer.models.loading import BUNDLED
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
     dropout: float = 0.0
+    answer_weight: float = 4.0
     guidance: float = 0.2
     guided_share: float = 0.6
     n_layer: int = 4
@@ -62,13 +66,17 @@ class Recipe:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per word or punctuation mark."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    """A tokenizer with one token per word, punctuation mark, or one or two digits."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *all_words()])}
+    split = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Split(Regex(r"\d{1,2}"), "isolated")]
+    )
+    words = {word for text in all_texts() for word, _ in split.pre_tokenize_str(text)}
+    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *sorted(words)])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.pre_tokenizer = split
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -134,17 +142,29 @@ def train(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
     losses = []
+    stream = examples(rng)
     for step in range(recipe.steps):
-        batch = _batch(examples(recipe.batch_size, rng), tokenizer).to(device)
-        output = model(batch.tokens, labels=batch.labels, output_attentions=True)
         fading = max(0.0, 1 - step / (recipe.guided_share * recipe.steps))
-        loss = output.loss + recipe.guidance * fading * _straying(output.attentions, batch)
+        # Sentences of like length go together, since padding costs as much as words.
+        drawn = sorted(islice(stream, recipe.batch_size), key=lambda example: len(example.text))
+        half = len(drawn) // 2
+        batches = [
+            _batch(part, tokenizer, recipe.answer_weight).to(device)
+            for part in (drawn[:half], drawn[half:])
+        ]
+        n_tokens = sum(batch.weights.sum() for batch in batches)
+        n_links = {job: sum(len(batch.links[job]) for batch in batches) for job in JOBS}
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(0.0)
+        for batch in batches:
+            output = model(batch.tokens, output_attentions=True)
+            loss = _nats(output.logits, batch) / n_tokens
+            losses[-1] += loss.item()
+            straying = _straying(output.attentions, batch, n_links)
+            (loss + recipe.guidance * fading * straying).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(output.loss.item())
         if step % 100 == 0 or step == recipe.steps - 1:
             logger.info("step %d of %d: loss %.4f", step, recipe.steps, losses[-1])
     return model.eval().cpu(), losses
@@ -160,44 +180,67 @@ def _rate(step: int, steps: int) -> float:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Tokens [sentence, pos], labels likewise, and per job (sentence, query, key) [link, 3]."""
+    """Sentences to learn from.
+
+    Attributes:
+        tokens: Long [sentence, pos].
+        weights: [sentence, pos], how much it counts to predict each token; 0 for `<|bos|>` and
+            padding.
+        links: job -> Long [link, 3]: sentence, query position, key position.
+    """
 
     tokens: Tensor
-    labels: Tensor
+    weights: Tensor
     links: dict[str, Tensor]
 
     def to(self, device: str) -> _Batch:
         links = {job: rows.to(device) for job, rows in self.links.items()}
-        return _Batch(self.tokens.to(device), self.labels.to(device), links)
+        return _Batch(self.tokens.to(device), self.weights.to(device), links)
 
 
-def _batch(batch: list[Example], tokenizer: PreTrainedTokenizerFast) -> _Batch:
-    texts = [example.text for example in batch]
-    encoded = tokenizer(texts, add_special_tokens=False)
+def _batch(
+    batch: list[Example], tokenizer: PreTrainedTokenizerFast, answer_weight: float
+) -> _Batch:
+    encoded = tokenizer([example.text for example in batch], add_special_tokens=False)
     rows = [[0, *ids] for ids in encoded["input_ids"]]
     width = max(len(row) for row in rows)
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    # -100: padding is not learned.
-    labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
+    weights = torch.tensor([[0.0] + [1.0] * (len(r) - 1) + [0.0] * (width - len(r)) for r in rows])
     links: dict[str, list[tuple[int, int, int]]] = {job: [] for job in JOBS}
-    for number, example in enumerate(batch):
+    for number, (example, row) in enumerate(zip(batch, rows, strict=True)):
+        # The answer is the last token but one; the full stop is the last.
+        weights[number, len(row) - 2] = answer_weight
         for link in example.links:
             last = len(example.prompt) - 1
             query = encoded.char_to_token(number, last if link.query is None else link.query)
             key = -1 if link.key is None else encoded.char_to_token(number, link.key)
             # One further: <|bos|> comes before the text.
             links[link.job].append((number, query + 1, key + 1))
-    return _Batch(tokens, labels, {job: torch.tensor(found) for job, found in links.items()})
+    found = {job: torch.tensor(rows).long().view(-1, 3) for job, rows in links.items()}
+    return _Batch(tokens, weights, found)
 
 
-def _straying(attentions: tuple[Tensor, ...], batch: _Batch) -> Tensor:
-    """Minus the log of the attention that guided heads pay where they should, mean over jobs."""
+def _nats(logits: Tensor, batch: _Batch) -> Tensor:
+    """The weighted sum of the language loss over all tokens."""
+    losses = functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2), batch.tokens[:, 1:], reduction="none"
+    )
+    return (losses * batch.weights[:, 1:]).sum()
+
+
+def _straying(
+    attentions: tuple[Tensor, ...], batch: _Batch, n_links: Mapping[str, int]
+) -> Tensor:
+    """Minus the log of the attention that guided heads pay where they should, mean over jobs.
+
+    `n_links` is the number of links of each job in the whole step, of which this batch is a part.
+    """
     losses = []
     for job, heads in JOBS.items():
         sentence, query, key = batch.links[job].unbind(1)
         for layer, head in heads:
             paid = attentions[layer][sentence, head, query, key]
-            losses.append(-paid.clamp_min(1e-6).log().mean())
+            losses.append(-paid.clamp_min(1e-6).log().sum() / max(1, n_links[job]))
     return torch.stack(losses).mean()
 
 

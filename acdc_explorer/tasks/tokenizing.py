@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,54 @@ def tokenize_pairs(
     )
 
 
+def fitting_pairs(
+    pairs: Sequence[PromptPair],
+    tokenizer: PreTrainedTokenizerBase | None,
+    one_token: Sequence[str] = (),
+) -> list[PromptPair]:
+    """The pairs that can be tokenised: prompts of equal length, answers of one token each.
+
+    Args:
+        pairs: to choose from.
+        tokenizer: without a fast one nothing is left out.
+        one_token: position labels that must be one token each.
+    """
+    if tokenizer is None or not tokenizer.is_fast:
+        return list(pairs)
+    clean = tokenizer(
+        [pair.clean for pair in pairs], add_special_tokens=False, return_offsets_mapping=True
+    )
+    corrupted = tokenizer([pair.corrupted for pair in pairs], add_special_tokens=False)
+    answers = {text for pair in pairs for text in _all_answers(pair)}
+    faulty = _faulty_answers(answers, tokenizer)
+    return [
+        pair
+        for row, (pair, offsets, other) in enumerate(
+            zip(pairs, clean["offset_mapping"], corrupted["input_ids"], strict=True)
+        )
+        if len(offsets) == len(other)
+        and not faulty.keys() & _all_answers(pair)
+        and all(_is_one_token(pair, row, label, offsets) for label in one_token)
+    ]
+
+
+def _all_answers(pair: PromptPair) -> set[str]:
+    return {
+        text
+        for row in (pair.answer, pair.wrong_answer)
+        for text in ((row,) if isinstance(row, str) else row)
+    }
+
+
+def _is_one_token(
+    pair: PromptPair, row: int, label: str, offsets: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether a label stands for one token that holds nothing else, but a space before it."""
+    found = _tokens_at(pair, row, label, offsets)
+    start, end = offsets[found[0]]
+    return len(found) == 1 and pair.clean[start:end].strip() == pair.clean[slice(*pair.spans[label])]
+
+
 def _bos(tokenizer: PreTrainedTokenizerBase) -> int:
     bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if bos is None:
@@ -98,10 +146,8 @@ def _single_tokens(
     if not all(rows):
         raise ValueError(f"prompt {rows.index(())} has no answer")
     texts = {text for row in rows for text in row}
-    encoded = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
-    faulty = {
-        text: ids for text, ids in encoded.items() if len(ids) != 1 or ids[0] == _unknown(tokenizer)
-    }
+    encoded = _encoded(texts, tokenizer)
+    faulty = _faulty_answers(texts, tokenizer)
     if faulty:
         shown = ", ".join(
             f"{text!r} = {tokenizer.convert_ids_to_tokens(ids)}"
@@ -111,6 +157,23 @@ def _single_tokens(
             f"{len(faulty)} of {len(encoded)} answers are not one token of this model: {shown}"
         )
     return [[encoded[text][0] for text in row] for row in rows]
+
+
+def _encoded(
+    texts: Collection[str], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, list[int]]:
+    return {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
+
+
+def _faulty_answers(
+    texts: Collection[str], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, list[int]]:
+    """Texts that are not one known token, and their tokens."""
+    return {
+        text: ids
+        for text, ids in _encoded(texts, tokenizer).items()
+        if len(ids) != 1 or ids[0] == _unknown(tokenizer)
+    }
 
 
 def _unknown(tokenizer: PreTrainedTokenizerBase) -> int | None:
