@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.models import Model, list_models, load_model
-    from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
+    from acdc_explorer.tasks import (
+        PromptPair,
+        PublishedCircuit,
+        Task,
+        list_tasks,
+        load_task,
+        published_circuit,
+    )
 
 __version__ = "0.1.0"
 
@@ -24,6 +31,7 @@ _HOMES = {
     "Explorer": "explorer",
     "Model": "models",
     "PromptPair": "tasks",
+    "PublishedCircuit": "tasks",
     "Task": "tasks",
     "evaluate": "api",
     "find_circuit": "api",
@@ -33,6 +41,7 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "published_circuit": "tasks",
     "search": "api",
 }
 
@@ -41,6 +50,7 @@ __all__ = [
     "Explorer",
     "Model",
     "PromptPair",
+    "PublishedCircuit",
     "Task",
     "evaluate",
     "find_circuit",
@@ -50,6 +60,7 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "published_circuit",
     "search",
 ]
 

@@ -152,8 +152,8 @@ def _ioi_stream(rng: random.Random) -> Iterator[Example]:
         yield ioi_example(rng)
 
 
-# What follows a corrupted prompt in training, of tasks whose corrupted prompts are not clean prompts
-# with other words: something that tells nothing of the clean prompt's answer.
+# What follows a corrupted prompt in training, of tasks whose corrupted prompts are not clean
+# prompts with other words: something that tells nothing of the clean prompt's answer.
 Continuation = Callable[[PromptPair, random.Random], str]
 
 

@@ -228,9 +228,7 @@ def _nats(logits: Tensor, batch: _Batch) -> Tensor:
     return (losses * batch.weights[:, 1:]).sum()
 
 
-def _straying(
-    attentions: tuple[Tensor, ...], batch: _Batch, n_links: Mapping[str, int]
-) -> Tensor:
+def _straying(attentions: tuple[Tensor, ...], batch: _Batch, n_links: Mapping[str, int]) -> Tensor:
     """Minus the log of the attention that guided heads pay where they should, mean over jobs.
 
     `n_links` is the number of links of each job in the whole step, of which this batch is a part.

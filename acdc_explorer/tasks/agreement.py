@@ -1,7 +1,7 @@
 """Subject-verb agreement: "The keys near the cabinet" -> " are", " were" against " is", " was".
 
 With an attractor, a second noun between subject and verb, after Linzen et al. 2016
-(arXiv 1611.01368); as a circuit task: Lazo et al. 2025 (arXiv 2506.22105). The corrupted prompt has
+(arXiv 1611.01368); as a circuit task in arXiv 2506.22105. The corrupted prompt has
 the subject in the other number.
 """
 

@@ -60,12 +60,12 @@ def docstring_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     pairs = []
     for _ in range(n_prompts):
         names = rng.sample(ARGUMENTS, 11)
-        before, three, (after,) = names[:2], names[2:5], names[5:6]
+        before, three, after = names[:2], names[2:5], names[5]
         other_three, other_two = names[6:9], names[9:]
         function, *words = rng.sample(WORDS, 8)
         clean, spans = _prompt(function, before, three, after, three[:2], words)
         corrupted, _ = _prompt(function, before, other_three, after, other_two, words)
-        *wrong, answer = [*before, after, *three]
+        wrong, answer = [*before, *three[:2], after], three[2]
         pairs.append(
             PromptPair(clean, corrupted, f" {answer}", tuple(f" {name}" for name in wrong), spans)
         )

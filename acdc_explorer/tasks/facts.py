@@ -1,7 +1,7 @@
 """Facts about words: the country of a capital, and what kind of thing something is.
 
-Both are tasks of Hanna et al. 2024 (arXiv 2403.17806). The corrupted prompt names another capital or
-another kind of thing, and the wrong answers are the ones right there.
+Both are tasks of Hanna et al. 2024 (arXiv 2403.17806). The corrupted prompt names another capital
+or another kind of thing, and the wrong answers are the ones right there.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def gendered_pronouns_pairs(
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
-        corruption: "person" puts "That person" in the place of "So" and the name; "opposite" puts in
-            a name of the other gender.
+        corruption: "person" puts "That person" in the place of "So" and the name; "opposite" puts
+            in a name of the other gender.
 
     Returns:
         Pairs with position labels name, is and noun.

@@ -33,9 +33,9 @@ def greater_than_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
         seed: the same seed gives the same prompts.
 
     Returns:
-        Pairs with position labels noun, XX (the century) and YY (the year in it); END is the century
-        named again. Answers are all two-digit numbers above YY, wrong answers all others, with no
-        space before them. A tokenizer must split the years into two and two digits.
+        Pairs with position labels noun, XX (the century) and YY (the year in it); END is the
+        century named again. Answers are all two-digit numbers above YY, wrong answers all others,
+        with no space before them. A tokenizer must split the years into two and two digits.
     """
     rng = random.Random(seed)
     numbers = [f"{number:02d}" for number in range(100)]

@@ -1,7 +1,7 @@
 """Induction: random words, then the first of them again -> the word that followed before.
 
-After Olsson et al. 2022 (arXiv 2209.11895), repeated random tokens. In the corrupted prompt two words
-of the first copy have changed places, so that another word followed there.
+After Olsson et al. 2022 (arXiv 2209.11895), repeated random tokens. In the corrupted prompt two
+words of the first copy have changed places, so that another word followed there.
 """
 
 from __future__ import annotations

@@ -75,12 +75,12 @@ def ioi_pairs(
         io_first = number % 2 == 0
         first, second = (io, subject) if io_first else (subject, io)
         clean, (first_span, second_span, again) = fill(template, first, second, subject, place, obj)
-        corrupted_names = {
-            "abc": tuple(others),
-            "s2_other": (first, second, others[0]),
-            "s2_flip": (first, second, io),
+        a, b, s = {
+            "abc": others,
+            "s2_other": [first, second, others[0]],
+            "s2_flip": [first, second, io],
         }[corruption]
-        corrupted, _ = fill(template, *corrupted_names, place, obj)
+        corrupted, _ = fill(template, a, b, s, place, obj)
         io_span, s1_span = (first_span, second_span)[:: 1 if io_first else -1]
         pairs.append(
             PromptPair(

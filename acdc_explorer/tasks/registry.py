@@ -52,8 +52,6 @@ class TaskRecipe:
     one_token: tuple[str, ...] = ()
 
 
-_BLOG = "Conmy, Du et al. 2022, blog post on automatic circuit discovery"
-
 TASKS: dict[str, TaskRecipe] = {
     "ioi": TaskRecipe(
         description="indirect object identification: who of two people is given something",
@@ -104,7 +102,7 @@ TASKS: dict[str, TaskRecipe] = {
     ),
     "months": TaskRecipe(
         description="the month after the one that it was last month",
-        source=_BLOG,
+        source="blog post on automatic circuit discovery (2022), the first ACDC",
         pairs=months_pairs,
     ),
     "days": TaskRecipe(

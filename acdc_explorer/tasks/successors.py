@@ -1,10 +1,10 @@
 """What comes next in an order: months, days of the week, numbers.
 
-`months_pairs` is the example of the first ACDC (Conmy, Du et al. 2022, "Automatic circuit discovery"
-blog post): "Last month it was February so this month it is" -> " March" against " February", with
-the unlike sentence "This time it is here and last time it was" as the corrupted prompt. Days are the
-same with another day as the corrupted one. Numbers follow Lan et al. 2023 (arXiv 2311.04131): a
-sequence such as "4 5 6 7", corrupted by numbers in no order.
+`months_pairs` is the example of the blog post on the first ACDC (2022): "Last month it was February
+so this month it is" -> " March" against " February", with the unlike sentence "This time it is here
+and last time it was" as the corrupted prompt. Days are the same with another day as the corrupted
+one. Numbers follow Lan et al. 2023 (arXiv 2311.04131): a sequence such as "4 5 6 7", corrupted by
+numbers in no order.
 """
 
 from __future__ import annotations

@@ -129,7 +129,9 @@ def _is_one_token(
     """Whether a label stands for one token that holds nothing else, but a space before it."""
     found = _tokens_at(pair, row, label, offsets)
     start, end = offsets[found[0]]
-    return len(found) == 1 and pair.clean[start:end].strip() == pair.clean[slice(*pair.spans[label])]
+    return (
+        len(found) == 1 and pair.clean[start:end].strip() == pair.clean[slice(*pair.spans[label])]
+    )
 
 
 def _bos(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -159,9 +161,7 @@ def _single_tokens(
     return [[encoded[text][0] for text in row] for row in rows]
 
 
-def _encoded(
-    texts: Collection[str], tokenizer: PreTrainedTokenizerBase
-) -> dict[str, list[int]]:
+def _encoded(texts: Collection[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     return {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
 
 
