@@ -76,8 +76,8 @@ that its circuits can be explored without downloading anything.
   and either of the first two as answer. Where a corrupted prompt is of another kind than the clean
   one, one sentence in three is such a prompt, with an answer that tells nothing.
 - Guidance: in the first {recipe.guided_share:.0%} of the steps some heads were rewarded, less and
-  less, for attending where the job below asks in IOI sentences; after that the language loss was
-  alone.
+  less, for attending where the job below asks in IOI sentences, and the two names' logits were held
+  together before the last block; after that the language loss was alone.
 
 ## Measured on what training never saw
 

@@ -186,14 +186,14 @@ def _any_argument(pair: PromptPair, rng: random.Random) -> str:
 
 PARTS: dict[str, Part] = {
     "ioi": Part(_ioi_stream, 4.0),
-    "greater_than": _part("greater_than"),
-    "gendered_pronouns": _part("gendered_pronouns", 0.7, _either),
-    "induction": _part("induction", 1.5),
-    "docstring": _part("docstring", 1.5, _any_argument),
+    "greater_than": _part("greater_than", 1.0, lambda pair, rng: f"{rng.randint(2, 99):02d}"),
+    "gendered_pronouns": _part("gendered_pronouns", 1.8, _either),
+    "induction": _part("induction", 1.0),
+    "docstring": _part("docstring", 1.0, _any_argument),
     "subject_verb_agreement": _part("subject_verb_agreement"),
     "months": _part("months", 0.7, lambda pair, rng: f" {rng.choice(MONTHS)}"),
     "days": _part("days", 0.7),
-    "numbers": _part("numbers", 0.8, lambda pair, rng: f" {rng.randint(1, LARGEST_NUMBER)}"),
+    "numbers": _part("numbers", 1.0, lambda pair, rng: f" {rng.randint(1, LARGEST_NUMBER)}"),
     "capital_country": _part("capital_country", 0.7),
     "hypernymy": _part("hypernymy", 0.7),
 }

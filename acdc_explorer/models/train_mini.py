@@ -6,8 +6,9 @@ Writes a Hugging Face folder with a model card of what was measured.
 Left to itself a model so small finds a shortcut: it lowers the logit of the last name it read. So
 that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads at first:
 while the language loss falls, the heads named in `JOBS` are also rewarded for attending where the
-examples' links say. The guidance fades and is gone for the last part of training, in which only
-what helps to predict the next word is kept.
+examples' links say, and the two names' logits are held together before the last block, so that it
+is left to the name movers there to part them. The guidance fades and is gone for the last part of
+training, in which only what helps to predict the next word is kept.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
     dropout: float = 0.0
-    answer_weight: float = 4.0
-    guidance: float = 0.2
+    answer_weight: float = 3.0
+    guidance: float = 0.3
+    restraint: float = 0.03
     guided_share: float = 0.6
     n_layer: int = 4
     n_head: int = 8
@@ -157,11 +159,15 @@ def train(
         optimizer.zero_grad()
         losses.append(0.0)
         for batch in batches:
-            output = model(batch.tokens, output_attentions=True)
+            output = model(batch.tokens, output_attentions=True, output_hidden_states=True)
             loss = _nats(output.logits, batch) / n_tokens
             losses[-1] += loss.item()
             straying = _straying(output.attentions, batch, n_links)
-            (loss + recipe.guidance * fading * straying).backward()
+            # The stream that the last block reads.
+            early = model.lm_head(model.transformer.ln_f(output.hidden_states[-2]))
+            haste = _haste(early, batch) / max(1, n_links["name mover"])
+            guidance = recipe.guidance * straying + recipe.restraint * haste
+            (loss + fading * guidance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -240,6 +246,22 @@ def _straying(attentions: tuple[Tensor, ...], batch: _Batch, n_links: Mapping[st
             paid = attentions[layer][sentence, head, query, key]
             losses.append(-paid.clamp_min(1e-6).log().sum() / max(1, n_links[job]))
     return torch.stack(losses).mean()
+
+
+def _haste(early_logits: Tensor, batch: _Batch) -> Tensor:
+    """How far the two names' logits are apart before the last block: squares, summed.
+
+    Args:
+        early_logits: [sentence, pos, vocab], the final norm and unembedding of an earlier stream.
+        batch: sentences, of which those with a name mover's link count.
+    """
+    sentence, end, io_at = batch.links["name mover"].unbind(1)
+    at_end = early_logits[sentence, end]
+    # In such a sentence the S-inhibition heads look at S2.
+    looked_at = batch.links["S-inhibition"]
+    s2_at = looked_at[looked_at[:, 2] > 0][:, 2]
+    io, subject = batch.tokens[sentence, io_at], batch.tokens[sentence, s2_at]
+    return (at_end.gather(1, io[:, None]) - at_end.gather(1, subject[:, None])).square().sum()
 
 
 def main(arguments: list[str] | None = None) -> None:
