@@ -18,7 +18,7 @@ from acdc_explorer.tasks.ioi import TEMPLATES
 from acdc_explorer.tasks.registry import MEASURED_FILE, TASKS, load_task
 
 if TYPE_CHECKING:
-    from acdc_explorer.models.train_mini import Recipe
+    from acdc_explorer.models.train_mini import Recipe, Round
 
 N_PROMPTS = 512
 THRESHOLD = "7%"
@@ -32,6 +32,7 @@ _JOB_DESCRIPTIONS = {
 def write_card(
     folder: Path,
     recipe: Recipe,
+    rounds: Sequence[Round],
     jobs: Mapping[str, Sequence[tuple[int, int]]],
     device: str,
     seconds: float,
@@ -42,6 +43,7 @@ def write_card(
     Args:
         folder: a trained model.
         recipe: it was trained with.
+        rounds: of its training.
         jobs: the heads (layer, head) that were guided towards a job.
         device: it was trained on.
         seconds: that took.
@@ -75,9 +77,11 @@ that its circuits can be explored without downloading anything.
   IOI sentences come from {len(TEMPLATES)} templates, one in three with three different names (ABC)
   and either of the first two as answer. Where a corrupted prompt is of another kind than the clean
   one, one sentence in three is such a prompt, with an answer that tells nothing.
-- Guidance: in the first {recipe.guided_share:.0%} of the steps some heads were rewarded, less and
-  less, for attending where the job below asks in IOI sentences, and the two names' logits were held
-  together before the last block; after that the language loss was alone.
+- Guidance: some heads were rewarded for attending where the job below asks in IOI sentences, and
+  the two names' logits were held together before the last block. In the first of {len(rounds)}
+  rounds that faded and was gone after {rounds[0].guided_share:.0%} of the steps; in the last, short
+  one it stayed to the end. So the IOI circuit's outline is taught, not found by the model itself;
+  no other task is guided.
 
 ## Measured on what training never saw
 

@@ -7,8 +7,9 @@ Left to itself a model so small finds a shortcut: it lowers the logit of the las
 that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads at first:
 while the language loss falls, the heads named in `JOBS` are also rewarded for attending where the
 examples' links say, and the two names' logits are held together before the last block, so that it
-is left to the name movers there to part them. The guidance fades and is gone for the last part of
-training, in which only what helps to predict the next word is kept.
+is left to the name movers there to part them. In the first and longest round the guidance fades and
+the language loss is alone at the end; the shortcut is partly back then. Two short rounds with more
+guidance follow, and in the last it stays.
 """
 
 from __future__ import annotations
@@ -47,18 +48,43 @@ JOBS: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that the result depends on."""
+class Round:
+    """One rise and fall of the learning rate.
 
-    steps: int = 1400
+    Attributes:
+        share: its steps, as a share of the recipe's.
+        rate: its learning rate, as a share of the recipe's.
+        guidance: what the guided heads' attention counts, against the language loss.
+        restraint: what the difference of the names' logits before the last block counts.
+        guided_share: after what share of its steps both have faded away; far above 1, they stay.
+        seed: of its examples.
+    """
+
+    share: float
+    rate: float
+    guidance: float
+    restraint: float
+    guided_share: float
+    seed: int
+
+
+ROUNDS = (
+    Round(share=1.0, rate=1.0, guidance=0.3, restraint=0.03, guided_share=0.6, seed=0),
+    Round(share=0.16, rate=0.5, guidance=0.6, restraint=0.5, guided_share=0.95, seed=1),
+    Round(share=0.12, rate=0.5, guidance=1.0, restraint=0.5, guided_share=50.0, seed=1),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the result depends on, but for `ROUNDS`; steps are the first round's."""
+
+    steps: int = 2200
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
     dropout: float = 0.0
     answer_weight: float = 3.0
-    guidance: float = 0.3
-    restraint: float = 0.03
-    guided_share: float = 0.6
     n_layer: int = 4
     n_head: int = 8
     n_embd: int = 128
@@ -129,9 +155,23 @@ def train(
     Returns:
         The model, in evaluation mode on the CPU, and the loss at each step, in nats per token.
     """
-    rng = random.Random(recipe.seed)
     model = make_model(recipe, len(tokenizer)).train()
     model.to(torch.device(device))
+    losses: list[float] = []
+    for part in ROUNDS:
+        losses += _train_round(model, recipe, part, tokenizer, device)
+    return model.eval().cpu(), losses
+
+
+def _train_round(
+    model: GPT2LMHeadModel,
+    recipe: Recipe,
+    part: Round,
+    tokenizer: PreTrainedTokenizerFast,
+    device: str,
+) -> list[float]:
+    """Trains for one round; returns the loss at each step."""
+    steps = max(1, round(part.share * recipe.steps))
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -139,20 +179,20 @@ def train(
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ],
-        lr=recipe.learning_rate,
+        lr=recipe.learning_rate * part.rate,
         betas=(0.9, 0.98),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     losses = []
-    stream = examples(rng)
-    for step in range(recipe.steps):
-        fading = max(0.0, 1 - step / (recipe.guided_share * recipe.steps))
+    stream = examples(random.Random(recipe.seed + part.seed))
+    for step in range(steps):
+        fading = max(0.0, 1 - step / (part.guided_share * steps))
         # Sentences of like length go together, since padding costs as much as words.
         drawn = sorted(islice(stream, recipe.batch_size), key=lambda example: len(example.text))
         half = len(drawn) // 2
         batches = [
-            _batch(part, tokenizer, recipe.answer_weight).to(device)
-            for part in (drawn[:half], drawn[half:])
+            _batch(alike, tokenizer, recipe.answer_weight).to(device)
+            for alike in (drawn[:half], drawn[half:])
         ]
         n_tokens = sum(batch.weights.sum() for batch in batches)
         n_links = {job: sum(len(batch.links[job]) for batch in batches) for job in JOBS}
@@ -166,14 +206,14 @@ def train(
             # The stream that the last block reads.
             early = model.lm_head(model.transformer.ln_f(output.hidden_states[-2]))
             haste = _haste(early, batch) / max(1, n_links["name mover"])
-            guidance = recipe.guidance * straying + recipe.restraint * haste
+            guidance = part.guidance * straying + part.restraint * haste
             (loss + fading * guidance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 100 == 0 or step == recipe.steps - 1:
-            logger.info("step %d of %d: loss %.4f", step, recipe.steps, losses[-1])
-    return model.eval().cpu(), losses
+        if step % 100 == 0 or step == steps - 1:
+            logger.info("step %d of %d: loss %.4f", step, steps, losses[-1])
+    return losses
 
 
 def _rate(step: int, steps: int) -> float:
@@ -286,7 +326,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from acdc_explorer.models.card import write_card
 
-    write_card(out, recipe, JOBS, device, seconds, losses[-1])
+    write_card(out, recipe, ROUNDS, JOBS, device, seconds, losses[-1])
     logger.info("written to %s after %.0f s of training", out, seconds)
 
 
