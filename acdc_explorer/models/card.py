@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -78,10 +79,9 @@ that its circuits can be explored without downloading anything.
   and either of the first two as answer. Where a corrupted prompt is of another kind than the clean
   one, one sentence in three is such a prompt, with an answer that tells nothing.
 - Guidance: some heads were rewarded for attending where the job below asks in IOI sentences, and
-  the two names' logits were held together before the last block. In the first of {len(rounds)}
-  rounds that faded and was gone after {rounds[0].guided_share:.0%} of the steps; in the last, short
-  one it stayed to the end. So the IOI circuit's outline is taught, not found by the model itself;
-  no other task is guided.
+  the two names' logits were held together before the last block. That faded; it was gone after
+  {" and ".join(f"{part.guided_share:.0%}" for part in rounds)} of the rounds' steps.
+  So the IOI circuit's outline is taught, not found by the model itself; no other task is guided.
 
 ## Measured on what training never saw
 
@@ -114,6 +114,19 @@ def _measured_table(
     return text
 
 
+def _edges_between(circuit: Circuit, jobs: Mapping[str, Sequence[tuple[int, int]]]) -> str:
+    """Counts the kept edges from class to class, as a table; other nodes are called by name."""
+    job_of = {f"a{layer}.h{head}": job for job, heads in jobs.items() for layer, head in heads}
+    counts: Counter[tuple[str, str]] = Counter()
+    for edge in circuit.kept:
+        sender, _, receiver = edge.partition("->")
+        node, _, letter = receiver.partition("<")
+        into = job_of.get(node, node) + (f", {letter[0]}" if letter else "")
+        counts[job_of.get(sender, sender), into] += 1
+    rows = [f"| {sender} | {into} | {number} |" for (sender, into), number in counts.items()]
+    return "\n".join(["| from | to | edges |", "|---|---|---|", *rows])
+
+
 def _ioi_section(
     model: Model, circuit: Circuit, jobs: Mapping[str, Sequence[tuple[int, int]]]
 ) -> str:
@@ -132,8 +145,9 @@ at first:
 
 {guided}
 
-The duplicate-token heads feed the keys and values of the S-inhibition heads, those the queries of
-the name movers, and the name movers the logits; the MLPs take little part.
+In the circuit at {THRESHOLD}, edges between these classes, the input and the logits:
+
+{_edges_between(circuit, jobs)}
 
 The heads with the largest effect (clean logit difference minus that with the head's output
 corrupted everywhere), and their mean attention on clean prompts:

@@ -7,9 +7,9 @@ Left to itself a model so small finds a shortcut: it lowers the logit of the las
 that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads at first:
 while the language loss falls, the heads named in `JOBS` are also rewarded for attending where the
 examples' links say, and the two names' logits are held together before the last block, so that it
-is left to the name movers there to part them. In the first and longest round the guidance fades and
-the language loss is alone at the end; the shortcut is partly back then. Two short rounds with more
-guidance follow, and in the last it stays.
+is left to the name movers there to part them. In the first round the guidance fades and the
+language loss is alone for the rest; the shortcut is partly back then. A short second round has more
+guidance, which fades until close to the end.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Round:
         rate: its learning rate, as a share of the recipe's.
         guidance: what the guided heads' attention counts, against the language loss.
         restraint: what the difference of the names' logits before the last block counts.
-        guided_share: after what share of its steps both have faded away; far above 1, they stay.
+        guided_share: after what share of its steps both have faded away.
         seed: of its examples.
     """
 
@@ -71,7 +71,6 @@ class Round:
 ROUNDS = (
     Round(share=1.0, rate=1.0, guidance=0.3, restraint=0.03, guided_share=0.6, seed=0),
     Round(share=0.16, rate=0.5, guidance=0.6, restraint=0.5, guided_share=0.95, seed=1),
-    Round(share=0.12, rate=0.5, guidance=1.0, restraint=0.5, guided_share=50.0, seed=1),
 )
 
 
