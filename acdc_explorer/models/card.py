@@ -93,6 +93,11 @@ never came together in one completed sentence of the task; one combination in te
 {len(HELD_OUT_TEMPLATES)} of the IOI templates. Circuit: `find_circuit("mini", task, "{THRESHOLD}")`
 on 64 prompts; edges kept of {model.graph.n_edges:,}, and faithfulness.
 
+What it shows, and what not: months, days, numbers, capitals and kinds are few, so a held-out prompt
+is one whose words were seen together in other sentences. In docstring prompts the answer always
+stands at the same place, so a head that attends to that position suffices; it is not the published
+circuit that this model has.
+
 {_ioi_section(model, circuits["ioi"], jobs)}"""
     (folder / "README.md").write_text(text, encoding="utf-8")
 
