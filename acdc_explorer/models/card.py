@@ -1,29 +1,28 @@
-"""Measures the bundled model and writes its model card."""
+"""Measures the bundled model and writes its model card, and what `list_tasks` tells of it."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.api import find_circuit
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
-from acdc_explorer.graph import Node
-from acdc_explorer.inspection import attention_by_label
-from acdc_explorer.models.corpus import HELD_OUT_TEMPLATES, is_held_out
+from acdc_explorer.circuit import Circuit
+from acdc_explorer.models.corpus import HELD_OUT_TEMPLATES, PARTS
 from acdc_explorer.models.loading import load_model
+from acdc_explorer.models.measuring import head_table, held_out_task, measure, what_is_held_out
 from acdc_explorer.models.model import Model
-from acdc_explorer.tasks.ioi import TEMPLATES, ioi_pairs
-from acdc_explorer.tasks.prompts import PromptPair
-from acdc_explorer.tasks.task import Task
+from acdc_explorer.tasks.ioi import TEMPLATES
+from acdc_explorer.tasks.registry import MEASURED_FILE, TASKS, load_task
 
 if TYPE_CHECKING:
-    from acdc_explorer.models.train_mini import Recipe
+    from acdc_explorer.models.train_mini import Recipe, Round
 
-_N_PROMPTS = 512
+N_PROMPTS = 512
+THRESHOLD = "7%"
 _JOB_DESCRIPTIONS = {
     "duplicate token": "at S2 attend to S1, the same name earlier; in ABC prompts they rest",
     "S-inhibition": "at END attend to S2 if it is a repeated name, and tell the name movers which",
@@ -31,142 +30,129 @@ _JOB_DESCRIPTIONS = {
 }
 
 
-def held_out_tasks(model: Model, n_prompts: int = _N_PROMPTS) -> dict[str, Task]:
-    """IOI prompts that training never saw: pairs of names, and templates."""
-    pairs = [pair for pair in ioi_pairs(20 * n_prompts, seed=10_001) if is_held_out(*_names(pair))]
-    templates = ioi_pairs(n_prompts, seed=10_002, templates=HELD_OUT_TEMPLATES)
-    return {
-        "held-out name pairs": Task.from_pairs("ioi", pairs[:n_prompts], model),
-        "held-out templates": Task.from_pairs("ioi", templates, model),
-    }
-
-
-def _names(pair: PromptPair) -> list[str]:
-    """The two names of a prompt, in order of appearance."""
-    spans = sorted((pair.spans["IO"], pair.spans["S1"]))
-    return [pair.clean[start:end] for start, end in spans]
-
-
-def measure(model: Model, task: Task) -> dict[str, float]:
-    """How well a model does a task.
-
-    Returns:
-        accuracy (the answer is the likeliest of all tokens), the mean logit difference on clean and
-        on corrupted prompts, and its standard deviation over clean prompts.
-    """
-    engine = model.engine(task)
-    best = engine.clean_logits.argmax(-1).cpu()
-    return {
-        "accuracy": (best[:, None] == task.answer_tokens).any(1).double().mean().item(),
-        "clean": engine.full_metric,
-        "clean_deviation": engine.clean_by_prompt.std().item(),
-        "corrupted": engine.corrupted_metric,
-    }
-
-
-def head_table(model: Model, task: Task) -> pd.DataFrame:
-    """For each head: its effect when all its edges are removed, and whom it attends to.
-
-    Columns: effect (logits), END to IO, S1, S2; S2 to S1 and S1+1; S1+1 to S1 (mean attention).
-    """
-    engine = model.engine(task)
-    graph = engine.graph
-    heads = [node for node in graph.nodes if node.kind == "head"]
-    circuits = []
-    for head in heads:
-        mask = graph.mask_of([])
-        mask[:, graph.sender_index[head]] = graph.edge_mask[:, graph.sender_index[head]]
-        circuits.append(RemovedEdges(mask))
-    values = evaluate_removed(engine, circuits).double().mean(1)
-    return pd.DataFrame(
-        [
-            {"head": head.label, "effect": engine.full_metric - value, **_looks(engine, head)}
-            for head, value in zip(heads, values.tolist(), strict=True)
-        ]
-    ).set_index("head")
-
-
-def _looks(engine: object, head: Node) -> dict[str, float]:
-    table = attention_by_label(engine, head)  # type: ignore[arg-type]
-    wanted = [("END", "IO"), ("END", "S1"), ("END", "S2"), ("S2", "S1"), ("S2", "S1+1"),
-              ("S1+1", "S1")]  # fmt: skip
-    return {f"{query} → {key}": table[key].to_dict()[query] for query, key in wanted}
-
-
 def write_card(
     folder: Path,
     recipe: Recipe,
+    rounds: Sequence[Round],
     jobs: Mapping[str, Sequence[tuple[int, int]]],
     device: str,
     seconds: float,
     loss: float,
 ) -> None:
-    """Writes README.md into a model folder from what is measured there.
+    """Writes README.md and tasks.json into a model folder from what is measured there.
 
     Args:
         folder: a trained model.
         recipe: it was trained with.
+        rounds: of its training.
         jobs: the heads (layer, head) that were guided towards a job.
         device: it was trained on.
         seconds: that took.
-        loss: at the last step, in nats per token.
+        loss: at the last step, in nats per token, answers weighted as in training.
     """
     model = load_model(folder, device="cpu")
-    tasks = held_out_tasks(model)
-    rows = {name: measure(model, task) for name, task in tasks.items()}
-    heads = head_table(model, tasks["held-out templates"])
+    measured: dict[str, dict[str, Any]] = {
+        name: {
+            "metric": TASKS[name].metric,
+            **measure(model, held_out_task(name, model, N_PROMPTS)),
+        }
+        for name in TASKS
+    }
+    (folder / MEASURED_FILE).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    circuits = {name: find_circuit(model, load_task(name, model), THRESHOLD) for name in TASKS}
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".md")
+    defaults = "\n".join(f"  {name} {value}," for name, value in asdict(recipe).items())
+    shares = ", ".join(f"{name} {part.weight:g}" for name, part in PARTS.items())
+    text = f"""# mini
+
+A small GPT-2 that reads words and has learned {len(TASKS)} tasks, bundled with acdc_explorer so
+that its circuits can be explored without downloading anything.
+
+- {recipe.n_layer} layers x {recipe.n_head} heads with MLPs, d_model {recipe.n_embd}, d_mlp
+  {recipe.n_inner}; {model.graph.n_edges:,} edges; {size / 1e6:.1f} MB.
+- Tokens are words, punctuation marks, and one or two digits; prompts start with `<|bos|>`.
+- Made by `python -m acdc_explorer.models.train_mini`:
+{defaults}
+  in {seconds:.0f} s on {device}; loss at the end {loss:.3f} nats per token.
+- Corpus (`acdc_explorer/models/corpus.py`), sentences of each task by weight: {shares}.
+  IOI sentences come from {len(TEMPLATES)} templates, one in three with three different names (ABC)
+  and either of the first two as answer. Where a corrupted prompt is of another kind than the clean
+  one, one sentence in three is such a prompt, with an answer that tells nothing.
+- Guidance: some heads were rewarded for attending where the job below asks in IOI sentences, and
+  the two names' logits were held together before the last block. That faded; it was gone after
+  {" and ".join(f"{part.guided_share:.0%}" for part in rounds)} of the rounds' steps.
+  So the IOI circuit's outline is taught, not found by the model itself; no other task is guided.
+
+## Measured on what training never saw
+
+{_measured_table(measured, circuits)}
+At most {N_PROMPTS} prompts each, fewer where a task has no more. Accuracy: a right answer is the
+likeliest of all {len(model.tokenizer or [])} tokens. The metric's mean with its standard deviation
+over prompts; corrupted prompts are scored with the clean prompts' answers. Held out: these words
+never came together in one completed sentence of the task; one combination in ten, and
+{len(HELD_OUT_TEMPLATES)} of the IOI templates. Circuit: `find_circuit("mini", task, "{THRESHOLD}")`
+on 64 prompts; edges kept of {model.graph.n_edges:,}, and faithfulness.
+
+What it shows, and what not: months, days, numbers, capitals and kinds are few, so a held-out prompt
+is one whose words were seen together in other sentences. In docstring prompts the answer always
+stands at the same place, so a head that attends to that position suffices; it is not the published
+circuit that this model has.
+
+{_ioi_section(model, circuits["ioi"], jobs)}"""
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _measured_table(
+    measured: Mapping[str, Mapping[str, Any]], circuits: Mapping[str, Circuit]
+) -> str:
+    text = (
+        "| task | held out | prompts | accuracy | metric | clean | corrupted | edges kept | "
+        "faithfulness |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
+    for name, row in measured.items():
+        circuit = circuits[name]
+        text += (
+            f"| {name} | {what_is_held_out(name)} | {row['n_prompts']} | {row['accuracy']:.1%} | "
+            f"{row['metric']} | {row['clean']:.2f} ± {row['clean_deviation']:.2f} | "
+            f"{row['corrupted']:+.2f} | {len(circuit.kept)} | {circuit.faithfulness:.0%} |\n"
+        )
+    return text
+
+
+def _edges_between(circuit: Circuit, jobs: Mapping[str, Sequence[tuple[int, int]]]) -> str:
+    """Counts the kept edges from class to class, as a table; other nodes are called by name."""
+    job_of = {f"a{layer}.h{head}": job for job, heads in jobs.items() for layer, head in heads}
+    counts: Counter[tuple[str, str]] = Counter()
+    for edge in circuit.kept:
+        sender, _, receiver = edge.partition("->")
+        node, _, letter = receiver.partition("<")
+        into = job_of.get(node, node) + (f", {letter[0]}" if letter else "")
+        counts[job_of.get(sender, sender), into] += 1
+    rows = [f"| {sender} | {into} | {number} |" for (sender, into), number in counts.items()]
+    return "\n".join(["| from | to | edges |", "|---|---|---|", *rows])
+
+
+def _ioi_section(
+    model: Model, circuit: Circuit, jobs: Mapping[str, Sequence[tuple[int, int]]]
+) -> str:
+    heads = head_table(model, held_out_task("ioi", model, N_PROMPTS))
     strongest = heads.iloc[heads["effect"].abs().argsort()[::-1][:12]]
-    circuit = find_circuit(model, Task.from_pairs("ioi", ioi_pairs(64), model), "7%")
-    defaults = ", ".join(f"{name} {value}" for name, value in asdict(recipe).items())
     guided = "\n".join(
         f"- **{job}**: {', '.join(f'L{layer}H{head}' for layer, head in heads_of_job)} "
         f"{_JOB_DESCRIPTIONS[job]}."
         for job, heads_of_job in jobs.items()
     )
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".md")
-    text = f"""# mini
+    text = f"""## The IOI circuit
 
-A small GPT-2 that reads words and has learned indirect object identification (IOI), bundled with
-acdc_explorer so that its circuit can be explored without downloading anything.
-
-- {recipe.n_layer} layers x {recipe.n_head} heads with MLPs, d_model {recipe.n_embd}, d_mlp
-  {recipe.n_inner}; {circuit.graph.n_edges:,} edges; {size / 1e6:.1f} MB.
-- Tokens are words and punctuation marks; prompts start with `<|bos|>`.
-- Made by `python -m acdc_explorer.models.train_mini`: {defaults}. {seconds:.0f} s on {device}; loss
-  at the end {loss:.3f} nats per token.
-- Corpus (`acdc_explorer/models/corpus.py`): IOI sentences from {len(TEMPLATES)} templates, one in
-  three with three different names (ABC) and either of the first two as answer. Held out of
-  training: one in ten ordered pairs of names, and {len(HELD_OUT_TEMPLATES)} of the templates.
-- Guidance: in the first {recipe.guided_share:.0%} of the steps some heads were rewarded, less and
-  less, for attending where the job below asks; after that the language loss was alone.
-
-## Measured, {_N_PROMPTS} prompts each
-
-| prompts | accuracy | logit difference, clean | standard deviation | logit difference, ABC |
-|---|---|---|---|---|
-"""
-    for name, row in rows.items():
-        text += (
-            f"| {name} | {row['accuracy']:.1%} | {row['clean']:.2f} | "
-            f"{row['clean_deviation']:.2f} | {row['corrupted']:+.2f} |\n"
-        )
-    text += f"""
-Accuracy: the IO name is the likeliest of all {len(model.tokenizer or [])} tokens. ABC: corrupted
-prompts, scored with the clean prompts' answers.
-
-## The circuit at 7%
-
-`find_circuit("mini", "ioi", "7%")`: {len(circuit.kept)} of {circuit.graph.n_edges:,} edges kept,
-faithfulness {circuit.faithfulness:.0%}.
-
-## What the heads do
-
-The parts of GPT-2's IOI circuit (Wang et al. 2022), towards which training guided them at first:
+`find_circuit("mini", "ioi", "{THRESHOLD}")`: {len(circuit.kept)} of {circuit.graph.n_edges:,} edges
+kept. The parts of GPT-2's IOI circuit (Wang et al. 2022), towards which training guided some heads
+at first:
 
 {guided}
 
-The duplicate-token heads feed the keys and values of the S-inhibition heads, those the queries of
-the name movers, and the name movers the logits; the MLPs take little part.
+In the circuit at {THRESHOLD}, edges between these classes, the input and the logits:
+
+{_edges_between(circuit, jobs)}
 
 The heads with the largest effect (clean logit difference minus that with the head's output
 corrupted everywhere), and their mean attention on clean prompts:
@@ -177,4 +163,4 @@ corrupted everywhere), and their mean attention on clean prompts:
     for label, effect, *looks in strongest.itertuples():
         cells = " | ".join(f"{value:.2f}" for value in looks)
         text += f"| {label} | {effect:+.2f} | {cells} |\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    return text

@@ -6,8 +6,10 @@ Writes a Hugging Face folder with a model card of what was measured.
 Left to itself a model so small finds a shortcut: it lowers the logit of the last name it read. So
 that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads at first:
 while the language loss falls, the heads named in `JOBS` are also rewarded for attending where the
-examples' links say. The guidance fades and is gone for the last part of training, in which only
-what helps to predict the next word is kept.
+examples' links say, and the two names' logits are held together before the last block, so that it
+is left to the name movers there to part them. In the first round the guidance fades and the
+language loss is alone for the rest; the shortcut is partly back then. A short second round has more
+guidance, which fades until close to the end.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ import logging
 import math
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from acdc_explorer.models.corpus import Example, all_words, examples
+from acdc_explorer.models.corpus import Example, all_texts, examples
 from acdc_explorer.models.loading import BUNDLED
 
 if TYPE_CHECKING:
@@ -43,16 +48,42 @@ JOBS: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that the result depends on."""
+class Round:
+    """One rise and fall of the learning rate.
 
-    steps: int = 1400
+    Attributes:
+        share: its steps, as a share of the recipe's.
+        rate: its learning rate, as a share of the recipe's.
+        guidance: what the guided heads' attention counts, against the language loss.
+        restraint: what the difference of the names' logits before the last block counts.
+        guided_share: after what share of its steps both have faded away.
+        seed: of its examples.
+    """
+
+    share: float
+    rate: float
+    guidance: float
+    restraint: float
+    guided_share: float
+    seed: int
+
+
+ROUNDS = (
+    Round(share=1.0, rate=1.0, guidance=0.3, restraint=0.03, guided_share=0.6, seed=0),
+    Round(share=0.16, rate=0.5, guidance=0.6, restraint=0.5, guided_share=0.95, seed=1),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the result depends on, but for `ROUNDS`; steps are the first round's."""
+
+    steps: int = 2200
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
     dropout: float = 0.0
-    guidance: float = 0.2
-    guided_share: float = 0.6
+    answer_weight: float = 3.0
     n_layer: int = 4
     n_head: int = 8
     n_embd: int = 128
@@ -62,13 +93,17 @@ class Recipe:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per word or punctuation mark."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    """A tokenizer with one token per word, punctuation mark, or one or two digits."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *all_words()])}
+    split = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Split(Regex(r"\d{1,2}"), "isolated")]
+    )
+    words = {word for text in all_texts() for word, _ in split.pre_tokenize_str(text)}
+    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *sorted(words)])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.pre_tokenizer = split
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -119,9 +154,23 @@ def train(
     Returns:
         The model, in evaluation mode on the CPU, and the loss at each step, in nats per token.
     """
-    rng = random.Random(recipe.seed)
     model = make_model(recipe, len(tokenizer)).train()
     model.to(torch.device(device))
+    losses: list[float] = []
+    for part in ROUNDS:
+        losses += _train_round(model, recipe, part, tokenizer, device)
+    return model.eval().cpu(), losses
+
+
+def _train_round(
+    model: GPT2LMHeadModel,
+    recipe: Recipe,
+    part: Round,
+    tokenizer: PreTrainedTokenizerFast,
+    device: str,
+) -> list[float]:
+    """Trains for one round; returns the loss at each step."""
+    steps = max(1, round(part.share * recipe.steps))
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -129,25 +178,41 @@ def train(
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ],
-        lr=recipe.learning_rate,
+        lr=recipe.learning_rate * part.rate,
         betas=(0.9, 0.98),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     losses = []
-    for step in range(recipe.steps):
-        batch = _batch(examples(recipe.batch_size, rng), tokenizer).to(device)
-        output = model(batch.tokens, labels=batch.labels, output_attentions=True)
-        fading = max(0.0, 1 - step / (recipe.guided_share * recipe.steps))
-        loss = output.loss + recipe.guidance * fading * _straying(output.attentions, batch)
+    stream = examples(random.Random(recipe.seed + part.seed))
+    for step in range(steps):
+        fading = max(0.0, 1 - step / (part.guided_share * steps))
+        # Sentences of like length go together, since padding costs as much as words.
+        drawn = sorted(islice(stream, recipe.batch_size), key=lambda example: len(example.text))
+        half = len(drawn) // 2
+        batches = [
+            _batch(alike, tokenizer, recipe.answer_weight).to(device)
+            for alike in (drawn[:half], drawn[half:])
+        ]
+        n_tokens = sum(batch.weights.sum() for batch in batches)
+        n_links = {job: sum(len(batch.links[job]) for batch in batches) for job in JOBS}
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(0.0)
+        for batch in batches:
+            output = model(batch.tokens, output_attentions=True, output_hidden_states=True)
+            loss = _nats(output.logits, batch) / n_tokens
+            losses[-1] += loss.item()
+            straying = _straying(output.attentions, batch, n_links)
+            # The stream that the last block reads.
+            early = model.lm_head(model.transformer.ln_f(output.hidden_states[-2]))
+            haste = _haste(early, batch) / max(1, n_links["name mover"])
+            guidance = part.guidance * straying + part.restraint * haste
+            (loss + fading * guidance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(output.loss.item())
-        if step % 100 == 0 or step == recipe.steps - 1:
-            logger.info("step %d of %d: loss %.4f", step, recipe.steps, losses[-1])
-    return model.eval().cpu(), losses
+        if step % 100 == 0 or step == steps - 1:
+            logger.info("step %d of %d: loss %.4f", step, steps, losses[-1])
+    return losses
 
 
 def _rate(step: int, steps: int) -> float:
@@ -160,45 +225,82 @@ def _rate(step: int, steps: int) -> float:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Tokens [sentence, pos], labels likewise, and per job (sentence, query, key) [link, 3]."""
+    """Sentences to learn from.
+
+    Attributes:
+        tokens: Long [sentence, pos].
+        weights: [sentence, pos], how much it counts to predict each token; 0 for `<|bos|>` and
+            padding.
+        links: job -> Long [link, 3]: sentence, query position, key position.
+    """
 
     tokens: Tensor
-    labels: Tensor
+    weights: Tensor
     links: dict[str, Tensor]
 
     def to(self, device: str) -> _Batch:
         links = {job: rows.to(device) for job, rows in self.links.items()}
-        return _Batch(self.tokens.to(device), self.labels.to(device), links)
+        return _Batch(self.tokens.to(device), self.weights.to(device), links)
 
 
-def _batch(batch: list[Example], tokenizer: PreTrainedTokenizerFast) -> _Batch:
-    texts = [example.text for example in batch]
-    encoded = tokenizer(texts, add_special_tokens=False)
+def _batch(
+    batch: list[Example], tokenizer: PreTrainedTokenizerFast, answer_weight: float
+) -> _Batch:
+    encoded = tokenizer([example.text for example in batch], add_special_tokens=False)
     rows = [[0, *ids] for ids in encoded["input_ids"]]
     width = max(len(row) for row in rows)
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    # -100: padding is not learned.
-    labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
+    weights = torch.tensor([[0.0] + [1.0] * (len(r) - 1) + [0.0] * (width - len(r)) for r in rows])
     links: dict[str, list[tuple[int, int, int]]] = {job: [] for job in JOBS}
-    for number, example in enumerate(batch):
+    for number, (example, row) in enumerate(zip(batch, rows, strict=True)):
+        # The answer is the last token but one; the full stop is the last.
+        weights[number, len(row) - 2] = answer_weight
         for link in example.links:
             last = len(example.prompt) - 1
             query = encoded.char_to_token(number, last if link.query is None else link.query)
             key = -1 if link.key is None else encoded.char_to_token(number, link.key)
             # One further: <|bos|> comes before the text.
             links[link.job].append((number, query + 1, key + 1))
-    return _Batch(tokens, labels, {job: torch.tensor(found) for job, found in links.items()})
+    found = {job: torch.tensor(rows).long().view(-1, 3) for job, rows in links.items()}
+    return _Batch(tokens, weights, found)
 
 
-def _straying(attentions: tuple[Tensor, ...], batch: _Batch) -> Tensor:
-    """Minus the log of the attention that guided heads pay where they should, mean over jobs."""
+def _nats(logits: Tensor, batch: _Batch) -> Tensor:
+    """The weighted sum of the language loss over all tokens."""
+    losses = functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2), batch.tokens[:, 1:], reduction="none"
+    )
+    return (losses * batch.weights[:, 1:]).sum()
+
+
+def _straying(attentions: tuple[Tensor, ...], batch: _Batch, n_links: Mapping[str, int]) -> Tensor:
+    """Minus the log of the attention that guided heads pay where they should, mean over jobs.
+
+    `n_links` is the number of links of each job in the whole step, of which this batch is a part.
+    """
     losses = []
     for job, heads in JOBS.items():
         sentence, query, key = batch.links[job].unbind(1)
         for layer, head in heads:
             paid = attentions[layer][sentence, head, query, key]
-            losses.append(-paid.clamp_min(1e-6).log().mean())
+            losses.append(-paid.clamp_min(1e-6).log().sum() / max(1, n_links[job]))
     return torch.stack(losses).mean()
+
+
+def _haste(early_logits: Tensor, batch: _Batch) -> Tensor:
+    """How far the two names' logits are apart before the last block: squares, summed.
+
+    Args:
+        early_logits: [sentence, pos, vocab], the final norm and unembedding of an earlier stream.
+        batch: sentences, of which those with a name mover's link count.
+    """
+    sentence, end, io_at = batch.links["name mover"].unbind(1)
+    at_end = early_logits[sentence, end]
+    # In such a sentence the S-inhibition heads look at S2.
+    looked_at = batch.links["S-inhibition"]
+    s2_at = looked_at[looked_at[:, 2] > 0][:, 2]
+    io, subject = batch.tokens[sentence, io_at], batch.tokens[sentence, s2_at]
+    return (at_end.gather(1, io[:, None]) - at_end.gather(1, subject[:, None])).square().sum()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -223,7 +325,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from acdc_explorer.models.card import write_card
 
-    write_card(out, recipe, JOBS, device, seconds, losses[-1])
+    write_card(out, recipe, ROUNDS, JOBS, device, seconds, losses[-1])
     logger.info("written to %s after %.0f s of training", out, seconds)
 
 

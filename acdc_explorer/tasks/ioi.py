@@ -3,7 +3,9 @@
 From Wang et al. 2022 (arXiv 2211.00593). Two names come in the first clause; the second repeats one
 of them, the subject S, and the answer is the other, the indirect object IO. The corrupted prompts
 put three other, different names in the same sentence (ABC, Conmy et al. 2023, appendix F), so that
-neither name is repeated and both answers are as likely.
+neither name is repeated and both answers are as likely. In two variants only S2 is replaced: by a
+third name (Hanna et al. 2024, arXiv 2403.17806) or by IO, which turns the answer round (the S2-IO
+flip of MIB, Mueller et al. 2025, arXiv 2504.13151).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import product
+from typing import Literal
 
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
@@ -49,14 +52,17 @@ def ioi_pairs(
     *,
     templates: Sequence[str] = TEMPLATES,
     names: Sequence[str] = NAMES,
+    corruption: Literal["abc", "s2_other", "s2_flip"] = "abc",
 ) -> list[PromptPair]:
-    """Makes IOI prompts, half ABBA (IO named first) and half BABA, each with its ABC twin.
+    """Makes IOI prompts, half ABBA (IO named first) and half BABA, each with a corrupted twin.
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
         templates: to choose from.
         names: to choose from, at least five.
+        corruption: "abc" puts in three other names; "s2_other" puts a third name in the place of
+            S2; "s2_flip" puts IO there.
 
     Returns:
         Pairs with position labels IO, S1, S1+1 and S2.
@@ -69,7 +75,12 @@ def ioi_pairs(
         io_first = number % 2 == 0
         first, second = (io, subject) if io_first else (subject, io)
         clean, (first_span, second_span, again) = fill(template, first, second, subject, place, obj)
-        corrupted, _ = fill(template, others[0], others[1], others[2], place, obj)
+        a, b, s = {
+            "abc": others,
+            "s2_other": [first, second, others[0]],
+            "s2_flip": [first, second, io],
+        }[corruption]
+        corrupted, _ = fill(template, a, b, s, place, obj)
         io_span, s1_span = (first_span, second_span)[:: 1 if io_first else -1]
         pairs.append(
             PromptPair(

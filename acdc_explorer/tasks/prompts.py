@@ -44,3 +44,18 @@ class PromptPair:
     answer: Answers
     wrong_answer: Answers
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def labelled_text(*pieces: tuple[str, str | None]) -> tuple[str, dict[str, tuple[int, int]]]:
+    """Joins pieces of a text, each with the label of its position or None.
+
+    Returns:
+        The text, and label -> (start, end) character offsets of the pieces that have a label.
+    """
+    text = ""
+    spans = {}
+    for piece, label in pieces:
+        if label is not None:
+            spans[label] = (len(text), len(text) + len(piece))
+        text += piece
+    return text, spans

@@ -1,0 +1,143 @@
+"""What comes next in an order: months, days of the week, numbers.
+
+`months_pairs` is the example of the blog post on the first ACDC (2022): "Last month it was February
+so this month it is" -> " March" against " February", with the unlike sentence "This time it is here
+and last time it was" as the corrupted prompt. Days are the same with another day as the corrupted
+one. Numbers follow Lan et al. 2023 (arXiv 2311.04131): a sequence such as "4 5 6 7", corrupted by
+numbers in no order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import cycle, islice, product
+from typing import NamedTuple
+
+from acdc_explorer.tasks.prompts import PromptPair, labelled_text
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LARGEST_NUMBER = 99
+_SEQUENCE_LENGTH = 4
+
+LEADS = ("", "She said that ", "We know that ", "He wrote that ", "I think that ")
+CONNECTIVES = (" so", ", so", " and")
+
+
+class _Setting(NamedTuple):
+    """Where an item is named: what comes before it and after it."""
+
+    lead: str
+    connective: str
+    item: str
+
+
+def _settings(n: int, seed: int, items: Sequence[str]) -> list[_Setting]:
+    """Settings without repeats for as long as there are any; the bare sentence's come first."""
+    bare = [_Setting("", CONNECTIVES[0], item) for item in items]
+    others = [
+        setting
+        for setting in (_Setting(*parts) for parts in product(LEADS, CONNECTIVES, items))
+        if setting not in bare
+    ]
+    random.Random(seed).shuffle(others)
+    return list(islice(cycle(bare + others), n))
+
+
+def months_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+    """Makes prompts that ask for the month after a month.
+
+    Args:
+        n_prompts: how many. The first is the blog post's own, up to the twelfth the other months in
+            its sentence; then come the same with other leads, and after 180 they repeat.
+        seed: the same seed gives the same prompts.
+
+    Returns:
+        Pairs with position labels "Last month", "February" (the month named, whichever it is) and
+        "this month". The wrong answer is the month named.
+    """
+    february_first = MONTHS[1:] + MONTHS[:1]
+    pairs = []
+    for lead, connective, month in _settings(n_prompts, seed, february_first):
+        clean, spans = labelled_text(
+            (lead, None), (_capital("last month", lead), "Last month"), (" it was ", None),
+            (month, "February"), (f"{connective} ", None), ("this month", "this month"),
+            (" it is", None),
+        )  # fmt: skip
+        pause = connective[:-3] if connective.endswith(" so") else ""
+        corrupted = f"{lead}{_capital('this time', lead)} it is here{pause} and last time it was"
+        following = MONTHS[(MONTHS.index(month) + 1) % len(MONTHS)]
+        pairs.append(PromptPair(clean, corrupted, f" {following}", f" {month}", spans))
+    return pairs
+
+
+def days_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+    """Makes prompts that ask for the day after a day: "Yesterday it was Monday so today it is".
+
+    Args:
+        n_prompts: how many; after 105 they repeat.
+        seed: the same seed gives the same prompts.
+
+    Returns:
+        Pairs with position labels "Yesterday", "Monday" (the day named) and "today". In the
+        corrupted prompt another day is named, and the wrong answer is the one that follows that.
+    """
+    rng = random.Random(seed)
+    pairs = []
+    for lead, connective, day in _settings(n_prompts, seed, DAYS):
+        other = rng.choice([name for name in DAYS if name != day])
+        texts = [
+            labelled_text(
+                (lead, None), (_capital("yesterday", lead), "Yesterday"), (" it was ", None),
+                (name, "Monday"), (f"{connective} ", None), ("today", "today"), (" it is", None),
+            )
+            for name in (day, other)
+        ]  # fmt: skip
+        (clean, spans), (corrupted, _) = texts
+        answer, wrong = (DAYS[(DAYS.index(name) + 1) % len(DAYS)] for name in (day, other))
+        pairs.append(PromptPair(clean, corrupted, f" {answer}", f" {wrong}", spans))
+    return pairs
+
+
+def numbers_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+    """Makes prompts that go on counting: "Count: 4 5 6 7" -> " 8".
+
+    Args:
+        n_prompts: how many.
+        seed: the same seed gives the same prompts.
+
+    Returns:
+        Pairs with position labels "1st", "2nd" and "3rd"; the fourth and last number is END. The
+        corrupted numbers are in no order; none of them is the answer or the wrong answer, which is
+        the number before the answer.
+    """
+    rng = random.Random(seed)
+    pairs = []
+    for _ in range(n_prompts):
+        first = rng.randint(1, LARGEST_NUMBER - _SEQUENCE_LENGTH)
+        *sequence, answer = range(first, first + _SEQUENCE_LENGTH + 1)
+        others = [n for n in range(1, LARGEST_NUMBER + 1) if n not in (sequence[-1], answer)]
+        unordered = rng.sample(others, _SEQUENCE_LENGTH)
+        while any(b - a == 1 for a, b in zip(unordered, unordered[1:], strict=False)):
+            rng.shuffle(unordered)
+        labels = ["1st", "2nd", "3rd", None]
+        clean, spans = labelled_text(
+            ("Count:", None),
+            *(
+                part
+                for number, label in zip(sequence, labels, strict=True)
+                for part in ((" ", None), (str(number), label))
+            ),
+        )
+        corrupted = " ".join(["Count:", *map(str, unordered)])
+        pairs.append(PromptPair(clean, corrupted, f" {answer}", f" {sequence[-1]}", spans))
+    return pairs
+
+
+def _capital(words: str, lead: str) -> str:
+    """Words as they are written after a lead, or at the beginning of a sentence without one."""
+    return words if lead else words[0].upper() + words[1:]
