@@ -160,14 +160,17 @@ class Circuit:
 
         The ends are float32 values, good to about 1e-6 of the metric's size.
         """
+        changes = {True: [math.inf], False: [0.0]}
+        for step in self.decisions:
+            changes[step.kept].append(self.change_of(step))
+        return max(changes[False]), min(changes[True])
+
+    def change_of(self, step: EdgeStep) -> float:
+        """The number by which an edge was decided: it stays if this reaches the threshold."""
         from acdc_explorer.metrics import METRICS
 
         metric = METRICS.get(self.metric_name)
-        changes = {True: [math.inf], False: [0.0]}
-        for step in self.decisions:
-            change = self.settings.change(step.before, step.after, self.full_metric, metric)
-            changes[step.kept].append(change)
-        return max(changes[False]), min(changes[True])
+        return self.settings.change(step.before, step.after, self.full_metric, metric)
 
     @cached_property
     def edges(self) -> pd.DataFrame:

@@ -474,7 +474,7 @@ class TestPositions:
         positional.selected_edge = edge
         until(lambda: "data-effect" in positional._panel.value)
         assert "V-composition" in positional._panel.value
-        positional._panel._handle_custom_msg({"position": "S1"}, [])
+        positional._panel._handle_custom_msg({"chosen": "S1"}, [])
         assert positional.selected_edge == edge.replace("@S2", "@S1")
 
     def test_by_head_all_nodes_are_there(self, positional):
@@ -492,7 +492,7 @@ class TestPositions:
         explorer.wait(60)
         explorer.selected_edge = explorer.circuit.kept[0]
         until(lambda: "data-effect" in explorer._panel.value)
-        explorer._panel._handle_custom_msg({"position": "S2"}, [])
+        explorer._panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position == "S2"
         until(lambda: explorer._shares is not None)
         model = ax.load_model("mini")
@@ -505,7 +505,7 @@ class TestPositions:
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
         assert shown[edge.label] == f"{explorer._shares[edge.id]:+.3f}"
         assert "what they add at S2" in explorer._status_line.value
-        explorer._panel._handle_custom_msg({"position": "S2"}, [])
+        explorer._panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position is None
         assert "what they add" not in explorer._status_line.value
         explorer.close()

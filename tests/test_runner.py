@@ -229,3 +229,65 @@ def test_a_new_threshold_starts_from_the_decisions_that_hold(model, runner, monk
     runner.start(Request(model, task, below), afresh=True)
     runner.wait(30)
     assert len(tested) > replayed
+
+
+def test_neighbouring_thresholds_are_found_in_the_background(model, runner):
+    task = random_task()
+    runner.start(Request(model, task, 0.2))
+    runner.wait(30)
+    until(lambda: not runner.snapshot().exploring, 60)
+    path, curves = runner.snapshot().path, runner.snapshot().curves
+    assert len(path.circuits) > 10
+    # Up to 30% of the clean metric, above which this threshold may be.
+    within = path.table[path.table.low < 0.3 * abs(path.circuits[0].full_metric)]
+    assert within.meets_next.iloc[:-1].all()
+    assert len(within) > 10
+    assert set(curves) == {"eap", "eap_ig"}
+    for points in curves.values():
+        assert [point.edges for point in points] == sorted(point.edges for point in points)
+        assert points[-1].faithfulness == pytest.approx(1, abs=0.2)
+    # A threshold inside a known interval: its exact circuit, without a single test.
+    for known in path.circuits[1:6]:
+        runner.start(Request(model, task, known.threshold))
+        assert runner.wait(5) == "done"
+        assert runner.snapshot().seconds == 0
+        fresh = ax.find_circuit(model, task, known.threshold)
+        assert runner.snapshot().circuit.kept == fresh.kept
+        assert runner.snapshot().circuit.threshold == known.threshold
+
+
+def test_the_background_stops_for_a_new_search_and_for_questions(model, runner):
+    task = random_task()
+    runner.start(Request(model, task, 0.2))
+    runner.wait(30)
+    answers = []
+    runner.ask(lambda m, e, c: len(c.kept), lambda result, error: answers.append(result))
+    until(lambda: answers)
+    other = random_task(seed=1)
+    runner.start(Request(model, other, 0.2))
+    runner.wait(30)
+    assert runner.snapshot().circuit.kept == ax.find_circuit(model, other, 0.2).kept
+    # What was known of the other prompts' thresholds is gone with them.
+    for circuit in runner.snapshot().path.circuits:
+        assert circuit.full_metric == runner.snapshot().circuit.full_metric
+
+
+def test_attribution_shows_before_the_search(model, monkeypatch):
+    from acdc_explorer.searches.methods import search_steps
+
+    def slow_steps(*args, **options):
+        for step in search_steps(*args, **options):
+            time.sleep(0.005)
+            yield step
+
+    monkeypatch.setattr("acdc_explorer.session.search_steps", slow_steps)
+    task = random_task()
+    expected = ax.find_circuit(model, task, 0.2, method="eap")
+    runner = Runner()
+    runner.start(Request(model, task, 0.2))
+    until(lambda: runner.snapshot().preview)
+    preview = runner.snapshot().preview
+    assert [edge.id for edge, _ in preview] == expected.kept
+    runner.wait(60)
+    assert runner.snapshot().preview == ()
+    runner.close()

@@ -17,7 +17,7 @@ from acdc_explorer.models.card import N_PROMPTS
 from acdc_explorer.models.corpus import HELD_OUT_BY, PARTS, is_held_out
 from acdc_explorer.models.loading import BUNDLED
 from acdc_explorer.models.measuring import held_out_task, measure
-from acdc_explorer.tasks.registry import TASKS
+from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.task import Task
 from acdc_explorer.tasks.tokenizing import fitting_pairs
 from acdc_explorer.tasks.words import MEN, NAMES, WOMEN
@@ -121,11 +121,11 @@ def words_of(mini, tokens):
 
 
 def test_every_task_is_checked_here():
-    assert set(RIGHT_AND_WRONG) == set(TASKS)
-    assert set(DIFFERENT_AT) | {"months"} == set(TASKS)
+    assert set(RIGHT_AND_WRONG) == set(STANDARD_TASKS)
+    assert set(DIFFERENT_AT) | {"months"} == set(STANDARD_TASKS)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", STANDARD_TASKS)
 def test_prompts_and_answers_are_right(mini, name):
     task = ax.load_task(name, mini, n_prompts=64, seed=3)
     unknown = mini.tokenizer.unk_token_id
@@ -172,7 +172,7 @@ def test_corrupted_prompts_differ_where_they_should(mini, name):
 
 
 def test_the_months_prompts_are_the_blog_posts(mini):
-    (pair,) = TASKS["months"].pairs(1, 0)
+    (pair,) = STANDARD_TASKS["months"].pairs(1, 0)
     assert pair.clean == "Last month it was February so this month it is"
     assert pair.corrupted == "This time it is here and last time it was"
     assert (pair.answer, pair.wrong_answer) == (" March", " February")
@@ -186,7 +186,7 @@ def test_the_months_prompts_are_the_blog_posts(mini):
     named = words_of(mini, task.clean_tokens.gather(1, task.positions["February"][:, None])[:, 0])
     assert sorted(named) == sorted(MONTHS)
     assert all(text.startswith("Last month it was") for text in task.texts)
-    later = TASKS["months"].pairs(180, 0)
+    later = STANDARD_TASKS["months"].pairs(180, 0)
     assert len({pair.clean for pair in later}) == 180
     assert any(", so this" in pair.clean and "here, and" in pair.corrupted for pair in later)
 
@@ -228,9 +228,9 @@ def test_labels_of_induction(mini):
     assert (task.end - task.positions["A1"] == 9).all()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", STANDARD_TASKS)
 def test_prompts_follow_the_seed(name):
-    pairs = TASKS[name].pairs
+    pairs = STANDARD_TASKS[name].pairs
     assert pairs(64, 1) == pairs(64, 1)
     assert pairs(64, 1) != pairs(64, 2)
 
@@ -241,7 +241,7 @@ def test_what_is_held_out_is_never_completed_in_training(name):
 
     if name not in PARTS:
         return
-    pairs = TASKS[name].pairs(2000, 5)
+    pairs = STANDARD_TASKS[name].pairs(2000, 5)
     share = sum(is_held_out(name, pair) for pair in pairs) / len(pairs)
     assert 0.04 < share < 0.16
     stream = PARTS[name].stream(random.Random(0))
@@ -250,7 +250,7 @@ def test_what_is_held_out_is_never_completed_in_training(name):
     assert not seen & {pair.clean for pair in pairs if is_held_out(name, pair)}
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", STANDARD_TASKS)
 def test_mini_does_the_task_on_what_it_never_saw(mini, name):
     stored = json.loads((BUNDLED["mini"] / "tasks.json").read_text(encoding="utf-8"))[name]
     found = measure(mini, held_out_task(name, mini, N_PROMPTS))
@@ -264,7 +264,7 @@ def test_mini_does_the_task_on_what_it_never_saw(mini, name):
     assert listed["metric"] == stored["metric"]
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", STANDARD_TASKS)
 def test_every_task_has_a_circuit_in_mini(mini, name):
     circuit = ax.find_circuit(mini, ax.load_task(name, mini, n_prompts=12), "3%")
     assert 3 <= len(circuit.kept) < 200
@@ -289,16 +289,19 @@ def test_prompts_that_a_tokenizer_splits_otherwise_are_replaced(mini):
         """A model with another tokenizer."""
 
         prepend_bos = True
+        weights = mini.weights
 
     Other.tokenizer = tokenizer
-    drawn = TASKS["greater_than"].pairs(20, 0)
+    drawn = STANDARD_TASKS["greater_than"].pairs(20, 0)
     fitting = fitting_pairs(drawn, tokenizer, ("XX", "YY"))
     assert fitting == [pair for pair in drawn if " 17" in pair.clean]
     task = ax.load_task("greater_than", Other, n_prompts=10)
     assert task.n_prompts == 10
     assert all("year 17" in text for text in task.texts)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    with pytest.raises(ValueError, match="answers are not one token"):
+    with pytest.raises(
+        ValueError, match=r"answer '\d\d' is 2 tokens, .*\n  row 0: and \d+ more faults"
+    ):
         ax.load_task("greater_than", Other, n_prompts=10)
 
 
@@ -338,7 +341,7 @@ def test_published_edges_are_edges_of_the_models():
 
 def test_pairs_are_tasks_of_their_own_too(mini):
     """A generator's pairs can be chosen from, and given to `Task.from_pairs`."""
-    pairs = [pair for pair in TASKS["greater_than"].pairs(200, 0) if "war" in pair.clean]
+    pairs = [pair for pair in STANDARD_TASKS["greater_than"].pairs(200, 0) if "war" in pair.clean]
     task = Task.from_pairs("wars", pairs, mini, "prob_diff")
     assert task.n_prompts == len(pairs) > 0
     assert task.answer_tokens.shape[1] <= 97

@@ -10,24 +10,27 @@ import traitlets as T
 
 
 class ClickableHTML(anywidget.AnyWidget):
-    """Shows HTML; rows with a `data-position` attribute act as buttons, by mouse and by keyboard.
+    """Shows HTML; elements with a certain attribute act as buttons, by mouse and by keyboard.
 
     Attributes:
         value: the HTML; whoever sets it has escaped what is not markup.
+        attribute: of the elements that can be clicked, without "data-".
     """
 
     value: Any = T.Unicode("").tag(sync=True)
+    attribute: Any = T.Unicode("").tag(sync=True)
 
     _esm = """
     function render({ model, el }) {
       el.classList.add("widget-html-content");
       const show = () => { el.innerHTML = model.get("value"); };
       const choose = (event) => {
-        const row = event.target.closest?.("[data-position]");
-        if (!row) return;
+        const attribute = model.get("attribute");
+        const element = event.target.closest?.(`[data-${attribute}]`);
+        if (!element) return;
         event.preventDefault();
         event.stopPropagation();
-        model.send({ position: row.dataset.position });
+        model.send({ chosen: element.getAttribute(`data-${attribute}`) });
       };
       el.addEventListener("click", choose);
       // JupyterLab must not take the keys of a focused row for its own.
@@ -40,16 +43,17 @@ class ClickableHTML(anywidget.AnyWidget):
     export default { render };
     """
 
-    def __init__(self, value: str, on_position: Callable[[str], None]):
+    def __init__(self, value: str, attribute: str, on_chosen: Callable[[str], None]):
         """Makes the widget.
 
         Args:
             value: the HTML.
-            on_position: called with the position label of a clicked row.
+            attribute: of the elements that can be clicked, without "data-".
+            on_chosen: called with the attribute's value of a clicked one.
         """
-        super().__init__(value=value)
-        self.on_msg(lambda _, content, buffers: self._received(content, on_position))
+        super().__init__(value=value, attribute=attribute)
+        self.on_msg(lambda _, content, buffers: self._received(content, on_chosen))
 
-    def _received(self, content: Any, on_position: Callable[[str], None]) -> None:
-        if isinstance(content, dict) and "position" in content:
-            on_position(str(content["position"]))
+    def _received(self, content: Any, on_chosen: Callable[[str], None]) -> None:
+        if isinstance(content, dict) and "chosen" in content:
+            on_chosen(str(content["chosen"]))

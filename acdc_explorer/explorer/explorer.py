@@ -17,9 +17,11 @@ import ipywidgets as W
 import traitlets as T
 
 from acdc_explorer.explorer import panel
+from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Controls, name_of
 from acdc_explorer.explorer.figure import CircuitFigure
 from acdc_explorer.explorer.layout import PositionLayout
+from acdc_explorer.explorer.path_plot import path_html
 from acdc_explorer.explorer.selection import Selecting
 from acdc_explorer.explorer.snapshot import write_page
 from acdc_explorer.explorer.style import CSS
@@ -89,7 +91,10 @@ class Explorer(Selecting):
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._figure = CircuitFigure(self._edges_clicked, self._node_clicked)
         self._status_line, self._error = W.HTML(), W.HTML()
-        self._side = self._make_side()
+        self._path_plot = ClickableHTML("", "threshold", self._threshold_clicked)
+        self._side = W.VBox(
+            [self._path_plot, *self._make_side()], layout=W.Layout(flex="0 0 350px")
+        )
         self._runner = Runner(self._show)
         super().__init__([W.HTML(CSS), *self._arranged()])
         self.add_class("acdc-explorer")
@@ -226,6 +231,10 @@ class Explorer(Selecting):
             if not self._syncing:
                 self.threshold = f"{change.new:.3g}%"
 
+    def _threshold_clicked(self, threshold: str) -> None:
+        """A known interval of the plot."""
+        self.threshold = float(threshold)
+
     def _threshold_set(self, change: Any) -> None:
         self._request = replace(self._request, threshold=change.new)
         with self._ui:
@@ -251,6 +260,7 @@ class Explorer(Selecting):
             self._controls.show(snapshot)
             self._write_status(snapshot)
             self._error.value = panel.error_html(snapshot.error)
+            self._path_plot.value = path_html(snapshot, self._unit)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
                 self._finder.search.options = tuple(self._by_effect())[:500]
@@ -271,7 +281,9 @@ class Explorer(Selecting):
             kept = [step.edge for step in circuit.decisions if step.kept]
             names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
             layout = PositionLayout(circuit.graph, kept, names, task.sees)
-        self._figure.draw(circuit, snapshot.receiver, self._selected, layout, self._shares)
+        self._figure.draw(
+            circuit, snapshot.receiver, self._selected, layout, self._shares, snapshot.preview
+        )
 
     def _redraw(self) -> None:
         with self._ui:

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, Layout, with_gaps
 from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
-from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, SELECTED
+from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, PREVIEW, SELECTED
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
 from acdc_explorer.searches.steps import ReceiverStep
 
@@ -82,6 +82,7 @@ class CircuitFigure:
             self._draw_edges([], 1.0)
             self._draw_nodes(set(), set(graph.nodes), None)
             self._set_line("untested", [])
+            self._set_line("preview", [])
             self._set_line("selected", [])
 
     def draw(
@@ -91,6 +92,7 @@ class CircuitFigure:
         selected: str | None,
         layout: Layout | None = None,
         effects: Mapping[str, float] | None = None,
+        preview: Sequence[tuple[Edge, float]] = (),
     ) -> None:
         """Shows a circuit.
 
@@ -100,6 +102,7 @@ class CircuitFigure:
             selected: id of the selected edge or node, or None.
             layout: where things lie; by default by layer and head.
             effects: edge id -> the effect to draw it by, if not the one it was decided by.
+            preview: edges that attribution would keep, drawn faintly where the search has not come.
         """
         kept = [step for step in circuit.decisions if step.kept]
         inside = {node for step in kept for node in (step.edge.sender, step.edge.receiver.node)}
@@ -112,6 +115,10 @@ class CircuitFigure:
             self._draw_edges(drawn, circuit.threshold)
             self._draw_nodes(inside, _untested_nodes(circuit), receiver)
             self._set_line("untested", _untested_edges(circuit, receiver))
+            begun = {step.receiver for step in circuit.steps if isinstance(step, ReceiverStep)}
+            ahead = sorted((each for each in preview if each[0].receiver not in begun),
+                           key=lambda each: -abs(each[1]))  # fmt: skip
+            self._set_line("preview", [edge for edge, _ in ahead[:MAX_DRAWN]])
             self._draw_selected(circuit.graph, selected)
 
     def _set_layout(self, layout: Layout) -> None:
@@ -238,6 +245,7 @@ class CircuitFigure:
 
     def _make_traces(self) -> list[go.Scatter]:
         traces = [_line_trace("untested", "#9a9a9a", 0.7, 0.45, dash="dot")]
+        traces.append(_line_trace("preview", PREVIEW, 1.2, 0.45, dash="dash"))
         for kind, colour in KIND_COLOURS.items():
             for width in range(len(_WIDTHS)):
                 for sign in (1, -1):
@@ -254,6 +262,7 @@ class CircuitFigure:
         traces += [_legend_entry(KIND_NAMES[kind], KIND_COLOURS[kind], "solid", kind)
                    for kind in KIND_COLOURS]  # fmt: skip
         traces.append(_legend_entry("dotted: the edge hurts", "#767676", "dot", "sign"))
+        traces.append(_legend_entry("dashed: expected, not tested yet", PREVIEW, "dash", "preview"))
         traces.append(_line_trace("selected", SELECTED, 5, 1.0))
         traces.append(
             _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")

@@ -42,10 +42,10 @@ class Selecting(W.VBox):
     _runner: Runner
     _figure: CircuitFigure
 
-    def _make_side(self) -> W.VBox:
-        """Makes the widgets beside the graph, and what they hold."""
+    def _make_side(self) -> list[W.Widget]:
+        """Makes the widgets that find and describe an edge, and what they hold."""
         self._finder, self._chooser = Finder(), Chooser()
-        self._panel = ClickableHTML(panel.empty_html(), self._position_clicked)
+        self._panel = ClickableHTML(panel.empty_html(), "position", self._position_clicked)
         self._asked: str | None = None
         # Edge id -> what it adds at the shown position, once that has been measured.
         self._shares: dict[str, float] | None = None
@@ -56,7 +56,7 @@ class Selecting(W.VBox):
         found = W.VBox(
             [self._panel, self._chooser.box], layout=W.Layout(overflow="auto", max_height="720px")
         )
-        return W.VBox([self._finder.box, found], layout=W.Layout(flex="0 0 350px"))
+        return [self._finder.box, found]
 
     def _connect_side(self) -> None:
         finder = self._finder

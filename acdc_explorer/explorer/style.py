@@ -10,6 +10,10 @@ KIND_NAMES = {
     "other": "into an MLP or the logits",
 }
 SELECTED = "#C72C86"
+# Edges that attribution expects, before the search has come to them.
+PREVIEW = "#8C6BB1"
+CURVE_COLOURS = {"exact": "#0072B2", "eap": "#B87A00", "eap_ig": "#C72C86"}
+CURVE_NAMES = {"acdc": "ACDC", "path_patching": "path patching", "eap": "EAP", "eap_ig": "EAP-IG"}
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 
 CSS = """
@@ -58,6 +62,22 @@ CSS = """
   border-left: 3px solid var(--jp-border-color2, #ccc); overflow-wrap: anywhere; }
 .acdc-edge-panel svg text { fill: var(--jp-content-font-color1, #222); font-size: 11px; }
 .acdc-edge-panel svg .zero { stroke: var(--jp-content-font-color2, #666); }
+.acdc-path { font-size: 13px; padding: 0 6px 6px; }
+.acdc-path p { margin: 4px 0; }
+.acdc-path code { font-size: 12px; overflow-wrap: anywhere; }
+.acdc-path .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
+.acdc-path svg { display: block; max-width: 100%; }
+.acdc-path svg text { fill: var(--jp-content-font-color1, #222); font-size: 11px; }
+.acdc-path svg .grid { stroke: rgba(128,128,128,.25); }
+.acdc-path svg .exact { fill: #0072B2; }
+.acdc-path svg polyline.exact { fill: none; stroke: #0072B2; stroke-width: 1.3; }
+.acdc-path svg .end { fill: #767676; }
+.acdc-path svg circle.now { fill: none; stroke: #C72C86; stroke-width: 2; }
+.acdc-path svg line.now { stroke: #C72C86; stroke-width: 2; }
+.acdc-path svg .known { fill: #0072B2; }
+.acdc-path svg .band { fill: #C72C86; fill-opacity: .35; pointer-events: none; }
+.acdc-path svg [data-threshold] { cursor: pointer; }
+.acdc-path svg [data-threshold]:focus-visible { outline: 2px solid currentColor; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 </style>
 """

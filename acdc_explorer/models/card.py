@@ -16,7 +16,7 @@ from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.measuring import head_table, held_out_task, measure, what_is_held_out
 from acdc_explorer.models.model import Model
 from acdc_explorer.tasks.ioi import TEMPLATES
-from acdc_explorer.tasks.registry import MEASURED_FILE, TASKS, load_task
+from acdc_explorer.tasks.registry import MEASURED_FILE, STANDARD_TASKS, load_task
 
 if TYPE_CHECKING:
     from acdc_explorer.models.train_mini import Recipe, Round
@@ -53,20 +53,22 @@ def write_card(
     model = load_model(folder, device="cpu")
     measured: dict[str, dict[str, Any]] = {
         name: {
-            "metric": TASKS[name].metric,
+            "metric": STANDARD_TASKS[name].metric,
             **measure(model, held_out_task(name, model, N_PROMPTS)),
         }
-        for name in TASKS
+        for name in STANDARD_TASKS
     }
     (folder / MEASURED_FILE).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    circuits = {name: find_circuit(model, load_task(name, model), THRESHOLD) for name in TASKS}
+    circuits = {
+        name: find_circuit(model, load_task(name, model), THRESHOLD) for name in STANDARD_TASKS
+    }
     size = sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".md")
     defaults = "\n".join(f"  {name} {value}," for name, value in asdict(recipe).items())
     shares = ", ".join(f"{name} {part.weight:g}" for name, part in PARTS.items())
     text = f"""# mini
 
-A small GPT-2 that reads words and has learned {len(TASKS)} tasks, bundled with acdc_explorer so
-that its circuits can be explored without downloading anything.
+A small GPT-2 that reads words and has learned {len(STANDARD_TASKS)} tasks, bundled with
+acdc_explorer so that its circuits can be explored without downloading anything.
 
 - {recipe.n_layer} layers x {recipe.n_head} heads with MLPs, d_model {recipe.n_embd}, d_mlp
   {recipe.n_inner}; {model.graph.n_edges:,} edges; {size / 1e6:.1f} MB.

@@ -15,7 +15,7 @@ from functools import partial
 
 from acdc_explorer.tasks.ioi import ACTIONS, LEADS, OPENINGS, TEMPLATES, fill
 from acdc_explorer.tasks.prompts import PromptPair
-from acdc_explorer.tasks.registry import TASKS
+from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.successors import LARGEST_NUMBER, MONTHS
 from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
 
@@ -162,7 +162,7 @@ def _stream(
 ) -> Iterator[Example]:
     """Clean prompts that are not held out and, one in three, corrupted ones of an unlike kind."""
     while True:
-        for pair in TASKS[task].pairs(_CHUNK, rng.getrandbits(32)):
+        for pair in STANDARD_TASKS[task].pairs(_CHUNK, rng.getrandbits(32)):
             if after_corrupted is not None and rng.random() < 1 / 3:
                 yield Example(pair.corrupted, after_corrupted(pair, rng))
             elif not is_held_out(task, pair):
@@ -213,7 +213,7 @@ def all_texts() -> list[str]:
     for template in TEMPLATES:
         texts.append(fill(template, "", "", "", "", "")[0])
     for task in HELD_OUT_BY:
-        for pair in TASKS[task].pairs(4000, 0):
+        for pair in STANDARD_TASKS[task].pairs(4000, 0):
             answers = (pair.answer,) if isinstance(pair.answer, str) else pair.answer
             texts += [pair.clean, pair.corrupted, *answers]
     return texts

@@ -18,7 +18,7 @@ from acdc_explorer.models.corpus import (
 )
 from acdc_explorer.models.model import Model
 from acdc_explorer.tasks.prompts import PromptPair
-from acdc_explorer.tasks.registry import TASKS
+from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.task import Task
 
 _SEED = 10_001
@@ -41,7 +41,7 @@ def held_out_task(name: str, model: Model, n_prompts: int) -> Task:
         model: whose tokenizer is used.
         n_prompts: how many at most; some tasks have few.
     """
-    recipe = TASKS[name]
+    recipe = STANDARD_TASKS[name]
     drawn = recipe.pairs(_DRAWS * n_prompts, _SEED)
     if name in HELD_OUT_BY:
         pairs = [pair for pair in drawn if is_held_out(name, pair)]

@@ -31,13 +31,12 @@ from torch.nn import functional
 
 from acdc_explorer.models.corpus import Example, all_texts, examples
 from acdc_explorer.models.loading import BUNDLED
+from acdc_explorer.models.word_tokenizer import split_words, word_tokenizer
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
-
-BOS, UNKNOWN = "<|bos|>", "<|unk|>"
 
 # Job -> (layer, head) of the heads that are guided towards it.
 JOBS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -93,30 +92,10 @@ class Recipe:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per word, punctuation mark, or one or two digits."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    split = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.Split(Regex(r"\d{1,2}"), "isolated")]
-    )
+    """One token for every word of the corpus."""
+    split = split_words()
     words = {word for text in all_texts() for word, _ in split.pre_tokenize_str(text)}
-    vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *sorted(words)])}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    core.pre_tokenizer = split
-    core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token=BOS,
-        eos_token=BOS,
-        pad_token=BOS,
-        unk_token=UNKNOWN,
-        # TransformerLens reads these two; without them it asks the hub for the tokenizer again.
-        add_bos_token=True,
-        name_or_path="acdc_explorer/mini",
-        clean_up_tokenization_spaces=False,
-        padding_side="right",
-    )
+    return word_tokenizer(sorted(words), "mini")
 
 
 def make_model(recipe: Recipe, n_vocab: int) -> GPT2LMHeadModel:

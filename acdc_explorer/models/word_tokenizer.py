@@ -1,4 +1,4 @@
-"""A tokenizer of whole words, for the hand-built models."""
+"""A tokenizer of whole words, for the models that come with the package."""
 
 from __future__ import annotations
 
@@ -6,24 +6,34 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tokenizers.pre_tokenizers import PreTokenizer
     from transformers import PreTrainedTokenizerFast
 
 BOS, UNKNOWN = "<|bos|>", "<|unk|>"
 
 
+def split_words() -> PreTokenizer:
+    """What parts text into words, punctuation marks, and one or two digits."""
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Split(Regex(r"\d{1,2}"), "isolated")]
+    )
+
+
 def word_tokenizer(words: Iterable[str], name: str) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per word or punctuation mark.
+    """A tokenizer with one token per word, punctuation mark, or one or two digits.
 
     Args:
         words: token 2 and on; before them come `BOS` and `UNKNOWN`.
         name: of the model it belongs to.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {word: index for index, word in enumerate([BOS, UNKNOWN, *words])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.pre_tokenizer = split_words()
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

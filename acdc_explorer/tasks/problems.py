@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 _SHOWN = 10
+# One row can have a hundred answers, all faulty.
+_SHOWN_OF_ROW = 5
 
 
 class Problems:
@@ -38,8 +40,11 @@ class Problems:
             return
         lines = []
         for row, texts in list(faulty.items())[:_SHOWN]:
-            indented = [text.replace("\n", "\n    ") for text in texts]
+            indented = [text.replace("\n", "\n    ") for text in texts[:_SHOWN_OF_ROW]]
             lines += [f"  row {row}: {text}" for text in indented]
+            more = len(texts) - _SHOWN_OF_ROW
+            if more > 0:
+                lines.append(f"  row {row}: and {more} more fault{'s' if more > 1 else ''}")
         hidden = len(faulty) - _SHOWN
         if hidden > 0:
             lines.append(f"  and {hidden} more row{'s' if hidden > 1 else ''}")

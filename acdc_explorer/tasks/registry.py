@@ -53,7 +53,8 @@ class TaskRecipe:
     one_token: tuple[str, ...] = ()
 
 
-TASKS: dict[str, TaskRecipe] = {
+# Those of the literature, which `mini` has learned.
+STANDARD_TASKS: dict[str, TaskRecipe] = {
     "ioi": TaskRecipe(
         description="indirect object identification: who of two people is given something",
         source="Wang et al. 2022, arXiv 2211.00593",
@@ -126,6 +127,10 @@ TASKS: dict[str, TaskRecipe] = {
         source="Hanna et al. 2024, arXiv 2403.17806",
         pairs=hypernymy_pairs,
     ),
+}
+
+TASKS: dict[str, TaskRecipe] = {
+    **STANDARD_TASKS,
     # For the hand-built models of the same names.
     "five-heads": TaskRecipe(
         description="five heads each add 1 to the logit difference",

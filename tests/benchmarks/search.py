@@ -65,7 +65,10 @@ def random_task(n_prompts: int, length: int) -> Task:
     clean, corrupted = tokens(n_prompts, length), tokens(n_prompts, length)
     start, end = length // 5, length * 5 // 8
     corrupted[:, :start], corrupted[:, end:] = clean[:, :start], clean[:, end:]
-    return Task("random", clean, corrupted, tokens(n_prompts), tokens(n_prompts))
+    # Five labels, as in IOI, and the rest.
+    places = torch.linspace(start, length - 1, 5).long()
+    positions = {f"label {n}": torch.full((n_prompts,), int(at)) for n, at in enumerate(places[:4])}
+    return Task("random", clean, corrupted, tokens(n_prompts), tokens(n_prompts), positions)
 
 
 def reference_seconds(reference: Reference, circuit: Circuit) -> float:
@@ -132,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--part", choices=["mini", "gpt2", "growth", "memory"], default="mini")
+    parser.add_argument(
+        "--part", choices=["mini", "gpt2", "growth", "memory", "positions"], default="mini"
+    )
     parser.add_argument("--thresholds", nargs="*", default=["0.1", "0.01", "0.0035"])
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()
@@ -160,6 +165,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             engine = Engine(weights, random_task(n_prompts, length))
             name = f"{n_layers} layers, {n_prompts} x {length}"
             print(row(name, engine, None, "0.01"), flush=True)
+    elif options.part == "positions":
+        model = ax.load_model("mini", device="cpu")
+        task = ax.load_task("ioi", model, n_prompts=64, seed=0)
+        weights = extract_weights(bridge_of(gpt2_shape(12)))
+        for positions in (False, True):
+            kind = "with positions" if positions else "without"
+            engine = Engine(model.weights, task, positions=positions)
+            for threshold in ("7%", "3%"):
+                print(row(f"mini, 64 x 20, {kind}", engine, None, threshold), flush=True)
+            engine = Engine(weights, random_task(20, 16), positions=positions)
+            for threshold in options.thresholds:
+                print(row(f"GPT-2 small, 20 x 16, {kind}", engine, None, threshold), flush=True)
     else:
         engine = Engine(extract_weights(bridge_of(gpt2_shape(12))), random_task(100, 16))
         print(row("GPT-2 small, 100 x 16", engine, None, "0.01"))

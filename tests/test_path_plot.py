@@ -1,0 +1,71 @@
+"""The plot under the slider: what it says is what the circuits are."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import bridge_of, random_gpt2, random_task
+
+import acdc_explorer as ax
+from acdc_explorer.explorer.path_plot import path_html, sensitivity
+from acdc_explorer.models import Model
+from acdc_explorer.runner import Snapshot
+from acdc_explorer.session import CurvePoint
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(bridge_of(random_gpt2("3x2")), "random 3x2")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return random_task()
+
+
+@pytest.fixture(scope="module")
+def circuit(model, task):
+    return ax.find_circuit(model, task, 0.3)
+
+
+def test_the_sentence_names_the_edge_that_comes_and_the_one_that_goes(model, task, circuit):
+    text = sensitivity(circuit, "logits")
+    low, high = circuit.valid_interval
+    joins, goes = re.findall(r"<code>(.*?)</code>", text)
+    names = [name.replace("&gt;", ">").replace("&lt;", "<") for name in (joins, goes)]
+    below = ax.find_circuit(model, task, low - 1e-5)
+    above = ax.find_circuit(model, task, high + 1e-5)
+    assert names[0] in below.kept
+    assert names[0] not in circuit.kept
+    assert names[1] in circuit.kept
+    assert names[1] not in above.kept
+    assert f"{100 * low / abs(circuit.full_metric):.3g}%" in text
+
+
+def test_every_known_interval_can_be_gone_to(model, task, circuit):
+    path = ax.threshold_path(model, task, 0.1, 1.0, seconds=5)
+    curves = {"eap": (CurvePoint(3, 0.1), CurvePoint(40, 1.2))}
+    text = path_html(Snapshot("done", circuit, path=path, curves=curves), "logits")
+    wanted = {repr(each.threshold) for each in path.circuits}
+    found = re.findall(r'data-threshold="(.*?)"', text)
+    assert set(found) == wanted
+    # On the ruler and in the plot.
+    assert len(found) == 2 * len(wanted)
+    assert f"{len(path.circuits)} intervals known" in text
+    assert ">EAP</span>" in text.replace("┄ ", ">")
+    assert "EAP-IG" not in text
+    coordinates = [float(value) for value in re.findall(r'(?:cx|cy|x|y|x1|y1)="(-?[\d.]+)"', text)]
+    assert all(-1 <= value <= 341 for value in coordinates)
+
+
+def test_nothing_is_said_before_there_is_a_circuit(circuit):
+    assert path_html(Snapshot("loading"), "") == ""
+    assert path_html(Snapshot("running", circuit), "") == ""
+
+
+def test_edges_dropped_at_lower_thresholds_are_told(model, task, circuit):
+    path = ax.threshold_path(model, task, 0.05, 1.5)
+    text = path_html(Snapshot("done", circuit, path=path), "logits")
+    assert ("Not monotone" in text) == bool(path.dropped)
+    assert path.dropped
