@@ -135,7 +135,8 @@ class Explorer(Selecting):
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
         """Writes what is on the page as a file that opens in any browser, without a kernel."""
         with self._ui:
-            body = [self._status_line.value, self._error.value, self._panel.value]
+            body = [self._status_line.value, self._error.value, self._path_plot.value]
+            body.append(self._panel.value)
             write_page(path, self._figure.widget, body, self.circuit)
 
     def close(self) -> None:
