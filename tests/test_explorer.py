@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import time
@@ -528,3 +529,66 @@ class TestPositions:
         assert explorer.circuit.graph.labels == ()
         assert explorer.columns == "heads"
         explorer.close()
+
+
+PROMPTS = """clean,corrupted,answer,wrong_answer,name
+"So John is a really great friend, isn't","So Mary is a really great friend, isn't",he,she,John
+"So Laura is a really great friend, isn't","So Kevin is a really great friend, isn't",she,he,Laura
+"""
+
+
+class TestOwnPrompts:
+    """Pasting or uploading prompts."""
+
+    @pytest.fixture
+    def explorer(self):
+        explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=4)
+        explorer.wait(60)
+        yield explorer
+        explorer.close()
+
+    def test_pasted_prompts_are_checked_shown_and_searched(self, explorer):
+        own = explorer._own_prompts
+        assert own.box.layout.display == "none"
+        explorer._controls.own_prompts.value = True
+        assert own.box.layout.display == ""
+        own.text.value = PROMPTS
+        own.check.click()
+        until(lambda: not own.search.disabled)
+        assert "100% (2 of 2)" in own.found.value
+        assert "So John is a really great friend, isn" in own.found.value
+        own.search.click()
+        explorer.wait(60)
+        assert explorer.circuit.task_name == "own prompts"
+        assert explorer._controls.task.value == "own prompts"
+        expected = ax.find_circuit("mini", ax.Task.from_csv_text(PROMPTS, "mini"), "7%")
+        assert explorer.circuit.kept == expected.kept
+
+    def test_an_uploaded_file_is_checked_at_once(self, explorer):
+        own = explorer._own_prompts
+        content = memoryview(PROMPTS.encode())
+        own.upload.value = ({"name": "p.csv", "type": "", "size": 1, "content": content,
+                             "last_modified": None},)  # fmt: skip
+        until(lambda: not own.search.disabled)
+        assert own.text.value == PROMPTS
+
+    def test_faults_are_told_as_everywhere_and_escaped(self, explorer):
+        own = explorer._own_prompts
+        own.text.value = PROMPTS.replace("So Mary is a", "So <b>Mary</b> is")
+        own.check.click()
+        until(lambda: "alert" in own.found.value)
+        with pytest.raises(ValueError, match="row") as error:
+            ax.Task.from_csv_text(own.text.value, "mini")
+        assert "<b>" not in own.found.value
+        assert html.unescape(re.sub("</?div[^>]*>", "", own.found.value)) == str(error.value)
+        assert own.search.disabled
+        own.text.value = ""
+        own.check.click()
+        until(lambda: "alert" in own.found.value and "row" not in own.found.value)
+
+    def test_a_file_that_is_no_text(self, explorer):
+        own = explorer._own_prompts
+        content = memoryview(b"\xff\xfe\x00")
+        own.upload.value = ({"name": "p.csv", "type": "", "size": 1, "content": content,
+                             "last_modified": None},)  # fmt: skip
+        assert "not text in UTF-8" in own.found.value

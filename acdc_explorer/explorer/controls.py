@@ -58,6 +58,10 @@ class Controls:
             description="positions", icon="map-marker", layout=W.Layout(width="100px"),
             tooltip="Search edges at each position label of the task by themselves",
         )  # fmt: skip
+        self.own_prompts = W.ToggleButton(
+            description="own prompts", icon="file-text-o", layout=W.Layout(width="130px"),
+            tooltip="Paste or upload prompts of your own",
+        )  # fmt: skip
         self.columns = W.ToggleButtons(
             options=[("by head", "heads"), ("by position", "positions")],
             tooltips=["Columns are heads", "Columns are position labels"],
@@ -94,7 +98,7 @@ class Controls:
                     [self.threshold, self.threshold_text, self.progress, self.progress_text],
                     layout=line,
                 ),
-                W.HBox([self.method, self.positions, self.columns], layout=line),
+                W.HBox([self.method, self.positions, self.columns, self.own_prompts], layout=line),
             ]
         )
         self.box.add_class("acdc-controls")

@@ -21,6 +21,7 @@ from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Controls, name_of
 from acdc_explorer.explorer.figure import CircuitFigure
 from acdc_explorer.explorer.layout import PositionLayout
+from acdc_explorer.explorer.own_prompts import OwnPrompts
 from acdc_explorer.explorer.path_plot import path_html
 from acdc_explorer.explorer.selection import Selecting
 from acdc_explorer.explorer.snapshot import write_page
@@ -95,6 +96,7 @@ class Explorer(Selecting):
         self._side = W.VBox(
             [self._path_plot, *self._make_side()], layout=W.Layout(flex="0 0 350px")
         )
+        self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
         self._runner = Runner(self._show)
         super().__init__([W.HTML(CSS), *self._arranged()])
         self.add_class("acdc-explorer")
@@ -155,7 +157,13 @@ class Explorer(Selecting):
         body = W.HBox(
             [self._figure.box, self._side], layout=W.Layout(flex_flow="row wrap", width="100%")
         )
-        return [self._controls.box, self._status_line, self._error, body]
+        return [
+            self._controls.box,
+            self._own_prompts.box,
+            self._status_line,
+            self._error,
+            body,
+        ]
 
     def _connect(self) -> None:
         controls = self._controls
@@ -169,6 +177,7 @@ class Explorer(Selecting):
             widget.observe(lambda change, name=name: self._control_set(name, change.new), "value")
         for widget, name in ((controls.method, "method"), (controls.positions, "positions")):
             widget.observe(lambda change, name=name: self._option_set(name, change.new), "value")
+        controls.own_prompts.observe(lambda change: self._own_prompts.show(change.new), "value")
         controls.columns.observe(lambda change: setattr(self, "columns", change.new), "value")
         controls.threshold.observe(self._slider_set, "value")
         controls.run.on_click(lambda _: self.run())
@@ -225,6 +234,14 @@ class Explorer(Selecting):
             if name == "positions":
                 self.selected_edge = self.shown_position = None
                 self.columns = "positions" if value else "heads"
+        self._start()
+
+    def _use_task(self, task: Task) -> None:
+        """Searches prompts that were pasted or uploaded."""
+        with self._ui:
+            self._request = replace(self._request, task=task)
+            self.selected_edge = self.shown_position = None
+            self._sync_controls()
         self._start()
 
     def _slider_set(self, change: Any) -> None:

@@ -78,6 +78,9 @@ CSS = """
 .acdc-path svg .band { fill: #C72C86; fill-opacity: .35; pointer-events: none; }
 .acdc-path svg [data-threshold] { cursor: pointer; }
 .acdc-path svg [data-threshold]:focus-visible { outline: 2px solid currentColor; }
+.acdc-own-prompts .acdc-preview { max-height: 220px; overflow: auto; }
+.acdc-own-prompts td, .acdc-own-prompts th { text-align: left; padding: 1px 8px;
+  white-space: nowrap; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 </style>
 """

@@ -118,7 +118,8 @@ class _AcdcSearch:
     def _up_to_expected(self, receiver: Receiver, chain: list[int]) -> list[int]:
         """Ends a chain at the first edge that is likely to be kept: what follows is in vain.
 
-        Saves a tenth to a quarter of a long search (`tests/benchmarks`); short ones do without.
+        On one thread, as in the explorer, that saves up to a quarter of a long search; with more
+        threads, for which short chains are cheap, little.
         """
         if self.n_kept < _KEPT_BEFORE_EXPECTING:
             return chain

@@ -285,3 +285,57 @@ def test_a_clicked_bar_draws_that_positions_share(explorer):
     lab.page.wait_for_function(
         "() => !document.querySelector('.acdc-status').textContent.includes('add at')"
     )
+
+
+def test_dragging_across_known_and_unknown_thresholds_while_the_path_is_found(explorer):
+    """At every stop the graph, the status line and the plot agree with the kernel."""
+    lab = explorer("'mini', 'ioi', '7%'")
+    lab.wait_status("done", timeout=60)
+    lab.page.wait_for_selector(".acdc-path[data-intervals]")
+    lab.page.wait_for_function(
+        "() => +document.querySelector('.acdc-path').dataset.intervals >= 4", timeout=60_000
+    )
+    slider = lab.page.locator(".acdc-threshold .noUi-handle").first
+    # A known interval's circle, then thresholds that may be known by now or not.
+    point = lab.page.locator(".acdc-path circle.exact[data-threshold]").first
+    wanted = float(point.get_attribute("data-threshold"))
+    point.click(force=True)
+    lab.page.wait_for_timeout(300)
+    assert ask(lab, "explorer.circuit.threshold") == wanted
+    assert_agrees(lab)
+    for keys in (["ArrowLeft"] * 30, ["ArrowRight"] * 55, ["ArrowLeft"] * 10):
+        slider.focus()
+        for key in keys:
+            lab.page.keyboard.press(key)
+        lab.run("explorer.wait(60)")
+        assert_agrees(lab)
+    lab.screenshot("path")
+
+
+def assert_agrees(lab: LabPage) -> None:
+    kept = ask(lab, "explorer.circuit.kept")
+    fresh = ask(
+        lab, "ax.find_circuit('mini', ax.load_task('ioi', ax.load_model('mini')), "
+        "explorer.circuit.threshold).kept"
+    )  # fmt: skip
+    assert kept == fresh
+    lab.page.wait_for_function(
+        "(count) => document.querySelector('.acdc-status').textContent.includes(count + ' kept')",
+        arg=f"{len(kept):,}",
+    )
+    assert lab.wait_figure("edge-hits").points["edge-hits"] == 5 * len(kept)
+    text = lab.page.locator(".acdc-path").inner_text()
+    low, high = ask(lab, "list(explorer.circuit.valid_interval)")
+    assert f"{low:.3g} to {high:.3g}" in text
+
+
+def test_the_positions_notebook_from_the_first_cell_to_the_last(lab: LabPage):
+    lab.open(NOTEBOOK.with_name("positions.ipynb"))
+    lab.run_all(timeout=240)
+    lab.page.wait_for_timeout(1000)
+    statuses = lab.page.locator(".acdc-status").evaluate_all(
+        "(all) => all.map((each) => each.dataset.status)"
+    )
+    assert statuses
+    assert set(statuses) == {"done"}
+    lab.screenshot("positions-notebook")
