@@ -82,6 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="7%",
         help="in the metric's units, or in per cent of the clean metric (default: 7%%)",
     )
+    search.add_argument(
+        "--method", default="acdc", help="acdc (default), path_patching, eap or eap_ig"
+    )
+    search.add_argument(
+        "--positions", action="store_true", help="edges by token position, as the task labels them"
+    )
     search.add_argument("--n-prompts", type=int, default=64, metavar="N", help="default: 64")
     search.add_argument("--seed", type=int, default=0, help="of the prompts (default: 0)")
     search.add_argument("--out", type=Path, metavar="FILE", help="save the whole circuit as JSON")
@@ -113,6 +119,8 @@ def shipped_notebook() -> Path:
 
 def working_copy(shipped: Path, folder: Path | None = None) -> Path:
     """Returns a copy of the notebook that the user may edit, making it if there is none.
+
+    The other notebooks that lie beside it are copied too.
 
     A copy that is already there is never written to: the user's edits live in it.
 
@@ -205,7 +213,13 @@ def _search(arguments: argparse.Namespace) -> int:
     model = ax.load_model(arguments.model)
     task = ax.load_task(arguments.task, model, n_prompts=arguments.n_prompts, seed=arguments.seed)
     _progress("searching ...")
-    circuit = ax.find_circuit(model, task, threshold=_threshold(arguments.threshold))
+    circuit = ax.find_circuit(
+        model,
+        task,
+        threshold=_threshold(arguments.threshold),
+        method=arguments.method,
+        positions=arguments.positions,
+    )
     _progress("")
     if arguments.out is not None:
         circuit.save(arguments.out)
@@ -234,9 +248,10 @@ def _report(circuit: Circuit) -> str:
     """Returns the kept edges, largest effect first, and below them where the circuit stands."""
     edges = circuit.edges
     kept = edges[edges["state"] == "kept"].sort_values("effect", key=abs, ascending=False)
-    lines = [f"{'edge':<28}{'effect':>10}"]
+    wide = max([28, *(len(edge) + 2 for edge in kept["edge"][:SHOWN_EDGES])])
+    lines = [f"{'edge':<{wide}}{'effect':>10}"]
     lines += [
-        f"{edge:<28}{effect:>+10.4f}"
+        f"{edge:<{wide}}{effect:>+10.4f}"
         for edge, effect in zip(kept["edge"][:SHOWN_EDGES], kept["effect"], strict=False)
     ]
     if len(kept) > SHOWN_EDGES:
@@ -271,12 +286,14 @@ def _progress(message: str) -> None:
 def _copy_into(shipped: Path, folder: Path) -> Path:
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / NOTEBOOK
-    if not copy.exists():
-        # "x": should another process make it first, that one is kept.
-        with copy.open("xb") as target, shipped.open("rb") as source:
-            shutil.copyfileobj(source, target)
-    return copy
+    # The others too: the first one points to them.
+    for notebook in sorted(shipped.parent.glob("*.ipynb")):
+        copy = folder / notebook.name
+        if not copy.exists():
+            # "x": should another process make it first, that one is kept.
+            with copy.open("xb") as target, notebook.open("rb") as source:
+                shutil.copyfileobj(source, target)
+    return folder / shipped.name
 
 
 def _interrupt(signum: int, frame: object) -> None:

@@ -49,6 +49,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     notebook = tmp_path / "shipped" / "ioi.ipynb"
     notebook.parent.mkdir()
     notebook.write_text(NOTEBOOK_TEXT)
+    notebook.with_name("positions.ipynb").write_text("another")
     monkeypatch.setattr(cli, "shipped_notebook", lambda: notebook)
     return notebook
 
@@ -69,6 +70,7 @@ class TestLab:
         assert cli.main(argv) == 0
         copy = cwd / "acdc_notebooks" / "ioi.ipynb"
         assert copy.read_text() == NOTEBOOK_TEXT
+        assert copy.with_name("positions.ipynb").read_text() == "another"
         (command,) = launcher.commands
         assert command[:4] == [sys.executable, "-m", "jupyterlab", str(copy)]
         assert "--no-browser" not in command
@@ -233,6 +235,17 @@ class TestSearch:
         by_size = kept.reindex(kept["effect"].abs().sort_values(ascending=False).index)
         assert printed == list(by_size["edge"][: cli.SHOWN_EDGES])
 
+    def test_method_and_positions(self, capsys: pytest.CaptureFixture[str]) -> None:
+        argv = ["search", "mini", "months", "--method", "path_patching", "--positions"]
+        assert cli.main([*argv, "--threshold", "10%"]) == 0
+        printed = [line for line in capsys.readouterr().out.splitlines() if "->" in line]
+        model = acdc_explorer.load_model("mini")
+        circuit = acdc_explorer.find_circuit(
+            model, acdc_explorer.load_task("months", model), "10%",
+            method="path_patching", positions=True,
+        )  # fmt: skip
+        assert {line.rsplit(maxsplit=1)[0].strip() for line in printed} == set(circuit.kept)
+
     @pytest.mark.parametrize(
         ("given", "passed"), [("7%", "7%"), ("0.5", 0.5), ("abc", "abc"), ("1e-3", 1e-3)]
     )
@@ -247,6 +260,7 @@ class TestSearch:
             (["search", "minu", "ioi"], "'mini'"),
             (["search", "mini", "ioj"], "'ioi'"),
             (["search", "mini", "ioi", "--threshold", "abc"], "abc"),
+            (["search", "mini", "ioi", "--method", "acdcc"], "'acdc'"),
             (["search", "mini", "ioi", "--out", "no/such/folder/c.json"], "no/such/folder"),
         ],
     )

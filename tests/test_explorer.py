@@ -6,6 +6,7 @@ import html
 import math
 import re
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -568,7 +569,7 @@ class TestOwnPrompts:
         own = explorer._own_prompts
         content = memoryview(PROMPTS.encode())
         own.upload.value = ({"name": "p.csv", "type": "", "size": 1, "content": content,
-                             "last_modified": None},)  # fmt: skip
+                             "last_modified": datetime(2026, 1, 1, tzinfo=UTC)},)  # fmt: skip
         until(lambda: not own.search.disabled)
         assert own.text.value == PROMPTS
 
@@ -590,5 +591,19 @@ class TestOwnPrompts:
         own = explorer._own_prompts
         content = memoryview(b"\xff\xfe\x00")
         own.upload.value = ({"name": "p.csv", "type": "", "size": 1, "content": content,
-                             "last_modified": None},)  # fmt: skip
+                             "last_modified": datetime(2026, 1, 1, tzinfo=UTC)},)  # fmt: skip
         assert "not text in UTF-8" in own.found.value
+
+
+def test_the_panel_says_that_something_else_could_stand_in():
+    """Of an OR gate's two inputs the one tested last stays; alone neither matters."""
+    model = ax.load_model("or-gate")
+    explorer = ax.Explorer(model, ax.load_task("or-gate", model, 4), 0.5)
+    explorer.wait(30)
+    for edge, said in (("a0.h0->m0", True), ("m0->logits", False)):
+        assert edge in explorer.circuit.kept
+        explorer.selected_edge = edge
+        until(lambda edge=edge: panel_data(explorer).get("effect") and edge.replace(">", "&gt;")
+              in explorer._panel.value)  # fmt: skip
+        assert ("the last one tested stays" in explorer._panel.value) == said
+    explorer.close()

@@ -32,7 +32,17 @@ class ClickableHTML(anywidget.AnyWidget):
         event.stopPropagation();
         model.send({ chosen: element.getAttribute(`data-${attribute}`) });
       };
-      el.addEventListener("click", choose);
+      // What is pressed may be replaced before the button is up again, and then there is no click;
+      // a click without a press comes from assistive technology.
+      let pressed = 0;
+      el.addEventListener("pointerdown", (event) => {
+        if (event.button !== 0) return;
+        pressed = Date.now();
+        choose(event);
+      });
+      el.addEventListener("click", (event) => {
+        if (Date.now() - pressed > 1000) choose(event);
+      });
       // JupyterLab must not take the keys of a focused row for its own.
       el.addEventListener("keydown", (event) => {
         if (event.key === "Enter" || event.key === " ") choose(event);

@@ -71,8 +71,8 @@ CSS = """
 .acdc-path svg .grid { stroke: rgba(128,128,128,.25); }
 .acdc-path svg .exact { fill: #0072B2; }
 .acdc-path svg polyline.exact { fill: none; stroke: #0072B2; stroke-width: 1.3; }
-.acdc-path svg .end { fill: #767676; }
-.acdc-path svg circle.now { fill: none; stroke: #C72C86; stroke-width: 2; }
+.acdc-path svg .end { fill: #767676; pointer-events: none; }
+.acdc-path svg circle.now { fill: none; stroke: #C72C86; stroke-width: 2; pointer-events: none; }
 .acdc-path svg line.now { stroke: #C72C86; stroke-width: 2; }
 .acdc-path svg .known { fill: #0072B2; }
 .acdc-path svg .band { fill: #C72C86; fill-opacity: .35; pointer-events: none; }
