@@ -607,3 +607,15 @@ def test_the_panel_says_that_something_else_could_stand_in():
               in explorer._panel.value)  # fmt: skip
         assert ("the last one tested stays" in explorer._panel.value) == said
     explorer.close()
+
+
+def test_a_batch_leaves_no_trace_without_its_values():
+    """Plotly's own update says "undefined" for what does not change (see `plotly_private`)."""
+    widget = SyncedFigureWidget(data=[{"x": [1.0], "y": [1.0]}, {"x": [2.0], "y": [2.0]}])
+    with widget.batch_update():
+        widget.data[0].x = [3.0]
+        widget.data[1].y = [4.0]
+        restyle, _, indexes = widget._build_update_params_from_batch()
+    assert indexes == [0, 1]
+    assert [list(values) for values in restyle["x"]] == [[3.0], [2.0]]
+    assert [list(values) for values in restyle["y"]] == [[1.0], [4.0]]

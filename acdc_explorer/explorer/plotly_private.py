@@ -37,6 +37,23 @@ class SyncedFigureWidget(go.FigureWidget):
             self._trait_values["_widget_layout"] = copy.deepcopy(self._layout_obj._props)
         return super().get_state(key, drop_defaults)
 
+    def _build_update_params_from_batch(self) -> tuple[dict[str, list[Any]], Any, list[int]]:
+        """One update of all traces in a batch, with a value for each wherever there is one.
+
+        Plotly marks what does not change as undefined, which the page's copy of a figure that is
+        not on view yet takes for a value: the trace would lose it.
+        """
+        restyle, relayout, indexes = super()._build_update_params_from_batch()
+        for prop, values in restyle.items():
+            for place, index in enumerate(indexes):
+                if prop not in self._batch_trace_edits[index]:
+                    present = self._data[index]
+                    for key in prop.split("."):
+                        present = present.get(key) if isinstance(present, dict) else None
+                    if present is not None:
+                        values[place] = present
+        return restyle, relayout, indexes
+
 
 class FigureFitter(anywidget.AnyWidget):
     """Put beside a figure in a box, keeps the figure as large as the box.

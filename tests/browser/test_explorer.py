@@ -343,3 +343,18 @@ def test_the_positions_notebook_from_the_first_cell_to_the_last(lab: LabPage):
     assert statuses
     assert set(statuses) == {"done"}
     lab.screenshot("positions-notebook")
+
+
+def test_an_explorer_shown_when_it_has_already_found_its_circuit(explorer):
+    lab = explorer("'mini', 'months', '7%'")
+    lab.run("late = ax.Explorer('or-gate', 'or-gate', 0.5); late.wait(60)")
+    lab.run("late.selected_edge = late.circuit.kept[1]")
+    lab.run("late")
+    lab.page.wait_for_timeout(1500)
+    points = lab.wait_figure("edge-hits").points
+    assert points["nodes"] == 5
+    assert points["edge-hits"] == 15
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.acdc-graph')].pop()"
+        ".querySelectorAll('.points path.point').length >= 5"
+    )
