@@ -37,7 +37,7 @@ class OwnPrompts:
         self._task: Task | None = None
         self.text = W.Textarea(
             placeholder=f"{_EXAMPLE}… one prompt per line; further columns label positions",
-            layout=W.Layout(width="100%", height="110px"),
+            layout=W.Layout(width="99%", height="110px"),
         )
         self.upload = W.FileUpload(
             accept=".csv,.tsv,.txt", multiple=False, description="Upload CSV",

@@ -79,6 +79,7 @@ CSS = """
 .acdc-path svg [data-threshold] { cursor: pointer; }
 .acdc-path svg [data-threshold]:focus-visible { outline: 2px solid currentColor; }
 .acdc-own-prompts .acdc-preview { max-height: 220px; overflow: auto; }
+.acdc-own-prompts .acdc-error { font-family: var(--jp-code-font-family, monospace); }
 .acdc-own-prompts td, .acdc-own-prompts th { text-align: left; padding: 1px 8px;
   white-space: nowrap; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }

@@ -358,3 +358,29 @@ def test_an_explorer_shown_when_it_has_already_found_its_circuit(explorer):
         "() => [...document.querySelectorAll('.acdc-graph')].pop()"
         ".querySelectorAll('.points path.point').length >= 5"
     )
+
+
+def test_own_prompts_from_the_paste_to_the_circuit(explorer):
+    lab = explorer("'mini', 'ioi', '7%', n_prompts=8")
+    lab.wait_status("done", timeout=60)
+    lab.page.get_by_title("Paste or upload prompts of your own").click()
+    area = lab.page.locator(".acdc-own-prompts textarea")
+    friend = "is a really great friend, isn't"
+    area.fill(
+        "clean,corrupted,answer,wrong_answer,name\n"
+        f'"So John {friend}","So Mary {friend}",he,she,John\n'
+        f'"So Laura {friend}","So Kevin is a friend, isn\'t",she,he,Laura\n'
+    )
+    check = lab.page.get_by_title("Read the prompts and run the model on them")
+    check.click()
+    lab.page.wait_for_selector(".acdc-own-prompts .acdc-error")
+    assert "row 1" in lab.page.locator(".acdc-own-prompts .acdc-error").inner_text()
+    lab.screenshot("own-prompts-faulty")
+    area.fill(area.input_value().replace("is a friend", "is a really great friend"))
+    check.click()
+    lab.page.wait_for_selector(".acdc-own-prompts .acdc-preview table")
+    lab.screenshot("own-prompts")
+    lab.page.get_by_title("Search the circuit of these prompts").click()
+    lab.run("explorer.wait(60)")
+    assert ask(lab, "explorer.circuit.task_name") == "own prompts"
+    assert ask(lab, "len(explorer.circuit.kept)") > 3
