@@ -92,13 +92,13 @@ class OwnPrompts:
                     self._say_error(str(error) or type(error).__name__)
                     return
                 task, check, preview = result
-                self._task, self.search.disabled = task, False
                 more = task.n_prompts - len(preview)
                 table = preview.to_html(escape=True, index=False, border=0)
                 self.found.value = (
                     f"{check._repr_html_()}<div class='acdc-preview'>{table}</div>"
                     + (f"<p>and {more} more</p>" if more > 0 else "")
                 )
+                self._task, self.search.disabled = task, False
 
         self._runner().ask(question, answer)
 
