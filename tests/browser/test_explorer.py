@@ -312,6 +312,8 @@ def test_dragging_across_known_and_unknown_thresholds_while_the_path_is_found(ex
         slider.focus()
         for key in keys:
             lab.page.keyboard.press(key)
+        # Each key is a new threshold: until the last one has reached the kernel.
+        lab.page.wait_for_timeout(2000)
         lab.run("explorer.wait(60)")
         assert_agrees(lab)
     lab.screenshot("path")
@@ -319,13 +321,16 @@ def test_dragging_across_known_and_unknown_thresholds_while_the_path_is_found(ex
 
 def assert_agrees(lab: LabPage) -> None:
     # One cell with little output, lest the explorer be scrolled out of the page.
-    n_kept, as_fresh, low, high = ask(
+    n_kept, as_fresh, complete, low, high = ask(
         lab,
         "(lambda c: [len(c.kept), c.kept == ax.find_circuit('mini', "
-        "ax.load_task('ioi', ax.load_model('mini')), c.threshold).kept, *c.valid_interval])"
+        "ax.load_task('ioi', ax.load_model('mini')), c.threshold).kept, c.complete, "
+        "*c.valid_interval])"
         "(explorer.circuit)",
     )
+    assert complete
     assert as_fresh
+    assert n_kept > 0
     lab.page.wait_for_function(
         "(count) => document.querySelector('.acdc-status').textContent.includes(count + ' kept')",
         arg=f"{n_kept:,}",
