@@ -314,7 +314,7 @@ class Runner:
                 search = self._going_on(before, model, engine, settings)
             if not search.complete:
                 # Shown from the previous search if it is the same but for the threshold.
-                self._search = None if before is None else before
+                self._search = before
             else:
                 self._search = search
                 self._path_wanted = True
@@ -337,7 +337,6 @@ class Runner:
         if known is not None:
             search = SearchSession(model, engine, settings)
             search.take_over(known)
-            search.seconds = 0.0
             return search
         nearest = self._path.path.nearest(settings.threshold)
         steps = nearest.steps if nearest and before.complete else before.steps

@@ -64,7 +64,7 @@ class SearchSession:
         """Attributes every edge, so that there is something to see before the first exact value."""
         if self.settings.method in ATTRIBUTIONS:
             return
-        # Only what the search does by itself matters for order and rule here.
+        # Attribution knows no order of tests, and no damage that adds up.
         settings = replace(self.settings, method="eap", order="default", rule="abs")
         self.preview = tuple(
             (step.edge, step.effect)
@@ -93,7 +93,6 @@ class SearchSession:
         """Becomes a search that has ended in this circuit."""
         self.steps = list(circuit.steps)
         self.complete, self.n_done = True, self.engine.graph.n_edges
-        self._circuit = None
 
     def is_of(self, engine: Engine, settings: SearchSettings) -> bool:
         """Whether only the threshold tells a search with these settings from this one."""

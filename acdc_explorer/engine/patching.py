@@ -99,9 +99,7 @@ class LiveCircuit:
         """Records that an edge stays."""
         live, sets = self.inputs[receiver.at(None)], self.engine.sets
         before = live.kept.get(sender, sets.none)
-        live.kept[sender] = sets.union([before, self.reads_at(receiver)]) if before else (
-            self.reads_at(receiver)
-        )  # fmt: skip
+        live.kept[sender] = sets.union([before, self.reads_at(receiver)])
         if sender != INPUT and not before:
             self.kept_inputs.setdefault(sender, []).append(receiver.at(None))
 

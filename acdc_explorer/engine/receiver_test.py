@@ -51,9 +51,10 @@ class _Where(NamedTuple):
 class ReceiverTest:
     """Tests the edges into one receiver, many at a time.
 
-    Use, for ACDC: `try_removing(senders)` any number of times, after each `accept(n)` for the n
-    first of them that stay removed. What is known already to be removed goes by `remove(senders)`,
-    untested. For path patching: `try_alone(senders)`. An edge that stays: `keep(sender)`.
+    Use, for ACDC: `try_removing(senders)` any number of times, after each `accept(senders)` with
+    the first of them, which stay removed. What is known already to be removed goes by
+    `remove(senders)`, untested. For path patching: `try_alone(senders)`. An edge that stays:
+    `keep(sender)`.
     """
 
     def __init__(self, circuit: LiveCircuit, receiver: Receiver):
@@ -180,9 +181,7 @@ class ReceiverTest:
         if self.at is live.reads_at:
             live.base = self._inputs[member].clone()
         else:
-            before = live.base
-            if before is None:
-                before = live.reads_at.take(self.engine.clean_input(self._whole.node))
+            before = self.circuit.input_now(self._whole, live.reads_at)
             live.base = self.at.put_inside(self._inputs[member], live.reads_at, before)
         self.circuit.settle(
             {
@@ -193,9 +192,7 @@ class ReceiverTest:
 
     def _input_now(self) -> Stream:
         """What the receiver reads by now: its kept senders are upstream and so still clean."""
-        if self._live.base is None:
-            return self.at.take(self.engine.clean_input(self._whole.node))
-        return self._live.reads_at.move(self._live.base, self.at)
+        return self.circuit.input_now(self._whole, self.at)
 
     def _chain_inputs(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt width d_model"]:
         """What the receiver reads with the first, the first two, ... of these edges removed."""

@@ -137,9 +137,9 @@ class Explorer(Selecting):
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
         """Writes what is on the page as a file that opens in any browser, without a kernel."""
         with self._ui:
-            body = [self._status_line.value, self._error.value, self._path_plot.value]
-            body.append(self._panel.value)
-            write_page(path, self._figure.widget, body, self.circuit)
+            parts = (self._status_line, self._error, self._path_plot, self._panel)
+            html = [part.value for part in parts]
+            write_page(path, self._figure.widget, html, self.circuit)
 
     def close(self) -> None:
         """Ends the worker thread and frees the page's memory."""

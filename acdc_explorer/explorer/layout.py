@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_explorer.graph import LOGITS, REST, Edge, Graph, Node
+from acdc_explorer.graph import END, LOGITS, REST, Edge, Graph, Node
 
 Floats = NDArray[np.float32]
 
@@ -193,7 +193,7 @@ class PositionLayout(Layout):
         """
         self.graph, self.name = graph, f"positions {graph.n_layers}x{graph.n_heads} {[*labels]}"
         self._sees = sees
-        self._used_at: dict[Node, set[str]] = {LOGITS: {"END"}}
+        self._used_at: dict[Node, set[str]] = {LOGITS: {END}}
         for edge in kept:
             self._used_at.setdefault(edge.sender, set()).add(edge.receiver.position or REST)
         self.spots, self.separators = [], []

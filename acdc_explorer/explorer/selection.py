@@ -18,7 +18,7 @@ from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import edge_inspection, node_inspection, shares_at
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models import Model
-from acdc_explorer.runner import Runner, Snapshot
+from acdc_explorer.runner import Runner
 from acdc_explorer.tasks import Task
 
 
@@ -67,9 +67,6 @@ class Selecting(W.VBox):
             button.on_click(lambda _, index=index: self._choose(index))
         self.observe(self._selection_set, ["selected_edge", "selected_node"])
         self.observe(lambda _: self._position_set(), "shown_position")
-
-    def _show(self, snapshot: Snapshot) -> None:
-        raise NotImplementedError
 
     def _redraw(self) -> None:
         raise NotImplementedError
@@ -242,7 +239,6 @@ class Selecting(W.VBox):
                 if error is not None:
                     self._panel.value = panel.message_html(str(error) or type(error).__name__)
                 self._shares = result
-                self._show(self._runner.snapshot())
                 self._redraw()
                 if self.selected_edge:
                     self._ask(self.selected_edge)

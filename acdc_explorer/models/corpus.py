@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from acdc_explorer.tasks.ioi import ACTIONS, LEADS, OPENINGS, TEMPLATES, fill
-from acdc_explorer.tasks.prompts import PromptPair
+from acdc_explorer.tasks.prompts import PromptPair, each
 from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.successors import LARGEST_NUMBER, MONTHS
 from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
@@ -166,8 +166,7 @@ def _stream(
             if after_corrupted is not None and rng.random() < 1 / 3:
                 yield Example(pair.corrupted, after_corrupted(pair, rng))
             elif not is_held_out(task, pair):
-                answers = (pair.answer,) if isinstance(pair.answer, str) else pair.answer
-                yield Example(pair.clean, rng.choice(answers))
+                yield Example(pair.clean, rng.choice(each(pair.answer)))
 
 
 def _part(task: str, weight: float = 1.0, after_corrupted: Continuation | None = None) -> Part:
@@ -214,6 +213,5 @@ def all_texts() -> list[str]:
         texts.append(fill(template, "", "", "", "", "")[0])
     for task in HELD_OUT_BY:
         for pair in STANDARD_TASKS[task].pairs(4000, 0):
-            answers = (pair.answer,) if isinstance(pair.answer, str) else pair.answer
-            texts += [pair.clean, pair.corrupted, *answers]
+            texts += [pair.clean, pair.corrupted, *each(pair.answer)]
     return texts
