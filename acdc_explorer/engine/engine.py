@@ -24,6 +24,7 @@ from acdc_explorer.engine.forward import (
     normalize,
     run,
 )
+from acdc_explorer.engine.linear import linear
 from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
@@ -162,7 +163,7 @@ class Engine:
         if sender.kind == "mlp":
             return at.take(self._delta_mlp[sender.layer])
         z = at.take(self._delta_z[sender.layer][:, sender.head])
-        return z @ self.weights.blocks[sender.layer].W_O[sender.head]
+        return linear(z, self.weights.blocks[sender.layer].W_O[sender.head])
 
     def deltas(
         self, sender_indices: Sequence[int], at: PositionSet

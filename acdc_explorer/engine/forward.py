@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from acdc_explorer.engine.weights import ACTIVATIONS, Block, ModelWeights, Norm, Rotary
+from acdc_explorer.engine.linear import linear
+from acdc_explorer.engine.weights import Block, ModelWeights, Norm, Rotary
 from acdc_explorer.graph import QKV, QKVS, Node
 
 
@@ -87,7 +88,7 @@ def head_slot(
     """
     block = weights.blocks[head.layer]
     weight, bias = block.projection(qkv)
-    slot = normalize(x, block.ln1) @ weight[head.head] + bias[head.head]
+    slot = linear(normalize(x, block.ln1), weight[head.head], bias[head.head])
     return placed(slot, weights, block, qkv, positions)
 
 
@@ -108,13 +109,13 @@ def mlp(
     """An MLP's output for its input on the residual stream, bias included."""
     weights = block.mlp
     assert weights is not None
-    normed, activate = normalize(x, weights.ln), ACTIVATIONS[activation]
-    hidden = (normed @ weights.W_in).add_(weights.b_in)
+    normed = normalize(x, weights.ln)
     if weights.W_gate is None:
-        hidden = activate(hidden)
+        hidden = linear(normed, weights.W_in, weights.b_in, activation)
     else:
-        hidden *= activate(normed @ weights.W_gate)
-    return hidden @ weights.W_out + weights.b_out
+        hidden = linear(normed, weights.W_in, weights.b_in)
+        hidden = hidden * linear(normed, weights.W_gate, None, activation)
+    return linear(hidden, weights.W_out, weights.b_out)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,9 @@ def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
         allowed = causal(length, tokens.device, block.window)
         z = attention_pattern(q, k, allowed, weights.attn_scale) @ v
         all_z.append(z)
-        after_heads = resid + torch.einsum("nhpe,hed->npd", z, block.W_O) + block.b_O
+        after_heads = resid + linear(
+            z.transpose(1, 2).flatten(2), block.W_O.flatten(0, 1), block.b_O
+        )
         if block.mlp is None:
             resid = after_heads
             continue
@@ -182,5 +185,5 @@ def _all_heads(
     normed: Float[Tensor, "prompt pos d_model"], weights: ModelWeights, block: Block, qkv: QKV
 ) -> Float[Tensor, "prompt head pos d_head"]:
     weight, bias = block.projection(qkv)
-    slot = torch.einsum("npd,hde->nhpe", normed, weight) + bias[:, None]
-    return placed(slot, weights, block, qkv)
+    slots = linear(normed, weight.transpose(0, 1).flatten(1), bias.flatten())
+    return placed(slots.unflatten(-1, bias.shape).transpose(1, 2), weights, block, qkv)

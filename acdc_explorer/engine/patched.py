@@ -22,6 +22,7 @@ from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.forward import attention_pattern, causal, mlp, normalize, placed
+from acdc_explorer.engine.linear import linear, linear_each
 from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Node, Receiver
 
@@ -213,8 +214,9 @@ class _PatchedRuns:
         weight, bias = block.projection(qkv)
         receivers = [self.graph.head_input(Node("head", layer, head), qkv) for head in heads]
         x = normalize(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
-        slot = torch.einsum("chnpd,hde->chnpe", x.expand(-1, len(heads), -1, -1, -1), weight[heads])
-        return placed(slot + bias[heads][:, None, None], self.engine.weights, block, qkv)
+        x = x.expand(-1, len(heads), -1, -1, -1).transpose(0, 1)
+        slots = linear_each(x, weight, bias, heads).transpose(0, 1)
+        return placed(slots, self.engine.weights, block, qkv)
 
     def _run_block(self, layer: int) -> None:
         mlp_node = Node("mlp", layer) if self.graph.has_mlps else None
@@ -241,7 +243,7 @@ class _PatchedRuns:
             z = attention_pattern(q, k, allowed, engine.weights.attn_scale) @ v
             # Clean z is [prompt, head, ...]; here heads come before prompts.
             z -= engine.clean.z[layer][:, heads].transpose(0, 1)
-            changes = {head: z[:, row] @ W_O[head] for row, head in enumerate(heads)}
+            changes = {head: linear(z[:, row], W_O[head]) for row, head in enumerate(heads)}
         return changes
 
     def _mlp_change(self, node: Node) -> Tensor | None:
@@ -291,7 +293,11 @@ class _Missing:
         missing = self.buffer[:, : len(senders)]
         if at is not None:
             missing = at.take(missing)
-        total = (chosen.to(missing.dtype) @ missing.flatten(2)).unflatten(2, missing.shape[2:])
+        if len(missing) == len(chosen) == 1:
+            total = linear(chosen[0].to(missing.dtype), missing[0].flatten(1))[None]
+        else:
+            total = chosen.to(missing.dtype) @ missing.flatten(2)
+        total = total.unflatten(2, missing.shape[2:])
         if at is None:
             return total + change
         shape = torch.broadcast_shapes(total.shape[:2], change.shape[:2])

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.forward import head_slot
+from acdc_explorer.engine.linear import linear
 from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import INPUT, LOGITS, QKV, Node, Receiver
 
@@ -134,7 +135,7 @@ class LiveCircuit:
         """
         change = known_at.move(change, through)
         if sender.kind == "head":
-            change = change @ self.engine.weights.blocks[sender.layer].W_O[sender.head]
+            change = linear(change, self.engine.weights.blocks[sender.layer].W_O[sender.head])
         return through.move(change, to)
 
     def input_now(

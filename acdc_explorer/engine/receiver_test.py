@@ -19,6 +19,7 @@ from acdc_explorer.engine.forward import (
     normalize,
     placed,
 )
+from acdc_explorer.engine.linear import linear_each
 from acdc_explorer.engine.patching import LiveCircuit, OutputChange, Stream
 from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
@@ -328,6 +329,5 @@ class ReceiverTest:
         weight, bias = block.projection(qkv)
         numbers = [head.head for head in heads]
         normed = normalize(x, block.ln1)
-        slots = torch.bmm(normed.flatten(1, 3), weight[numbers]).unflatten(1, x.shape[1:4])
-        slots = slots + bias[numbers][:, None, None, None]
+        slots = linear_each(normed, weight, bias, numbers)
         return placed(slots, weights, block, qkv, None if at.is_all else at.index)
