@@ -16,7 +16,7 @@ with Tracr's BOS and PAD as beginning of text and unknown. Tracr unembeds by an 
 dimensions, or reads one off; here those dimensions are logits. And queries are multiplied by
 sqrt(d_head), which attention divides by: scores are then 100 and 50 (for BOS, where nothing else is
 looked for), and e^-50 is nothing beside 1, even in float64. As Tracr has it, they are 29 and 14 in
-`reverse`, and its logits 5e-7 off. What rounding is left is inside: m0 there tells the length to
+`reverse`, and its logits 6e-7 off. What rounding is left is inside: m0 there tells the length to
 2e-6, and the next softmax hides it.
 """
 
