@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from itertools import chain, combinations
+
 import pytest
 import torch
 from conftest import random_task
 
 import acdc_explorer as ax
 from acdc_explorer.api import search
+from acdc_explorer.engine.engine import ABLATIONS
+from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
 from acdc_explorer.engine.reference import Reference
 from acdc_explorer.models.handmade import HANDMADE
+from acdc_explorer.searches.steps import SearchSettings
 
-FULL = {"five-heads": 5.0, "or-gate": 1.0, "induction-pair": 1.0}
+# Model -> the metric of each of eight prompts, clean and corrupted; None where they differ.
+CLEAN = {
+    "five-heads": 5.0,
+    "or-gate": 1.0,
+    "induction-pair": 1.0,
+    "rasp-reverse": 1.0,
+    "rasp-proportion": None,
+}
+CORRUPTED = dict.fromkeys(CLEAN, 0.0) | {"rasp-reverse": -1.0, "rasp-proportion": None}
+WITHOUT_STAND_INS = [name for name in HANDMADE if name != "or-gate"]
+
+
+def share_of_x(text):
+    letters = text.split()
+    return letters.count("x") / len(letters)
+
+
+def stand_ins(edge, name, true):
+    """The edges that do an edge's work where it is gone: of an OR gate, those of the other head."""
+    if name != "or-gate" or edge == "m0->logits":
+        return set()
+    other = "a0.h1" if "a0.h0" in edge else "a0.h0"
+    return {candidate for candidate in true if other in candidate}
 
 
 @pytest.fixture(scope="module", params=list(HANDMADE))
@@ -20,37 +47,87 @@ def known(request):
     return model, ax.load_task(request.param, model, n_prompts=8), HANDMADE[request.param]
 
 
+@pytest.fixture(params=ABLATIONS)
+def ablation(request):
+    return request.param
+
+
 def test_metrics_are_whole_numbers(known):
     model, task, _ = known
     engine = model.engine(task)
-    assert torch.equal(engine.clean_by_prompt, torch.full((8,), FULL[model.name]))
-    assert engine.corrupted_by_prompt.abs().max() == 0
+    for run, expected, texts in (
+        (engine.clean_by_prompt, CLEAN, [pair.clean for pair in task.pairs]),
+        (engine.corrupted_by_prompt, CORRUPTED, [pair.corrupted for pair in task.pairs]),
+    ):
+        value = expected[model.name]
+        values = [share_of_x(text) if value is None else value for text in texts]
+        assert torch.equal(run, torch.tensor(values))
     assert task.check(model).accuracy == 1
     assert task.preview(model)["top_answer"].tolist() == [pair.answer[0].strip()
                                                           for pair in task.pairs]  # fmt: skip
 
 
-def test_the_true_edges_are_all_that_is_needed_and_each_carries_something(known):
+def test_the_true_edges_are_all_that_is_needed_and_each_carries_something(known, ablation):
     model, task, recipe = known
-    true = set(recipe.true_edges)
+    true = set(recipe.true_edges[ablation])
     everything = set(model.graph.edge_ids)
+    assert len(true) == len(recipe.true_edges[ablation])
     assert true < everything
-    others = everything - true
-    assert ax.evaluate(model, task, others) == FULL[model.name]
-    assert ax.evaluate(model, task, true) == 0
-    # Of an OR gate's edges one can go; of the others none.
-    needed = {edge: ax.evaluate(model, task, [edge]) < FULL[model.name] for edge in true}
-    free = {edge for edge, is_needed in needed.items() if not is_needed}
-    assert free == (true - {"m0->logits"} if model.name == "or-gate" else set())
+    full = ax.evaluate(model, task, [])
+
+    def without(edges):
+        return ax.evaluate(model, task, edges, ablation=ablation)
+
+    assert without(everything - true) == full
+    for edge in everything:
+        others = stand_ins(edge, model.name, true) if edge in true else set()
+        # Of those that stand in for one another, either can go.
+        assert without(others) == full
+        if edge in true:
+            assert abs(without({edge, *others}) - full) > 0.05, edge
+        else:
+            assert without([edge]) == full, edge
 
 
-@pytest.mark.parametrize("name", ["five-heads", "induction-pair"])
-@pytest.mark.parametrize("order", ["default", "ascending_heads", "random"])
-def test_a_search_finds_the_true_edges(name, order):
+def test_no_part_of_the_true_edges_does_the_same(known, ablation):
+    """With all other edges removed, and any set of the true ones; of twenty, any one or two."""
+    model, task, recipe = known
+    true = recipe.true_edges[ablation]
+    engine = model.engine(task, ablation)
+    graph = engine.graph
+    sizes = range(0 if len(true) <= 10 else len(true) - 2, len(true) + 1)
+    subsets = list(chain.from_iterable(combinations(true, size) for size in sizes))
+    masks = [graph.edge_mask & ~graph.mask_of(subset) for subset in subsets]
+    values = evaluate_removed(engine, [RemovedEdges(mask) for mask in masks]).double().mean(-1)
+    same = [
+        set(subset)
+        for subset, value in zip(subsets, values.tolist(), strict=True)
+        if abs(value - engine.full_metric) < 0.01
+    ]
+    assert set(true) in same
+    for kept in same:
+        for edge in set(true) - kept:
+            assert model.name == "or-gate"
+            assert stand_ins(edge, model.name, true) <= kept
+
+
+@pytest.mark.parametrize("name", WITHOUT_STAND_INS)
+@pytest.mark.parametrize(
+    ("method", "order"),
+    [
+        ("acdc", "default"),
+        ("acdc", "ascending_heads"),
+        ("acdc", "random"),
+        ("acdc", "attribution"),
+        ("path_patching", "default"),
+    ],
+)
+def test_a_search_finds_the_true_edges(name, ablation, method, order):
     model = ax.load_model(name)
-    circuit = ax.find_circuit(model, ax.load_task(name, model, 4), 0.5, order=order)
-    assert sorted(circuit.kept) == sorted(HANDMADE[name].true_edges)
-    assert circuit.metric_value == FULL[name]
+    task = ax.load_task(name, model, 8)
+    circuit = ax.find_circuit(model, task, 0.02, order=order, ablation=ablation, method=method)
+    assert sorted(circuit.kept) == sorted(HANDMADE[name].true_edges[ablation])
+    assert circuit.metric_value == ax.evaluate(model, task, [])
 
 
 def test_five_small_effects_are_all_lost_above_their_size():
@@ -76,13 +153,17 @@ def test_measured_against_the_full_model_small_effects_add_up():
     }
 
 
-def test_which_input_of_an_or_gate_stays_depends_on_the_order():
+def test_which_input_of_an_or_gate_stays_depends_on_the_order(ablation):
     model = ax.load_model("or-gate")
     task = ax.load_task("or-gate", model, 4)
+    true = set(HANDMADE["or-gate"].true_edges[ablation])
     for order, head in [("default", 0), ("ascending_heads", 1)]:
-        circuit = ax.find_circuit(model, task, 0.5, order=order)
-        assert sorted(circuit.kept) == [f"a0.h{head}->m0", f"input->a0.h{head}<v>", "m0->logits"]
+        circuit = ax.find_circuit(model, task, 0.5, order=order, ablation=ablation)
+        assert set(circuit.kept) == true - stand_ins(f"a0.h{head}->m0", "or-gate", true)
         assert circuit.metric_value == 1
+    # Patched alone, neither head changes anything.
+    alone = ax.find_circuit(model, task, 0.5, method="path_patching", ablation=ablation)
+    assert alone.kept == ["m0->logits"]
     assert ax.evaluate(model, task, ["a0.h0->m0"]) == ax.evaluate(model, task, ["a0.h1->m0"]) == 1
     assert ax.evaluate(model, task, ["a0.h0->m0", "a0.h1->m0"]) == 0
 
@@ -102,11 +183,22 @@ def test_induction_heads_attend_to_what_came_after():
     assert before.tolist() == [[0, 0, 1, 2, 3, 4]] * 4
 
 
-def test_the_reference_agrees(known):
+def test_the_reference_agrees(known, ablation):
     model, task, recipe = known
-    mask = model.graph.mask_of(recipe.true_edges[:2])
-    slow = Reference(model.bridge, task).evaluate(mask).mean().item()
-    assert slow == pytest.approx(ax.evaluate(model, task, recipe.true_edges[:2]), abs=1e-5)
+    true = recipe.true_edges[ablation]
+    reference = Reference(model.bridge, task, ablation)
+    rest = model.graph.edge_mask & ~model.graph.mask_of(true)
+    for removed in (rest, model.graph.mask_of(true[:2]), model.graph.mask_of(true[-1:])):
+        slow = reference.evaluate(removed).mean().item()
+        fast = evaluate_removed(model.engine(task, ablation), [RemovedEdges(removed)]).mean()
+        assert slow == pytest.approx(fast.item(), abs=1e-5)
+    assert reference.evaluate(rest).mean().item() == pytest.approx(ax.evaluate(model, task, []))
+    settings = SearchSettings(
+        threshold=0.02, threshold_text="0.02", rule="abs", method="acdc", ablation=ablation
+    )
+    kept = [step.edge.id for step in reference.acdc(settings) if step.kept]
+    fast = ax.find_circuit(model, task, 0.02, ablation=ablation)
+    assert kept == fast.kept
 
 
 def test_other_tasks_are_refused_by_their_words():
@@ -126,4 +218,6 @@ def test_hand_built_models_are_listed():
     ]
     assert models.loc["or-gate", "n_edges"] == 13
     assert models.loc["induction-pair", "n_edges"] == 29
+    assert models.loc["rasp-reverse", ["n_layers", "n_edges"]].tolist() == [4, 77]
+    assert models.loc["rasp-proportion", ["n_layers", "n_edges"]].tolist() == [2, 23]
     assert set(HANDMADE) <= set(ax.list_tasks().task)

@@ -1,26 +1,40 @@
-"""Models whose weights are written by hand, so that their circuits are known exactly.
+"""Models whose weights are written by hand or compiled, so that their circuits are known exactly.
 
 Each is a small transformer of TransformerLens's own kind whose residual stream has a named
 dimension for each thing it holds. Its norms do nothing, to the last bit: an RMS norm divides by
 sqrt(mean(x^2) + eps), and an eps of 2^80 makes that 2^40, which the norm's weight takes back. So
-logit differences are whole numbers. The task of the same name goes with each (`tasks/known.py`).
+logit differences are whole numbers, and those of `rasp-proportion` shares: exact for the four
+letters of its task, to 1e-7 for three or five. The task of the same name goes with each
+(`tasks/known.py`).
+
+Three are written here. `rasp-reverse` and `rasp-proportion` are the two on which ACDC was tested
+(Conmy et al. 2023, arXiv 2304.14997): programs in RASP (Weiss et al. 2021, arXiv 2106.06981) that
+Tracr (Lindner et al. 2023, arXiv 2301.05062) compiled, see `compile_rasp.py`. Ours are causal and
+are read at END, theirs look both ways and are read everywhere; so `rasp-reverse` says at END which
+letter came first, whatever the length, and gives no reversed sequence. A search with
+`positions=True` also says which letters are read.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from acdc_explorer.models.compile_rasp import COMPILED
 from acdc_explorer.models.word_tokenizer import word_tokenizer
 from acdc_explorer.tasks.known import COLOURS, LETTERS, SWITCH_WORDS, THINGS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+    from acdc_explorer.engine.engine import Ablation
 
 _EPS, _NORM_WEIGHT = 2.0**80, 2.0**40
 _ALL_SWITCH_WORDS = (*SWITCH_WORDS, *COLOURS, *THINGS)
@@ -39,14 +53,15 @@ class HandMade:
     """A hand-built model.
 
     Attributes:
-        true_edges: the edges that carry what the corrupted prompts destroy. All others carry the
-            same in both runs, or are read by nobody.
+        true_edges: the circuit, by what removed edges carry. Without all other edges the metric is
+            that of the full model; without one of these, or of two that stand in for one another
+            without both, it is not.
         words: its vocabulary.
         shape: of the model: n_layers, n_heads, d_model, d_head, n_ctx, and d_mlp if it has MLPs.
         fill: writes the weights that are not zero.
     """
 
-    true_edges: tuple[str, ...]
+    true_edges: Mapping[Ablation, tuple[str, ...]]
     words: tuple[str, ...]
     shape: dict[str, int]
     fill: Callable[[Weights], None]
@@ -109,48 +124,115 @@ def _fill_induction(weights: Weights) -> None:
     weights["unembed.W_U"][next_, _N_SPECIAL:] = identity
 
 
+def _fill_compiled(program: str, weights: Weights) -> None:
+    from safetensors.torch import load_file
+
+    weights |= load_file(COMPILED / f"{program}.safetensors")
+
+
+def _compiled(program: str, true_edges: Mapping[Ablation, tuple[str, ...]]) -> HandMade:
+    card = json.loads((COMPILED / f"{program}.json").read_text(encoding="utf-8"))
+    words, shape = tuple(card["words"]), card["shape"]
+    return HandMade(true_edges, words, shape, partial(_fill_compiled, program))
+
+
+def _true_edges(*told: str, alike: tuple[str, ...]) -> Mapping[Ablation, tuple[str, ...]]:
+    """The circuit under each ablation.
+
+    Args:
+        told: edges that carry what clean and corrupted prompts differ in. The corrupted
+            activations destroy it, and so does their mean, but for what a few of the corrupted
+            prompts have by chance.
+        alike: edges that carry something needed which is the same in all prompts, as position, or
+            that there is a letter at all. Corrupted activations and their mean have it too; zero
+            destroys it.
+    """
+    return {"corrupted": told, "zero": (*told, *alike), "mean": told}
+
+
 HANDMADE: dict[str, HandMade] = {
-    # Five heads that each add 1 to the logit difference: at threshold 2 none is found alone.
+    # Five heads that each add 1 to the logit difference: at threshold 2 none is found alone. "go"
+    # looks for a switch, on or off; with queries or keys zero, it looks everywhere.
     "five-heads": HandMade(
-        true_edges=(
+        true_edges=_true_edges(
             *(f"input->a0.h{head}<v>" for head in range(5)),
             *(f"a0.h{head}->logits" for head in range(5)),
+            alike=tuple(f"input->a0.h{head}<{qk}>" for head in range(5) for qk in "qk"),
         ),
         words=_ALL_SWITCH_WORDS,
         shape={"n_layers": 1, "n_heads": 5, "d_model": 5, "d_head": 1, "n_ctx": 16},
         fill=_fill_five_heads,
     ),
-    # Two heads, either of which suffices: the order of the tests decides which stays.
+    # Two heads, either of which suffices: the order of the tests decides which stays. The edges of
+    # one stand in for those of the other.
     "or-gate": HandMade(
-        true_edges=(
+        true_edges=_true_edges(
             "input->a0.h0<v>",
             "input->a0.h1<v>",
             "a0.h0->m0",
             "a0.h1->m0",
             "m0->logits",
+            alike=tuple(f"input->a0.h{head}<{qk}>" for head in range(2) for qk in "qk"),
         ),
         words=_ALL_SWITCH_WORDS,
         shape={"n_layers": 1, "n_heads": 2, "d_model": 5, "d_head": 1, "n_ctx": 16, "d_mlp": 2},
         fill=_fill_or_gate,
     ),
-    # A previous-token head and an induction head, each beside an idle one.
+    # A previous-token head and an induction head, each beside an idle one. The first finds its
+    # place by position alone.
     "induction-pair": HandMade(
-        true_edges=(
+        true_edges=_true_edges(
             "input->a0.h0<v>",
             "a0.h0->a1.h0<k>",
             "input->a1.h0<q>",
             "input->a1.h0<v>",
             "a1.h0->logits",
+            alike=("input->a0.h0<q>", "input->a0.h0<k>"),
         ),
         words=LETTERS,
         shape={"n_layers": 2, "n_heads": 2, "d_model": 64, "d_head": 16, "n_ctx": 16},
         fill=_fill_induction,
     ),
+    # a0.h0 and m0 count the letters, m1 and m2 take away the position and 1, and a3.h0 looks where
+    # that says. a0.h0 attends to everything, as it does with queries or keys zero. Under zero
+    # ablation Conmy et al.'s `get_tracr_reverse_edges` is the same circuit, with the embeddings of
+    # tokens and positions apart, of which m1 reads both and the others one. Under corrupted
+    # activations it is that of auto-circuit (Miller et al. 2024).
+    "rasp-reverse": _compiled(
+        "reverse",
+        _true_edges(
+            "input->a3.h0<v>",
+            "a3.h0->logits",
+            alike=(
+                "input->a0.h0<v>",
+                "input->m0",
+                "a0.h0->m0",
+                "input->m1",
+                "m0->m1",
+                "m1->m2",
+                "m2->a3.h0<q>",
+                "input->a3.h0<k>",
+            ),
+        ),
+    ),
+    # m0 says where an "x" is, and a1.h0 averages that over all letters so far. It looks for
+    # positions, so as not to count the beginning of the text. Under zero ablation Conmy et al.'s
+    # `get_tracr_proportion_edges` is the same circuit, a1.h0's queries and keys from the embeddings
+    # of tokens and positions apart; under corrupted activations auto-circuit's is.
+    "rasp-proportion": _compiled(
+        "proportion",
+        _true_edges(
+            "input->m0",
+            "m0->a1.h0<v>",
+            "a1.h0->logits",
+            alike=("input->a1.h0<q>", "input->a1.h0<k>"),
+        ),
+    ),
 }
 
 
 def build_handmade(name: str, device: str | torch.device) -> TransformerBridge:
-    """Builds a hand-built model.
+    """Builds a hand-built or compiled model.
 
     Args:
         name: a key of `HANDMADE`.

@@ -31,8 +31,8 @@ def load_model(
     Args:
         model: one of
 
-            - a bundled name ("mini") or that of a hand-built model ("five-heads", see
-              `HANDMADE`);
+            - a bundled name ("mini") or that of a hand-built or compiled model ("five-heads",
+              "rasp-reverse", see `HANDMADE`);
             - a folder in Hugging Face format, or of an old TransformerLens checkpoint (a
               config.json and a state dict, which TransformerLens converts);
             - a Hugging Face name that TransformerLens supports, from the local cache if it is

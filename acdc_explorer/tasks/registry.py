@@ -18,7 +18,7 @@ from acdc_explorer.tasks.gendered_pronouns import gendered_pronouns_pairs
 from acdc_explorer.tasks.greater_than import greater_than_pairs
 from acdc_explorer.tasks.induction import induction_pairs
 from acdc_explorer.tasks.ioi import ioi_pairs
-from acdc_explorer.tasks.known import letter_pairs, switch_pairs
+from acdc_explorer.tasks.known import counted_pairs, letter_pairs, reversed_pairs, switch_pairs
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.successors import days_pairs, months_pairs, numbers_pairs
 from acdc_explorer.tasks.task import Task
@@ -146,6 +146,16 @@ TASKS: dict[str, TaskRecipe] = {
         description="a previous-token head and an induction head",
         source="hand-built; after Olsson et al. 2022, arXiv 2209.11895",
         pairs=letter_pairs,
+    ),
+    "rasp-reverse": TaskRecipe(
+        description="the last of the letters backwards, which is the first",
+        source="Lindner et al. 2023, arXiv 2301.05062; Conmy et al. 2023, arXiv 2304.14997",
+        pairs=reversed_pairs,
+    ),
+    "rasp-proportion": TaskRecipe(
+        description="which share of the letters is an x",
+        source="Lindner et al. 2023, arXiv 2301.05062; Conmy et al. 2023, arXiv 2304.14997",
+        pairs=counted_pairs,
     ),
 }
 
