@@ -49,7 +49,6 @@ class Engine:
         ablation: what removed edges carry.
         graph: nodes and edges of the model.
         clean: the clean run.
-        clean_logits: its logits at END [prompt, vocab].
         clean_by_prompt: its metric [prompt].
         sets: position sets of these prompts.
     """
@@ -104,7 +103,7 @@ class Engine:
         self._deltas_at_end: Tensor | None = None
         self._slots: dict[tuple[Node, QKV], Tensor] = {}
         self._delta_input = self._ablated(corrupted.resid_pre[0]) - self.clean.resid_pre[0]
-        self._delta_z = [
+        self.delta_z = [
             self._ablated(corrupted_z) - clean_z
             for corrupted_z, clean_z in zip(corrupted.z, self.clean.z, strict=True)
         ]
@@ -113,7 +112,6 @@ class Engine:
             for corrupted_out, clean_out in zip(corrupted.mlp_out, self.clean.mlp_out, strict=True)
         ]
         self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
-        self.clean_logits = self._logits(self.final_at_end)
         self.clean_by_prompt = self.metric_by_prompt(self.final_at_end)
         if self.clean_by_prompt.shape != end.shape or not self.clean_by_prompt.isfinite().all():
             raise ValueError(
@@ -162,7 +160,7 @@ class Engine:
             return at.take(self._delta_input)
         if sender.kind == "mlp":
             return at.take(self._delta_mlp[sender.layer])
-        z = at.take(self._delta_z[sender.layer][:, sender.head])
+        z = at.take(self.delta_z[sender.layer][:, sender.head])
         return linear(z, self.weights.blocks[sender.layer].W_O[sender.head])
 
     def deltas(
@@ -223,7 +221,17 @@ class Engine:
         )
 
     def _logits(self, final: Tensor) -> Tensor:
-        return normalize(final, self.weights.ln_final) @ self.weights.W_U + self.weights.b_U
+        normed = normalize(final, self.weights.ln_final)
+        return linear(normed, self._unembedding, self.weights.b_U)
+
+    @cached_property
+    def _unembedding(self) -> Float[Tensor, "d_model vocab"]:
+        return self.weights.W_U.to(self.weights.dtype)
+
+    @cached_property
+    def clean_logits(self) -> Float[Tensor, "prompt vocab"]:
+        """The clean run's logits at END."""
+        return self._logits(self.final_at_end)
 
     @cached_property
     def _direction(self) -> tuple[Tensor, Tensor]:
@@ -232,7 +240,7 @@ class Engine:
         # Token -1, where a prompt has fewer answers than others, counts nothing.
         shares = [(tokens, mean_weights(tokens).to(b_U)) for tokens in (self._answers, self._wrong)]
         direction, wrong_direction = (
-            torch.einsum("na,nad->nd", share, W_U.T[tokens]) for tokens, share in shares
+            torch.einsum("na,nad->nd", share, W_U.T[tokens].to(share)) for tokens, share in shares
         )
         offset, wrong_offset = ((share * b_U[tokens]).sum(1) for tokens, share in shares)
         return direction - wrong_direction, offset - wrong_offset
@@ -269,6 +277,7 @@ class Engine:
             "corrupted_metric",
             "corrupted_by_prompt",
             "_direction",
+            "clean_logits",
             "label_sets",
             "doubled",
         ):
@@ -283,13 +292,12 @@ class Engine:
         part._slots, part._deltas_at_end = {}, None
         part._rows = rows
         part._delta_input = self._delta_input[rows]
-        part._delta_z = [delta[rows] for delta in self._delta_z]
+        part.delta_z = [delta[rows] for delta in self.delta_z]
         part._delta_mlp = [delta[rows] for delta in self._delta_mlp]
         part._answers, part._wrong = self._answers[rows], self._wrong[rows]
         part._end, part._first = self._end[rows], self._first[rows]
         part.sets = PositionSets(part._end, part._first, self.task.n_positions)
         part.final_at_end = self.final_at_end[rows]
-        part.clean_logits = self.clean_logits[rows]
         part.clean_by_prompt = self.clean_by_prompt[rows]
         return part
 

@@ -139,7 +139,7 @@ class Run:
 
     def logits(self, weights: ModelWeights) -> Float[Tensor, "prompt pos vocab"]:
         """The logits at every position."""
-        return normalize(self.resid_final, weights.ln_final) @ weights.W_U + weights.b_U
+        return linear(normalize(self.resid_final, weights.ln_final), weights.W_U, weights.b_U)
 
 
 def causal(
@@ -158,7 +158,7 @@ def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
         tokens: on the weights' device.
     """
     length = tokens.shape[1]
-    resid = weights.W_E[tokens]
+    resid = weights.W_E[tokens].to(weights.dtype)
     if weights.W_pos is not None:
         resid = resid + weights.W_pos[:length]
     resid_pre, mlp_in, all_z, all_mlp = [], [], [], []

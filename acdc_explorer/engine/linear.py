@@ -108,7 +108,9 @@ def linear_each(
             ]
         )
     chosen = list(heads)
-    out = torch.bmm(x.flatten(1, -2), weight[chosen])
+    if chosen != list(range(len(weight))):
+        weight, bias = weight[chosen], None if bias is None else bias[chosen]
+    out = torch.bmm(x.flatten(1, -2), weight)
     if bias is not None:
-        out = out + bias[chosen][:, None]
+        out = out + bias[:, None]
     return out.unflatten(1, x.shape[1:-1])

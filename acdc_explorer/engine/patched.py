@@ -1,33 +1,41 @@
 """Evaluating any sets of removed edges, each by one patched forward run.
 
-For each set of removed edges, the clean prompts run with every receiver's input replaced by
+For each set of removed edges, the clean prompts run with every receiver's input replaced by either
+of two sums, which are the same (DESIGN section 3):
 
     clean input + sum over all senders (this run's output - clean output)
                 + sum over removed senders (ablated output - this run's output)
+    ablated input - sum over kept senders (ablated output - this run's output)
 
-which is DESIGN section 3. The first sum is one running stream shared by all receivers, so that a
-receiver costs only as many additions as it has removed senders, and those are one matrix product.
+The first sum of each is one running stream shared by all receivers. The last is one matrix product
+for all the inputs of a block: over the removed senders, or the kept ones if there are fewer.
+
+Only tokens from the first that can differ between the runs up to END are computed, and of the last
+block only END; keys and values before them are clean.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import attention_pattern, causal, mlp, normalize, placed
+from acdc_explorer.engine.forward import attention_pattern, mlp, normalize, placed
 from acdc_explorer.engine.linear import linear, linear_each
-from acdc_explorer.engine.positions import PositionSet
-from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Edge, Node, Receiver
+from acdc_explorer.graph import LOGITS, QKV, QKVS, Edge, Node, Receiver
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 _BATCH_FLOATS = 64_000_000
+# Floats of heads' inputs made at once, since more do not stay in a CPU's caches until used; but so
+# many tokens at least, for which weights are fetched.
+_BLOCK_FLOATS, _BLOCK_TOKENS = 1_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,10 @@ def evaluate_removed(
 
 def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tuple[int, int]:
     """What a batch of patched runs holds: once for all circuits, and for each of them."""
-    graph = engine.graph
-    live = live_senders(np.logical_and.reduce([circuit.mask for circuit in circuits]), engine)
-    heads_at = [sender.layer for sender in np.array(graph.senders)[live] if sender.kind == "head"]
-    most_heads = max(map(heads_at.count, heads_at), default=1)
-    width = engine.task.n_positions * engine.weights.W_E.shape[1]
-    return width * len(graph.senders), width * (int(live.sum()) + 4 * most_heads)
+    computed = _computed_senders(engine, circuits)
+    width = engine.sets.changed.width * engine.weights.W_E.shape[1]
+    inputs_of_a_block = 4 * engine.graph.n_heads
+    return width * len(computed), width * (int(computed.sum()) + inputs_of_a_block)
 
 
 def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
@@ -110,6 +116,23 @@ def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
     return live
 
 
+def _computed_senders(
+    engine: Engine, circuits: Sequence[RemovedEdges]
+) -> Bool[np.ndarray, " sender"]:
+    """The senders that may differ from the clean run in some circuit, and reach the logits."""
+    graph = engine.graph
+    masks = np.stack([circuit.mask for circuit in circuits])
+    removed, kept = masks.any(0) & graph.edge_mask, graph.edge_mask & ~masks.all(0)
+    for circuit in circuits:
+        if circuit.partial is not None:
+            removed[graph.cell(circuit.partial[0])] = True
+    changed = np.zeros(len(graph.senders), dtype=bool)
+    for index, node in enumerate(graph.senders):
+        rows = [graph.receiver_index[receiver] for receiver in graph.receivers_of(node)]
+        changed[index] = removed[rows].any() or kept[rows][:, changed].any()
+    return changed & live_senders(masks.all(0), engine)
+
+
 class _PatchedRuns:
     """One batch of patched runs, block by block.
 
@@ -119,146 +142,268 @@ class _PatchedRuns:
 
     def __init__(self, engine: Engine, circuits: Sequence[RemovedEdges]):
         self.engine, self.graph, self.circuits = engine, engine.graph, circuits
-        masks = np.stack([circuit.mask for circuit in circuits])
-        self.live = live_senders(np.logical_and.reduce(masks), engine)
+        masks = np.stack([circuit.mask for circuit in circuits]) & self.graph.edge_mask
+        self.computed = _computed_senders(engine, circuits)
         # Receivers from which all circuits remove the same senders.
         self.agreeing = (masks == masks[:1]).all(axis=(0, 2))
-        self.removed = torch.from_numpy(masks).to(engine.weights.device)
-        ever_removed = np.logical_or.reduce(masks.reshape(-1, masks.shape[-1]))
+        kept = self.graph.edge_mask & ~masks
+        reading = self._reading()
+        self.sums_kept = bool(kept[:, reading].sum() < masks[:, reading].sum())
+        counted = kept if self.sums_kept else masks
+        needed = counted[:, reading].any((0, 1))
         for circuit in circuits:
             if circuit.partial is not None:
-                ever_removed[self.graph.sender_index[circuit.partial[0].sender]] = True
-        # Only senders that some circuit takes away from something need what is missing kept.
-        self.ever_removed = ever_removed
+                needed[self.graph.sender_index[circuit.partial[0].sender]] = True
+        # Only of senders that something counts, what is missing has to be kept.
+        self.needed = needed
         clean = engine.clean.resid_pre[0]
-        self.stream = clean.new_zeros((1, *clean.shape))
-        n_removable = int(ever_removed.sum())
-        self.shared = _Missing(clean.new_empty((1, n_removable, *clean.shape)))
+        factors = torch.from_numpy(counted).to(clean)
+        self.factors = -factors if self.sums_kept else factors
+        self.at = engine.sets.changed
+        # Tokens before the first changed one, of the prompt that has most.
+        self.n_before = int(self.at.index[:, 0].max())
+        shape = (clean.shape[0], self.at.width, clean.shape[2])
+        self.stream = clean.new_zeros((1, *shape))
+        self.shared = _Missing(clean.new_empty((1, int(needed.sum()), *shape)))
         self.own: _Missing | None = None
+        self._allowed: dict[int | None, Tensor] = {}
+
+    def _reading(self) -> Bool[np.ndarray, " receiver"]:
+        """The receivers of the nodes that are computed."""
+        graph = self.graph
+        nodes = [
+            LOGITS,
+            *(node for node, is_in in zip(graph.senders, self.computed, strict=True) if is_in),
+        ]
+        reading = np.zeros(len(graph.receivers), dtype=bool)
+        for node in nodes:
+            reading[[graph.receiver_index[receiver] for receiver in graph.receivers_of(node)]] = (
+                True
+            )
+        return reading
 
     def metric(self) -> Float[Tensor, "circuit prompt"]:
         """Runs all blocks and scores the final stream at END."""
-        self._write(INPUT, None)
+        engine = self.engine
+        ablated_input = engine.delta(0, self.at)
+        if self.sums_kept:
+            self.stream = self.stream + ablated_input
+        self._keep_missing(0, ablated_input[None])
         for layer in range(self.graph.n_layers):
             self._run_block(layer)
-        final = self._read([Receiver(LOGITS)])[:, 0]
-        at_end = self.engine.sets.end.take(final)[:, :, 0] + self.engine.final_at_end
-        return self.engine.metric_by_prompt(at_end).expand(len(self.circuits), -1)
+        final = self._read([Receiver(LOGITS)])[:, 0, :, 0] + engine.final_at_end
+        return engine.metric_by_prompt(final).expand(len(self.circuits), -1)
 
-    def _is_live(self, node: Node) -> bool:
-        return bool(self.live[self.graph.sender_index[node]])
+    def _is_computed(self, node: Node) -> bool:
+        return bool(self.computed[self.graph.sender_index[node]])
 
-    def _write(self, sender: Node, change: Tensor | None) -> None:
-        """Adds a sender's change from the clean run to the stream; None means no change."""
-        index = self.graph.sender_index[sender]
-        if change is not None:
-            self.stream = self.stream + change
-        if not self.ever_removed[index]:
+    def _keep_missing(self, index: int, missing: Float[Tensor, "circuit prompt width d"]) -> None:
+        """Takes in the next sender's ablated output - this run's, if it is needed later on."""
+        if not self.needed[index]:
             return
-        missing = self.engine.delta(index, self.engine.sets.all)
-        if change is None or len(change) == 1:
-            self.shared.add(index, missing if change is None else missing - change[0])
+        if len(missing) == 1:
+            self.shared.add(index, missing)
             return
         if self.own is None:
-            left = int(self.ever_removed[index:].sum())
-            self.own = _Missing(missing.new_empty((len(change), left, *missing.shape)))
-        self.own.add(index, missing - change)
+            left = int(self.needed[index:].sum())
+            self.own = _Missing(missing.new_empty((len(missing), left, *missing.shape[1:])))
+        self.own.add(index, missing)
 
     def _read(
-        self, receivers: Sequence[Receiver]
-    ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
+        self, receivers: Sequence[Receiver], rows: slice = slice(None)
+    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
         """The changes from the clean run in what inputs of one kind of one block read.
 
-        Where no circuit removes anything from them, they share one row.
+        Where nothing is added to the stream for any of them, they share one row.
+
+        Args:
+            receivers: without a position.
+            rows: which prompts.
         """
         partial = [
             (number, circuit.partial)
             for number, circuit in enumerate(self.circuits)
             if circuit.partial is not None and circuit.partial[0].receiver.at(None) in receivers
         ]
-        change = self.stream[:, None]
+        change = self.stream[:, None, rows]
         for at_label in zip(*map(self.graph.receivers_at, receivers), strict=True):
-            change = self._without_removed(change, at_label, agree=not partial)
+            change = self._with_missing(change, at_label, rows, agree=not partial)
         if not partial:
             return change
-        change = change.expand(len(self.circuits), len(receivers), *change.shape[2:]).clone()
+        change = change.expand(len(self.circuits), len(receivers), -1, -1, -1).clone()
         for number, (edge, positions) in partial:
-            row = receivers.index(edge.receiver.at(None))
-            missing_here = self._missing_from(self.graph.sender_index[edge.sender], number)
-            change[number, row] += positions[..., None] * missing_here
+            here = self.at.take(positions[..., None].to(change.dtype))[rows]
+            missing = self._missing_from(self.graph.sender_index[edge.sender], number)[rows]
+            change[number, receivers.index(edge.receiver.at(None))] += here * missing
         return change
 
-    def _without_removed(
-        self, change: Tensor, receivers: Sequence[Receiver], *, agree: bool
-    ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
-        """Adds to what some inputs read what their removed senders lack, at one position label."""
-        rows = [self.graph.receiver_index[receiver] for receiver in receivers]
-        agreeing = agree and bool(self.agreeing[rows].all())
-        removed = self.removed[: 1 if agreeing else None, rows]
+    def _with_missing(
+        self, change: Tensor, receivers: Sequence[Receiver], rows: slice, *, agree: bool
+    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
+        """Adds to what some inputs read what counted senders lack, at one position label."""
+        numbers = [self.graph.receiver_index[receiver] for receiver in receivers]
+        agreeing = agree and bool(self.agreeing[numbers].all())
+        factors = self.factors[: 1 if agreeing else None, numbers]
         n_before, label = self.graph.n_senders_to(receivers[0]), receivers[0].position
-        at = None if label is None else self.engine.label_sets[label]
+        tokens = None if label is None else self._tokens_of(label, rows)
         for missing in (self.shared, self.own):
             if missing is not None:
-                change = missing.added_to(change, removed, n_before, at)
+                change = missing.added_to(change, factors, n_before, rows, tokens)
         return change
 
-    def _missing_from(self, sender: int, circuit: int) -> Float[Tensor, "prompt pos d_model"]:
+    def _tokens_of(self, label: str, rows: slice) -> Int[Tensor, " token"]:
+        """Where a label stands among the computed tokens of some prompts, counted through."""
+        mask = torch.from_numpy(self.engine.label_sets[label].mask).to(self.stream.device)
+        return self.at.take(mask[..., None])[rows].flatten().nonzero()[:, 0]
+
+    def _missing_from(self, sender: int, circuit: int) -> Float[Tensor, "prompt width d_model"]:
         if sender in self.shared.senders:
             return self.shared.of(sender, 0)
         assert self.own is not None
         return self.own.of(sender, circuit)
 
-    def _project(self, layer: int, heads: list[int], qkv: QKV) -> Tensor:
-        """Queries, keys or values of some heads: [circuit, head, prompt, pos, d_head]."""
-        block = self.engine.weights.blocks[layer]
-        weight, bias = block.projection(qkv)
-        receivers = [self.graph.head_input(Node("head", layer, head), qkv) for head in heads]
-        x = normalize(self.engine.clean.resid_pre[layer] + self._read(receivers), block.ln1)
-        x = x.expand(-1, len(heads), -1, -1, -1).transpose(0, 1)
-        slots = linear_each(x, weight, bias, heads).transpose(0, 1)
-        return placed(slots, self.engine.weights, block, qkv)
-
     def _run_block(self, layer: int) -> None:
-        mlp_node = Node("mlp", layer) if self.graph.has_mlps else None
-        heads = self._head_changes(layer)
+        node = Node("mlp", layer) if self.graph.has_mlps else None
+        heads = [h for h in range(self.graph.n_heads) if self._is_computed(Node("head", layer, h))]
+        # After the last block's keys and values only END is read: the last of the tokens computed.
+        is_last = layer == self.graph.n_layers - 1
+        queries = slice(-1, None) if is_last else slice(None)
+        z_change = self._z_changes(layer, heads, queries) if heads else None
+        if is_last:
+            self._narrow_to_end()
         # In a parallel block the MLP reads the stream before the heads have written to it.
-        if mlp_node and self.graph.parallel:
-            mlp_change = self._mlp_change(mlp_node)
-        for head in range(self.graph.n_heads):
-            self._write(Node("head", layer, head), heads.get(head))
-        if mlp_node:
+        if node and self.graph.parallel:
+            out_change = self._mlp_change(node)
+        self._write_heads(layer, heads, z_change)
+        if node:
             if not self.graph.parallel:
-                mlp_change = self._mlp_change(mlp_node)
-            self._write(mlp_node, mlp_change)
+                out_change = self._mlp_change(node)
+            self._write_mlp(node, out_change)
 
-    def _head_changes(self, layer: int) -> dict[int, Tensor]:
-        """By head, the changes of a block's live heads."""
-        engine = self.engine
-        heads = [h for h in range(self.graph.n_heads) if self._is_live(Node("head", layer, h))]
-        W_O = engine.weights.blocks[layer].W_O
-        changes: dict[int, Tensor] = {}
-        if heads:
-            q, k, v = (self._project(layer, heads, qkv) for qkv in QKVS)
-            allowed = causal(q.shape[-2], q.device, engine.weights.blocks[layer].window)
-            z = attention_pattern(q, k, allowed, engine.weights.attn_scale) @ v
-            # Clean z is [prompt, head, ...]; here heads come before prompts.
-            z -= engine.clean.z[layer][:, heads].transpose(0, 1)
-            changes = {head: linear(z[:, row], W_O[head]) for row, head in enumerate(heads)}
-        return changes
+    def _narrow_to_end(self) -> None:
+        self.at = self.engine.sets.end
+        self.stream = self.stream[..., -1:, :]
+        for missing in (self.shared, self.own):
+            if missing is not None:
+                missing.buffer = missing.buffer[..., -1:, :].contiguous()
+
+    def _z_changes(
+        self, layer: int, heads: list[int], queries: slice
+    ) -> Float[Tensor, "circuit head prompt width d_head"]:
+        """How the outputs of a block's heads, before W_O, differ from the clean run's.
+
+        Args:
+            layer: of the block.
+            heads: those that are computed.
+            queries: at which of the computed tokens.
+        """
+        resid = self.at.take(self.engine.clean.resid_pre[layer])
+        clean_z = self.at.take(self.engine.clean.z[layer].transpose(0, 1))[heads, :, queries]
+        floats = len(self.stream) * 3 * len(heads) * resid[0].numel()
+        size = max(_BLOCK_FLOATS // floats, math.ceil(_BLOCK_TOKENS / self.at.width))
+        blocks = [slice(start, start + size) for start in range(0, len(resid), size)]
+        z = torch.cat([self._z(layer, heads, resid, queries, rows) for rows in blocks], dim=2)
+        return z - clean_z
+
+    def _z(
+        self, layer: int, heads: list[int], resid: Tensor, queries: slice, rows: slice
+    ) -> Float[Tensor, "circuit head prompt width d_head"]:
+        weights, graph = self.engine.weights, self.graph
+        block, index = weights.blocks[layer], self.at.index[rows]
+        inputs = {
+            qkv: [graph.head_input(Node("head", layer, head), qkv) for head in heads]
+            for qkv in QKVS
+        }
+        # Without split inputs the three are one.
+        receivers = list(dict.fromkeys(each for of_slot in inputs.values() for each in of_slot))
+        normed = normalize(resid[rows] + self._read(receivers, rows), block.ln1)
+        normed = normed.expand(-1, len(receivers), -1, -1, -1).transpose(0, 1)
+        slots = []
+        for qkv, of_slot in inputs.items():
+            start, tokens = receivers.index(of_slot[0]), queries if qkv == "q" else slice(None)
+            x = normed[start : start + len(heads), ..., tokens, :]
+            slot = linear_each(x, *block.projection(qkv), heads).transpose(0, 1)
+            slot = placed(slot, weights, block, qkv, index[:, tokens])
+            if qkv != "q" and self.n_before:
+                before = self._clean_before(layer, heads, qkv, rows)
+                slot = torch.cat([before.expand(len(slot), -1, -1, -1, -1), slot], -2)
+            slots.append(slot)
+        q, k, v = slots
+        allowed = self._allowed_keys(block.window)[rows, queries]
+        return attention_pattern(q, k, allowed, weights.attn_scale) @ v
+
+    def _clean_before(
+        self, layer: int, heads: list[int], qkv: QKV, rows: slice
+    ) -> Float[Tensor, "head prompt before d_head"]:
+        """Keys or values at the tokens that come before the changed ones in some prompt."""
+        weights = self.engine.weights
+        block = weights.blocks[layer]
+        resid = self.engine.clean.resid_pre[layer][rows, : self.n_before]
+        normed = normalize(resid, block.ln1).expand(len(heads), -1, -1, -1)
+        return placed(linear_each(normed, *block.projection(qkv), heads), weights, block, qkv)
+
+    def _allowed_keys(self, window: int | None) -> Bool[Tensor, "prompt width key"]:
+        """Which keys each computed token may see: of those before, then of the computed ones."""
+        if window not in self._allowed:
+            at = self.engine.sets.changed
+            before = torch.arange(self.n_before, device=at.index.device).expand(len(at.index), -1)
+            position = torch.cat([before, at.index], 1)[:, None]
+            query = at.index[..., None]
+            # A token stands in one of the two lists; copies that fill up a row do not count.
+            once = torch.cat([before < at.index[:, :1], at.distinct[..., 0]], 1)[:, None]
+            allowed = once & (position <= query)
+            self._allowed[window] = (
+                allowed if window is None else allowed & (position > query - window)
+            )
+        return self._allowed[window]
+
+    def _write_heads(self, layer: int, heads: list[int], z_change: Tensor | None) -> None:
+        """Adds what a block's heads change, or what ablating all of them would, to the stream."""
+        engine, W_O = self.engine, self.engine.weights.blocks[layer].W_O
+        delta_z = self.at.take(engine.delta_z[layer].transpose(0, 1))
+        if self.sums_kept:
+            self.stream = self.stream + _through(delta_z[None], W_O)
+        elif z_change is not None:
+            self.stream = self.stream + _through(z_change, W_O[heads])
+        for head in range(self.graph.n_heads):
+            index = self.graph.sender_index[Node("head", layer, head)]
+            if self.needed[index]:
+                missing = delta_z[None, head]
+                if head in heads:
+                    assert z_change is not None
+                    missing = missing - z_change[:, heads.index(head)]
+                self._keep_missing(index, linear(missing, W_O[head]))
 
     def _mlp_change(self, node: Node) -> Tensor | None:
-        if not self._is_live(node):
+        if not self._is_computed(node):
             return None
         engine = self.engine
-        x = engine.clean.mlp_in[node.layer] + self._read([Receiver(node)])[:, 0]
+        change = self._read([Receiver(node)])[:, 0]
+        x = self.at.take(engine.clean.mlp_in[node.layer]) + change
         out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
-        return out - engine.clean.mlp_out[node.layer]
+        return out - self.at.take(engine.clean.mlp_out[node.layer])
+
+    def _write_mlp(self, node: Node, change: Tensor | None) -> None:
+        index = self.graph.sender_index[node]
+        delta = self.engine.delta(index, self.at)
+        if self.sums_kept:
+            self.stream = self.stream + delta
+        elif change is not None:
+            self.stream = self.stream + change
+        self._keep_missing(index, delta[None] if change is None else delta - change)
+
+
+def _through(
+    z: Float[Tensor, "circuit head prompt width d_head"], W_O: Float[Tensor, "head d_head d_model"]
+) -> Float[Tensor, "circuit prompt width d_model"]:
+    """What heads write together."""
+    return linear(z.movedim(1, 3).flatten(3), W_O.flatten(0, 1))
 
 
 class _Missing:
     """Ablated output - this run's output of senders, in ascending order of the senders."""
 
-    def __init__(self, buffer: Float[Tensor, "circuit sender prompt pos d_model"]):
+    def __init__(self, buffer: Float[Tensor, "circuit sender prompt width d_model"]):
         self.buffer = buffer
         self.senders: list[int] = []
 
@@ -267,39 +412,44 @@ class _Missing:
         self.buffer[:, len(self.senders)] = missing
         self.senders.append(sender)
 
-    def of(self, sender: int, circuit: int) -> Float[Tensor, "prompt pos d_model"]:
+    def of(self, sender: int, circuit: int) -> Float[Tensor, "prompt width d_model"]:
         """What is missing from one sender in one circuit."""
         return self.buffer[circuit, self.senders.index(sender)]
 
     def added_to(
         self,
         change: Tensor,
-        removed: Bool[Tensor, "circuit receiver sender"],
+        factors: Float[Tensor, "circuit receiver sender"],
         n_before: int,
-        at: PositionSet | None = None,
-    ) -> Float[Tensor, "circuit receiver prompt pos d_model"]:
-        """Adds what removed senders lack, of those that come before some receivers.
+        rows: slice,
+        tokens: Int[Tensor, " token"] | None,
+    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
+        """Adds what senders lack, times a factor, of those that come before some receivers.
 
         Args:
-            change: so far [circuit or 1, receiver or 1, prompt, pos, d_model].
-            removed: the senders removed.
+            change: so far [circuit or 1, receiver or 1, prompt, width, d_model].
+            factors: of each sender for each receiver.
             n_before: how many senders come before the receivers.
-            at: the positions at which they are removed, if not at all.
+            rows: which prompts.
+            tokens: at which of their tokens alone, counted through.
         """
         senders = self.senders[: bisect_left(self.senders, n_before)]
-        chosen = removed[:, :, senders]
+        chosen = factors[:, :, senders]
         if not chosen.any():
             return change
-        missing = self.buffer[:, : len(senders)]
-        if at is not None:
-            missing = at.take(missing)
+        missing = self.buffer[:, : len(senders), rows]
+        width, d_model = missing.shape[-2:]
+        missing = missing.flatten(2, 3)
+        if tokens is not None:
+            missing = missing[:, :, tokens]
         if len(missing) == len(chosen) == 1:
-            total = linear(chosen[0].to(missing.dtype), missing[0].flatten(1))[None]
+            total = linear(chosen[0], missing[0].flatten(1))[None]
         else:
-            total = chosen.to(missing.dtype) @ missing.flatten(2)
-        total = total.unflatten(2, missing.shape[2:])
-        if at is None:
-            return total + change
+            total = chosen @ missing.flatten(2)
+        total = total.unflatten(2, (-1, d_model))
+        if tokens is None:
+            return total.unflatten(2, (-1, width)) + change
         shape = torch.broadcast_shapes(total.shape[:2], change.shape[:2])
-        change = change.expand(*shape, -1, -1, -1)
-        return at.put(at.take(change) + total, change.clone())
+        change = change.expand(*shape, -1, -1, -1).clone()
+        change.view(*shape, -1, d_model)[:, :, tokens] += total
+        return change

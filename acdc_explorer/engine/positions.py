@@ -122,6 +122,7 @@ class PositionSets:
 
     Attributes:
         end: END of each prompt.
+        changed: from the first position whose activations differ between the two runs up to END.
         all: every position.
         none: no position.
     """
@@ -139,10 +140,11 @@ class PositionSets:
         self._results: dict[tuple, PositionSet] = {}
         self._positions = np.arange(length)[None]
         ends, firsts = (index.cpu().numpy()[:, None] for index in (end, first))
-        self._changed = (self._positions >= firsts) & (self._positions <= ends)
+        between = (self._positions >= firsts) & (self._positions <= ends)
+        self.changed = self.of(between)
         self.end = self.of(self._positions == ends)
-        self.all = self.of(np.ones_like(self._changed))
-        self.none = self.of(np.zeros_like(self._changed))
+        self.all = self.of(np.ones_like(between))
+        self.none = self.of(np.zeros_like(between))
 
     def of(self, mask: Mask) -> PositionSet:
         """The set of the positions that are true."""
@@ -181,7 +183,7 @@ class PositionSets:
 
         def mask() -> Mask:
             up_to_last = np.logical_or.accumulate(queries.mask[:, ::-1], 1)[:, ::-1]
-            return np.logical_and(self._changed, up_to_last)
+            return np.logical_and(self.changed.mask, up_to_last)
 
         return self._remember(("readable", queries), mask)
 

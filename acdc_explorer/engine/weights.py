@@ -138,9 +138,20 @@ class ModelWeights:
         """The number of tokens."""
         return self.W_E.shape[0]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in; the embedding and the unembedding may be stored in less."""
+        return self.b_U.dtype
+
     def double(self) -> ModelWeights:
-        """A copy in float64, for the values that decide borderline edges."""
-        return _map_tensors(self, lambda tensor: tensor.double())
+        """For computing in float64 the values that decide borderline edges.
+
+        The embedding and the unembedding, the largest matrices of a small model, stay as they are:
+        few of their rows and columns are needed.
+        """
+        rest = replace(self, W_E=self.b_U, W_U=self.b_U)
+        doubled = _map_tensors(rest, lambda tensor: tensor.double())
+        return replace(doubled, W_E=self.W_E, W_U=self.W_U)
 
 
 def _map_tensors(value: _T, function: Callable[[Tensor], Tensor]) -> _T:
