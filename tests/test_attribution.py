@@ -35,9 +35,9 @@ def assert_derivatives(engine: Engine, step: float = 1e-6) -> None:
     """Against patching some edges alone, each by a small part of the way to its ablated value."""
     near = copy.copy(engine)
     near._deltas_at_end = None
-    near._delta_input = step * engine._delta_input
-    near._delta_z = [step * delta for delta in engine._delta_z]
-    near._delta_mlp = [step * delta for delta in engine._delta_mlp]
+    near.ablated = engine.clean.map(
+        lambda clean, ablated: clean.lerp(ablated, step), engine.ablated
+    )
     graph, scores = engine.graph, edge_scores(engine)
     cells = np.random.default_rng(0).permutation(np.argwhere(graph.edge_mask))[:60]
     masks = [graph.mask_of([graph.edge_at(*cell)]) for cell in cells]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
@@ -28,7 +29,7 @@ from acdc_explorer.engine.linear import linear
 from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import QKV, REST, Graph, Node, Receiver
+from acdc_explorer.graph import QKV, REST, Graph, Node
 from acdc_explorer.metrics import NO_TOKEN, Metric, mean_weights
 from acdc_explorer.tasks.task import Task
 
@@ -39,9 +40,10 @@ ABLATIONS: tuple[Ablation, ...] = ("corrupted", "zero", "mean")
 class Engine:
     """Evaluates circuits of one model on one task.
 
-    Memory, in floats: prompts x positions x layers x (4 d_model + 2 heads d_head); 3 d_head more
-    for each head that a search finds to have a path to the logits; and what an evaluation needs
-    while it runs.
+    Memory, in floats: prompts x positions x layers x (6 d_model + 2 heads d_head) for two runs, or
+    half of that where the ablation is not `corrupted`; in a search, up to 6 d_head more for each
+    head with a path to the logits and d_model for each such MLP, per prompt and position; and what
+    an evaluation needs while it runs.
 
     Attributes:
         weights: of the model, in the precision that the engine computes in.
@@ -49,6 +51,7 @@ class Engine:
         ablation: what removed edges carry.
         graph: nodes and edges of the model.
         clean: the clean run.
+        ablated: what senders would write and receivers read if all edges were removed.
         clean_by_prompt: its metric [prompt].
         sets: position sets of these prompts.
     """
@@ -102,15 +105,7 @@ class Engine:
         self.sets = PositionSets(end, first, task.n_positions)
         self._deltas_at_end: Tensor | None = None
         self._slots: dict[tuple[Node, QKV], Tensor] = {}
-        self._delta_input = self._ablated(corrupted.resid_pre[0]) - self.clean.resid_pre[0]
-        self.delta_z = [
-            self._ablated(corrupted_z) - clean_z
-            for corrupted_z, clean_z in zip(corrupted.z, self.clean.z, strict=True)
-        ]
-        self._delta_mlp = [
-            self._ablated(corrupted_out) - clean_out
-            for corrupted_out, clean_out in zip(corrupted.mlp_out, self.clean.mlp_out, strict=True)
-        ]
+        self.ablated: Run = _ablated(corrupted, weights, ablation)
         self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
         self.clean_by_prompt = self.metric_by_prompt(self.final_at_end)
         if self.clean_by_prompt.shape != end.shape or not self.clean_by_prompt.isfinite().all():
@@ -120,13 +115,6 @@ class Engine:
                 f"{list(self.clean_by_prompt.shape)}: {self.clean_by_prompt}"
             )
 
-    def _ablated(self, corrupted: Tensor) -> Tensor:
-        if self.ablation == "zero":
-            return torch.zeros_like(corrupted)
-        if self.ablation == "mean":
-            return corrupted.mean(0, keepdim=True).expand_as(corrupted)
-        return corrupted
-
     @cached_property
     def full_metric(self) -> float:
         """The metric of the clean run, that is, with no edge removed."""
@@ -135,9 +123,7 @@ class Engine:
     @cached_property
     def corrupted_by_prompt(self) -> Float[Tensor, " prompt"]:
         """The metric with every edge removed: under `corrupted` ablation, the corrupted run's."""
-        senders = range(len(self.graph.senders))
-        total = sum(self.delta(sender, self.sets.end)[:, 0] for sender in senders)
-        return self.metric_by_prompt(self.final_at_end + total)
+        return self.metric_by_prompt(self.sets.end.take(self.ablated.resid_final)[:, 0])
 
     @cached_property
     def corrupted_metric(self) -> float:
@@ -156,12 +142,22 @@ class Engine:
         sender still has its clean output; in general see `patched.py`.
         """
         sender = self.graph.senders[sender_index]
+        ablated, clean = (
+            at.take(self.output_in(run, sender)) for run in (self.ablated, self.clean)
+        )
+        if sender.kind != "head":
+            return ablated - clean
+        return linear(ablated - clean, self.weights.blocks[sender.layer].W_O[sender.head])
+
+    def output_in(self, run: Run, sender: Node) -> Float[Tensor, "prompt pos feature"]:
+        """What a sender writes in the clean or the ablated run; a head's, before W_O."""
         if sender.kind == "input":
-            return at.take(self._delta_input)
-        if sender.kind == "mlp":
-            return at.take(self._delta_mlp[sender.layer])
-        z = at.take(self.delta_z[sender.layer][:, sender.head])
-        return linear(z, self.weights.blocks[sender.layer].W_O[sender.head])
+            return run.resid_pre[0]
+        return (
+            run.mlp_out[sender.layer]
+            if sender.kind == "mlp"
+            else run.z[sender.layer][:, sender.head]
+        )
 
     def deltas(
         self, sender_indices: Sequence[int], at: PositionSet
@@ -181,25 +177,17 @@ class Engine:
         masks = self.task.position_masks
         return {label: self.sets.of(masks[label][self._rows].numpy()) for label in masks}
 
-    def biases_into(self, receiver: Receiver) -> Float[Tensor, " d_model"]:
-        """What a receiver reads besides senders: the attention biases of the blocks before it."""
-        node, blocks = receiver.node, self.weights.blocks
-        n_blocks = len(blocks) if node.kind == "logits" else node.layer
-        if node.kind == "mlp" and not self.weights.parallel:
-            n_blocks += 1
-        return sum((block.b_O for block in blocks[:n_blocks]), torch.zeros_like(blocks[0].b_O))
-
-    def clean_input(self, node: Node) -> Float[Tensor, "prompt pos d_model"]:
-        """What a node's receivers read in the clean run."""
+    def input_in(self, run: Run, node: Node) -> Float[Tensor, "prompt pos d_model"]:
+        """What a node's receivers read in the clean run, or if all senders were ablated."""
         if node.kind == "logits":
-            return self.clean.resid_final
-        return (self.clean.mlp_in if node.kind == "mlp" else self.clean.resid_pre)[node.layer]
+            return run.resid_final
+        return (run.mlp_in if node.kind == "mlp" else run.resid_pre)[node.layer]
 
     def clean_slot(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt pos d_head"]:
         """A head's queries, keys or values in the clean run; kept, since every test needs some."""
         key = head, qkv
         if key not in self._slots:
-            self._slots[key] = head_slot(self.clean_input(head), self.weights, head, qkv)
+            self._slots[key] = head_slot(self.input_in(self.clean, head), self.weights, head, qkv)
         return self._slots[key]
 
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
@@ -282,18 +270,11 @@ class Engine:
             "doubled",
         ):
             part.__dict__.pop(name, None)
-        part.clean = Run(
-            resid_pre=[resid[rows] for resid in self.clean.resid_pre],
-            mlp_in=[resid[rows] for resid in self.clean.mlp_in],
-            resid_final=self.clean.resid_final[rows],
-            z=[z[rows] for z in self.clean.z],
-            mlp_out=[out[rows] for out in self.clean.mlp_out],
+        part.clean, part.ablated = (
+            run.map(lambda tensor: tensor[rows]) for run in (self.clean, self.ablated)
         )
         part._slots, part._deltas_at_end = {}, None
         part._rows = rows
-        part._delta_input = self._delta_input[rows]
-        part.delta_z = [delta[rows] for delta in self.delta_z]
-        part._delta_mlp = [delta[rows] for delta in self._delta_mlp]
         part._answers, part._wrong = self._answers[rows], self._wrong[rows]
         part._end, part._first = self._end[rows], self._first[rows]
         part.sets = PositionSets(part._end, part._first, self.task.n_positions)
@@ -311,6 +292,26 @@ class Engine:
             positions=bool(self.graph.labels),
             split_qkv=self.graph.split_qkv,
         )
+
+
+def _ablated(corrupted: Run, weights: ModelWeights, ablation: Ablation) -> Run:
+    """The outputs of the corrupted run, ablated, and the streams that they add up to."""
+    if ablation == "corrupted":
+        return corrupted
+    if ablation == "mean":
+        return corrupted.map(lambda tensor: tensor.mean(0, keepdim=True).expand_as(tensor))
+    nothing = corrupted.map(lambda tensor: tensor.new_zeros(()).expand_as(tensor))
+    # What is left of a stream without senders are the heads' biases.
+    biases = torch.stack([block.b_O for block in weights.blocks]).cumsum(0)
+    after = [bias.expand_as(corrupted.resid_final) for bias in biases]
+    before = [nothing.resid_final, *after[:-1]]
+    mlp_in = before if weights.parallel else after
+    return replace(
+        nothing,
+        resid_pre=before,
+        mlp_in=mlp_in[: len(corrupted.mlp_in)],
+        resid_final=after[-1],
+    )
 
 
 def mean_metric(by_prompt: Float[Tensor, " prompt"]) -> float:

@@ -7,6 +7,7 @@ the same prompts at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -136,6 +137,21 @@ class Run:
     resid_final: Float[Tensor, "prompt pos d_model"]
     z: list[Float[Tensor, "prompt head pos d_head"]]
     mlp_out: list[Float[Tensor, "prompt pos d_model"]]
+
+    def map(self, function: Callable[..., Tensor], *others: Run) -> Run:
+        """The run with every tensor replaced by what a function makes of it, and of others'."""
+
+        def each(name: str) -> list[Tensor]:
+            lists = (getattr(run, name) for run in (self, *others))
+            return [function(*tensors) for tensors in zip(*lists, strict=True)]
+
+        return Run(
+            resid_pre=each("resid_pre"),
+            mlp_in=each("mlp_in"),
+            resid_final=function(self.resid_final, *(run.resid_final for run in others)),
+            z=each("z"),
+            mlp_out=each("mlp_out"),
+        )
 
     def logits(self, weights: ModelWeights) -> Float[Tensor, "prompt pos vocab"]:
         """The logits at every position."""

@@ -130,7 +130,7 @@ def _computed_senders(
     for index, node in enumerate(graph.senders):
         rows = [graph.receiver_index[receiver] for receiver in graph.receivers_of(node)]
         changed[index] = removed[rows].any() or kept[rows][:, changed].any()
-    return changed & live_senders(masks.all(0), engine)
+    return changed & live_senders(np.logical_and.reduce(masks), engine)
 
 
 class _PatchedRuns:
@@ -163,7 +163,8 @@ class _PatchedRuns:
         # Tokens before the first changed one, of the prompt that has most.
         self.n_before = int(self.at.index[:, 0].max())
         shape = (clean.shape[0], self.at.width, clean.shape[2])
-        self.stream = clean.new_zeros((1, *shape))
+        # Of the stream, from the clean run's, while kept edges are not summed.
+        self.change = clean.new_zeros((1, *shape))
         self.shared = _Missing(clean.new_empty((1, int(needed.sum()), *shape)))
         self.own: _Missing | None = None
         self._allowed: dict[int | None, Tensor] = {}
@@ -185,13 +186,10 @@ class _PatchedRuns:
     def metric(self) -> Float[Tensor, "circuit prompt"]:
         """Runs all blocks and scores the final stream at END."""
         engine = self.engine
-        ablated_input = engine.delta(0, self.at)
-        if self.sums_kept:
-            self.stream = self.stream + ablated_input
-        self._keep_missing(0, ablated_input[None])
+        self._keep_missing(0, engine.delta(0, self.at)[None])
         for layer in range(self.graph.n_layers):
             self._run_block(layer)
-        final = self._read([Receiver(LOGITS)])[:, 0, :, 0] + engine.final_at_end
+        final = self._read([Receiver(LOGITS)], self._base(LOGITS))[:, 0, :, 0]
         return engine.metric_by_prompt(final).expand(len(self.circuits), -1)
 
     def _is_computed(self, node: Node) -> bool:
@@ -209,15 +207,23 @@ class _PatchedRuns:
             self.own = _Missing(missing.new_empty((len(missing), left, *missing.shape[1:])))
         self.own.add(index, missing)
 
-    def _read(
-        self, receivers: Sequence[Receiver], rows: slice = slice(None)
-    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
-        """The changes from the clean run in what inputs of one kind of one block read.
+    def _base(self, node: Node) -> Float[Tensor, "circuit prompt width d_model"]:
+        """What a node would read if none of its edges, or if all of them, were removed."""
+        engine = self.engine
+        if self.sums_kept:
+            return self.at.take(engine.input_in(engine.ablated, node))[None]
+        return self.at.take(engine.input_in(engine.clean, node)) + self.change
 
-        Where nothing is added to the stream for any of them, they share one row.
+    def _read(
+        self, receivers: Sequence[Receiver], base: Tensor, rows: slice = slice(None)
+    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
+        """What inputs of one kind of one block read.
+
+        Where nothing is added to the base for any of them, they share one row.
 
         Args:
             receivers: without a position.
+            base: of their nodes.
             rows: which prompts.
         """
         partial = [
@@ -225,20 +231,20 @@ class _PatchedRuns:
             for number, circuit in enumerate(self.circuits)
             if circuit.partial is not None and circuit.partial[0].receiver.at(None) in receivers
         ]
-        change = self.stream[:, None, rows]
+        total = base[:, None, rows]
         for at_label in zip(*map(self.graph.receivers_at, receivers), strict=True):
-            change = self._with_missing(change, at_label, rows, agree=not partial)
+            total = self._with_missing(total, at_label, rows, agree=not partial)
         if not partial:
-            return change
-        change = change.expand(len(self.circuits), len(receivers), -1, -1, -1).clone()
+            return total
+        total = total.expand(len(self.circuits), len(receivers), -1, -1, -1).clone()
         for number, (edge, positions) in partial:
-            here = self.at.take(positions[..., None].to(change.dtype))[rows]
+            here = self.at.take(positions[..., None].to(total.dtype))[rows]
             missing = self._missing_from(self.graph.sender_index[edge.sender], number)[rows]
-            change[number, receivers.index(edge.receiver.at(None))] += here * missing
-        return change
+            total[number, receivers.index(edge.receiver.at(None))] += here * missing
+        return total
 
     def _with_missing(
-        self, change: Tensor, receivers: Sequence[Receiver], rows: slice, *, agree: bool
+        self, total: Tensor, receivers: Sequence[Receiver], rows: slice, *, agree: bool
     ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
         """Adds to what some inputs read what counted senders lack, at one position label."""
         numbers = [self.graph.receiver_index[receiver] for receiver in receivers]
@@ -248,12 +254,12 @@ class _PatchedRuns:
         tokens = None if label is None else self._tokens_of(label, rows)
         for missing in (self.shared, self.own):
             if missing is not None:
-                change = missing.added_to(change, factors, n_before, rows, tokens)
-        return change
+                total = missing.added_to(total, factors, n_before, rows, tokens)
+        return total
 
     def _tokens_of(self, label: str, rows: slice) -> Int[Tensor, " token"]:
         """Where a label stands among the computed tokens of some prompts, counted through."""
-        mask = torch.from_numpy(self.engine.label_sets[label].mask).to(self.stream.device)
+        mask = torch.from_numpy(self.engine.label_sets[label].mask).to(self.factors.device)
         return self.at.take(mask[..., None])[rows].flatten().nonzero()[:, 0]
 
     def _missing_from(self, sender: int, circuit: int) -> Float[Tensor, "prompt width d_model"]:
@@ -282,7 +288,7 @@ class _PatchedRuns:
 
     def _narrow_to_end(self) -> None:
         self.at = self.engine.sets.end
-        self.stream = self.stream[..., -1:, :]
+        self.change = self.change[..., -1:, :]
         for missing in (self.shared, self.own):
             if missing is not None:
                 missing.buffer = missing.buffer[..., -1:, :].contiguous()
@@ -297,16 +303,16 @@ class _PatchedRuns:
             heads: those that are computed.
             queries: at which of the computed tokens.
         """
-        resid = self.at.take(self.engine.clean.resid_pre[layer])
+        base = self._base(Node("head", layer, heads[0]))
         clean_z = self.at.take(self.engine.clean.z[layer].transpose(0, 1))[heads, :, queries]
-        floats = len(self.stream) * 3 * len(heads) * resid[0].numel()
+        floats = 3 * len(heads) * base[:, 0].numel()
         size = max(_BLOCK_FLOATS // floats, math.ceil(_BLOCK_TOKENS / self.at.width))
-        blocks = [slice(start, start + size) for start in range(0, len(resid), size)]
-        z = torch.cat([self._z(layer, heads, resid, queries, rows) for rows in blocks], dim=2)
+        blocks = [slice(start, start + size) for start in range(0, base.shape[1], size)]
+        z = torch.cat([self._z(layer, heads, base, queries, rows) for rows in blocks], dim=2)
         return z - clean_z
 
     def _z(
-        self, layer: int, heads: list[int], resid: Tensor, queries: slice, rows: slice
+        self, layer: int, heads: list[int], base: Tensor, queries: slice, rows: slice
     ) -> Float[Tensor, "circuit head prompt width d_head"]:
         weights, graph = self.engine.weights, self.graph
         block, index = weights.blocks[layer], self.at.index[rows]
@@ -316,7 +322,7 @@ class _PatchedRuns:
         }
         # Without split inputs the three are one.
         receivers = list(dict.fromkeys(each for of_slot in inputs.values() for each in of_slot))
-        normed = normalize(resid[rows] + self._read(receivers, rows), block.ln1)
+        normed = normalize(self._read(receivers, base, rows), block.ln1)
         normed = normed.expand(-1, len(receivers), -1, -1, -1).transpose(0, 1)
         slots = []
         for qkv, of_slot in inputs.items():
@@ -358,17 +364,19 @@ class _PatchedRuns:
         return self._allowed[window]
 
     def _write_heads(self, layer: int, heads: list[int], z_change: Tensor | None) -> None:
-        """Adds what a block's heads change, or what ablating all of them would, to the stream."""
+        """Takes in what a block's heads write; None if none of them is computed."""
         engine, W_O = self.engine, self.engine.weights.blocks[layer].W_O
-        delta_z = self.at.take(engine.delta_z[layer].transpose(0, 1))
-        if self.sums_kept:
-            self.stream = self.stream + _through(delta_z[None], W_O)
-        elif z_change is not None:
-            self.stream = self.stream + _through(z_change, W_O[heads])
+        if z_change is not None and not self.sums_kept:
+            z_together = z_change.movedim(1, 3).flatten(3)
+            self.change = self.change + linear(z_together, W_O[heads].flatten(0, 1))
         for head in range(self.graph.n_heads):
-            index = self.graph.sender_index[Node("head", layer, head)]
+            node = Node("head", layer, head)
+            index = self.graph.sender_index[node]
             if self.needed[index]:
-                missing = delta_z[None, head]
+                clean, ablated = (
+                    engine.output_in(run, node) for run in (engine.clean, engine.ablated)
+                )
+                missing = (self.at.take(ablated) - self.at.take(clean))[None]
                 if head in heads:
                     assert z_change is not None
                     missing = missing - z_change[:, heads.index(head)]
@@ -378,26 +386,17 @@ class _PatchedRuns:
         if not self._is_computed(node):
             return None
         engine = self.engine
-        change = self._read([Receiver(node)])[:, 0]
-        x = self.at.take(engine.clean.mlp_in[node.layer]) + change
+        x = self._read([Receiver(node)], self._base(node))[:, 0]
         out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
         return out - self.at.take(engine.clean.mlp_out[node.layer])
 
     def _write_mlp(self, node: Node, change: Tensor | None) -> None:
         index = self.graph.sender_index[node]
-        delta = self.engine.delta(index, self.at)
-        if self.sums_kept:
-            self.stream = self.stream + delta
-        elif change is not None:
-            self.stream = self.stream + change
-        self._keep_missing(index, delta[None] if change is None else delta - change)
-
-
-def _through(
-    z: Float[Tensor, "circuit head prompt width d_head"], W_O: Float[Tensor, "head d_head d_model"]
-) -> Float[Tensor, "circuit prompt width d_model"]:
-    """What heads write together."""
-    return linear(z.movedim(1, 3).flatten(3), W_O.flatten(0, 1))
+        if change is not None and not self.sums_kept:
+            self.change = self.change + change
+        if self.needed[index]:
+            missing = self.engine.delta(index, self.at)[None]
+            self._keep_missing(index, missing if change is None else missing - change)
 
 
 class _Missing:
@@ -418,7 +417,7 @@ class _Missing:
 
     def added_to(
         self,
-        change: Tensor,
+        total: Tensor,
         factors: Float[Tensor, "circuit receiver sender"],
         n_before: int,
         rows: slice,
@@ -427,7 +426,7 @@ class _Missing:
         """Adds what senders lack, times a factor, of those that come before some receivers.
 
         Args:
-            change: so far [circuit or 1, receiver or 1, prompt, width, d_model].
+            total: so far [circuit or 1, receiver or 1, prompt, width, d_model].
             factors: of each sender for each receiver.
             n_before: how many senders come before the receivers.
             rows: which prompts.
@@ -436,20 +435,20 @@ class _Missing:
         senders = self.senders[: bisect_left(self.senders, n_before)]
         chosen = factors[:, :, senders]
         if not chosen.any():
-            return change
+            return total
         missing = self.buffer[:, : len(senders), rows]
         width, d_model = missing.shape[-2:]
         missing = missing.flatten(2, 3)
         if tokens is not None:
             missing = missing[:, :, tokens]
         if len(missing) == len(chosen) == 1:
-            total = linear(chosen[0], missing[0].flatten(1))[None]
+            added = linear(chosen[0], missing[0].flatten(1))[None]
         else:
-            total = chosen @ missing.flatten(2)
-        total = total.unflatten(2, (-1, d_model))
+            added = chosen @ missing.flatten(2)
+        added = added.unflatten(2, (-1, d_model))
         if tokens is None:
-            return total.unflatten(2, (-1, width)) + change
-        shape = torch.broadcast_shapes(total.shape[:2], change.shape[:2])
-        change = change.expand(*shape, -1, -1, -1).clone()
-        change.view(*shape, -1, d_model)[:, :, tokens] += total
-        return change
+            return added.unflatten(2, (-1, width)) + total
+        shape = torch.broadcast_shapes(added.shape[:2], total.shape[:2])
+        total = total.expand(*shape, -1, -1, -1).clone()
+        total.view(*shape, -1, d_model)[:, :, tokens] += added
+        return total

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,7 +29,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.forward import head_slot
 from acdc_explorer.engine.linear import linear
 from acdc_explorer.engine.positions import PositionSet
-from acdc_explorer.graph import INPUT, LOGITS, QKV, Node, Receiver
+from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
 
 # A head's change is kept before W_O, [*batch, prompt, width, d_head]; an MLP's is [..., d_model].
 OutputChange = Float[Tensor, "*batch prompt width feature"]
@@ -37,17 +38,20 @@ Stream = Float[Tensor, "*batch prompt width d_model"]
 
 @dataclass
 class LiveInput:
-    """An input, at all positions, whose edges have been tested or are being tested.
+    """An input whose edges have been tested or are being tested.
 
     Attributes:
         reads_at: the positions from which it can reach the metric.
-        base: what it reads there with the removed edges ablated and all else clean; None: clean.
+        decided: those at which all its edges but the kept ones are removed.
         kept: sender -> the positions at which its edge is kept.
+        base_at_end: what it reads, changes along kept edges apart, if it is decided and reads at
+            END alone, as most do: so it is not summed up again for every test.
     """
 
     reads_at: PositionSet
-    base: Stream | None = None
+    decided: PositionSet
     kept: dict[Node, PositionSet] = field(default_factory=dict)
+    base_at_end: Stream | None = None
 
 
 class LiveCircuit:
@@ -93,7 +97,7 @@ class LiveCircuit:
         """The input that a receiver belongs to; its edges may be tested from now on."""
         whole = receiver.at(None)
         if whole not in self.inputs:
-            self.inputs[whole] = LiveInput(self.reads_at(whole))
+            self.inputs[whole] = LiveInput(self.reads_at(whole), self.engine.sets.none)
         return self.inputs[whole]
 
     def keep(self, sender: Node, receiver: Receiver) -> None:
@@ -149,10 +153,7 @@ class LiveCircuit:
             changing: sender -> positions at which its change is left out.
         """
         engine, live = self.engine, self.inputs.get(whole)
-        if live is None or live.base is None:
-            total = at.take(engine.clean_input(whole.node))
-        else:
-            total = live.reads_at.move(live.base, at)
+        total = self._base(whole, at)
         for sender, kept_at in live.kept.items() if live else ():
             if sender not in self.outputs:
                 continue
@@ -163,6 +164,33 @@ class LiveCircuit:
                 known_at = self.written_at(sender)
                 total = total + self.carry(sender, self.outputs[sender], known_at, through, at)
         return total
+
+    def _base(self, whole: Receiver, at: PositionSet) -> Stream:
+        """What an input reads while its kept senders are clean: ablated, and what they restore."""
+        engine, live = self.engine, self.inputs.get(whole)
+        if live is None or not live.decided:
+            return at.take(engine.input_in(engine.clean, whole.node))
+        if live.base_at_end is not None:
+            return live.base_at_end
+        base = at.take(engine.input_in(engine.ablated, whole.node))
+        if engine.sets.difference(at, live.decided):
+            clean = at.take(engine.input_in(engine.clean, whole.node))
+            base = torch.where(at.holding(live.decided), base, clean)
+        for sender, kept_at in live.kept.items():
+            decided = engine.sets.intersection(kept_at, live.decided)
+            through = engine.sets.intersection(decided, at)
+            if through:
+                delta = engine.delta(engine.graph.sender_index[sender], through)
+                base = base - through.move(delta, at)
+        if at is live.reads_at is live.decided is engine.sets.end:
+            live.base_at_end = base
+        return base
+
+    def decide(self, receiver: Receiver) -> None:
+        """Records that all edges of a receiver that are not kept are removed for good."""
+        live = self.inputs[receiver.at(None)]
+        live.decided = self.engine.sets.union([live.decided, self.reads_at(receiver)])
+        self._forget_slots(receiver.node)
 
     def slot_now(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt width d_head"]:
         """A head's queries where its output matters, or its keys or values at all positions."""
@@ -177,7 +205,7 @@ class LiveCircuit:
         live, written_at = self.inputs.get(whole), self.written_at(head)
         at = written_at if qkv == "q" or live is None else live.reads_at
         touched = live is not None and (
-            live.base is not None or any(sender in self.outputs for sender in live.kept)
+            bool(live.decided) or any(sender in self.outputs for sender in live.kept)
         )
         if not touched or not at:
             return written_at.take(clean) if qkv == "q" else clean
@@ -196,5 +224,8 @@ class LiveCircuit:
                 else:
                     change = at.put_inside(change, written_at, before)
             self.outputs[node] = change
-            for qkv in ("q", "k", "v") if node.kind == "head" else ():
-                self._slots.pop((node, qkv), None)
+            self._forget_slots(node)
+
+    def _forget_slots(self, node: Node) -> None:
+        for qkv in QKVS:
+            self._slots.pop((node, qkv), None)

@@ -89,6 +89,11 @@ class PositionSet:
         moved = _gather(values, rank)
         return moved if present is None else moved * present
 
+    def holding(self, other: PositionSet) -> Bool[Tensor, "prompt width 1"]:
+        """Which of these positions are in another set too."""
+        both = np.take_along_axis(other.mask, self._index, 1)
+        return torch.from_numpy(both).to(self._device)[..., None]
+
     def put_inside(self, values: Tensor, outer: PositionSet, outer_values: Tensor) -> Tensor:
         """Writes values at these positions into those of a set around it; both as in `move`."""
         if outer is self:

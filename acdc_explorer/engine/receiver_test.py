@@ -54,8 +54,8 @@ class ReceiverTest:
 
     Use, for ACDC: `try_removing(senders)` any number of times, after each `accept(senders)` with
     the first of them, which stay removed. What is known already to be removed goes by
-    `remove(senders)`, untested. For path patching: `try_alone(senders)`. An edge that stays:
-    `keep(sender)`.
+    `remove(senders)`, untested; at last `finish()`. For path patching: `try_alone(senders)`. An
+    edge that stays: `keep(sender)`.
     """
 
     def __init__(self, circuit: LiveCircuit, receiver: Receiver):
@@ -78,6 +78,8 @@ class ReceiverTest:
         self._steady_slots: dict[tuple[Node, QKV], Tensor] = {}
         self._steady_pattern: dict[Node, Tensor] = {}
         self._read: dict[Receiver, Stream] = {}
+        # What the receiver reads by now: its kept senders are upstream and so still clean.
+        self._now = circuit.input_now(self._whole, self.at)
         self._inputs: Stream | None = None
         self._outputs: dict[Node, OutputChange] = {}
 
@@ -157,7 +159,7 @@ class ReceiverTest:
         Args:
             senders: sender indices.
         """
-        return self._metric_of(self.engine.deltas(senders, self.at) + self._input_now())
+        return self._metric_of(self.engine.deltas(senders, self.at) + self._now)
 
     def remove(self, senders: Sequence[int]) -> None:
         """Makes the removal of some edges part of the circuit without looking at the metric."""
@@ -175,15 +177,14 @@ class ReceiverTest:
         self._left.discard(sender)
         self.circuit.keep(self.engine.graph.senders[sender], self.receiver)
 
+    def finish(self) -> None:
+        """Ends an ACDC test: what is not kept by now is removed for good."""
+        self.circuit.decide(self.receiver)
+
     def _accept(self, member: int, senders: Sequence[int]) -> None:
         assert self._inputs is not None
         self._left.difference_update(senders)
-        live = self._live
-        if self.at is live.reads_at:
-            live.base = self._inputs[member].clone()
-        else:
-            before = self.circuit.input_now(self._whole, live.reads_at)
-            live.base = self.at.put_inside(self._inputs[member], live.reads_at, before)
+        self._now = self._inputs[member].clone()
         self.circuit.settle(
             {
                 node: (output[member].clone(), self._changing[node])
@@ -191,16 +192,12 @@ class ReceiverTest:
             }
         )
 
-    def _input_now(self) -> Stream:
-        """What the receiver reads by now: its kept senders are upstream and so still clean."""
-        return self.circuit.input_now(self._whole, self.at)
-
     def _chain_inputs(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt width d_model"]:
         """What the receiver reads with the first, the first two, ... of these edges removed."""
         if self.engine.ablation == "zero":
             return self._chain_inputs_of_what_is_left(senders)
         inputs = self.engine.deltas(senders, self.at)
-        inputs[0] += self._input_now()
+        inputs[0] += self._now
         # Row by row: torch's cumsum over a leading axis is several times slower.
         for before, row in pairwise(inputs):
             row += before
@@ -217,9 +214,9 @@ class ReceiverTest:
             if engine.sets.intersection(at, self.at):
                 there.add(engine.graph.sender_index[sender])
         removed = engine.deltas(senders, self.at)
-        total = torch.zeros_like(removed[0]) + engine.biases_into(self.receiver)
+        total = self.at.take(engine.input_in(engine.ablated, self.receiver.node))
         for index in sorted(there):
-            total -= engine.delta(index, self.at)
+            total = total - engine.delta(index, self.at)
         inputs = torch.empty_like(removed)
         inputs[-1] = total
         for number in reversed(range(1, len(senders))):

@@ -114,6 +114,7 @@ class _AcdcSearch:
             self.lengths.observe(len(steps), kept)
             done += len(steps)
             yield from steps
+        test.finish()
 
     def _up_to_expected(self, receiver: Receiver, chain: list[int]) -> list[int]:
         """Ends a chain at the first edge that is likely to be kept: what follows is in vain.
