@@ -12,7 +12,8 @@ import pandas as pd
 
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Ablation, Engine, mean_metric
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.graph import Edge, Order
 from acdc_explorer.metrics import Rule
 from acdc_explorer.models import Model, load_model

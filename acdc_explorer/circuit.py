@@ -90,7 +90,8 @@ class Circuit:
         if settings.method == "acdc" or not complete:
             return circuit
         from acdc_explorer.engine.engine import mean_metric
-        from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+        from acdc_explorer.engine.patched import evaluate_removed
+        from acdc_explorer.engine.removed import RemovedEdges
 
         value = evaluate_removed(engine, [RemovedEdges(circuit.removed_mask)])[0]
         return replace(circuit, grown_metric=mean_metric(value))

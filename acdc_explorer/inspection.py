@@ -13,7 +13,8 @@ import torch
 from acdc_explorer.api import resolve
 from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
 from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.models import Model

@@ -10,7 +10,8 @@ import numpy as np
 
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.models import Model
 from acdc_explorer.searches.attribution import ATTRIBUTIONS, attribution_steps, edge_scores

@@ -12,8 +12,9 @@ from test_positions import labelled_task
 
 import acdc_explorer as ax
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.reference import Reference
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.models import Model
 from acdc_explorer.searches.acdc import acdc_steps
@@ -35,9 +36,8 @@ def assert_derivatives(engine: Engine, step: float = 1e-6) -> None:
     """Against patching some edges alone, each by a small part of the way to its ablated value."""
     near = copy.copy(engine)
     near._deltas_at_end = None
-    near.ablated = engine.clean.map(
-        lambda clean, ablated: clean.lerp(ablated, step), engine.ablated
-    )
+    between = engine.clean.map(lambda clean, ablated: clean.lerp(ablated, step), engine.ablated)
+    near._runs = engine.clean, between
     graph, scores = engine.graph, edge_scores(engine)
     cells = np.random.default_rng(0).permutation(np.argwhere(graph.edge_mask))[:60]
     masks = [graph.mask_of([graph.edge_at(*cell)]) for cell in cells]

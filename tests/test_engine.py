@@ -14,8 +14,9 @@ from conftest import (
 )
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.reference import Reference
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.engine.weights import UnsupportedModelError, extract_weights
 from acdc_explorer.metrics import METRICS
 

@@ -11,8 +11,9 @@ from conftest import random_task
 import acdc_explorer as ax
 from acdc_explorer.api import search
 from acdc_explorer.engine.engine import ABLATIONS
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.reference import Reference
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.models.handmade import HANDMADE
 from acdc_explorer.searches.steps import SearchSettings
 

@@ -8,8 +8,9 @@ import torch
 from conftest import attention_only, bridge_of, random_gpt2, random_model, random_task, ungrouped
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.reference import Reference
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.graph import INPUT, Edge, Node, Receiver, graph_of
 from acdc_explorer.searches.acdc import acdc_steps
@@ -87,6 +88,23 @@ def test_random_removed_sets_equal_the_reference(kind, ablation, options):
     torch.testing.assert_close(got, expected.double(), rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize("options", [{}, *VARIANTS])
+@pytest.mark.parametrize("kind", ["gpt2", "mistral"])
+def test_blocks_of_prompts_do_not_change_values(kind, options, monkeypatch):
+    engine, _ = make(kind, **options)
+    engine, edges = engine.doubled, engine.graph.edge_mask
+    rng = np.random.default_rng(1)
+    masks = [edges & (rng.random(edges.shape) < share) for share in (0.1, 0.5, 0.9)]
+    circuits = [RemovedEdges(mask) for mask in masks]
+    # Together, and one by one, since each alone may sum its kept edges instead.
+    together = evaluate_removed(engine, circuits)
+    monkeypatch.setattr("acdc_explorer.engine.patched._BLOCK_FLOATS", 1)
+    monkeypatch.setattr("acdc_explorer.engine.patched._BLOCK_TOKENS", 1)
+    alone = torch.cat([evaluate_removed(engine, [circuit]) for circuit in circuits])
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-12)
+    torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
 @pytest.mark.parametrize("threshold", [0.05, 0.3])
@@ -94,6 +112,14 @@ def test_every_decision_equals_the_reference(ablation, threshold, options):
     engine, reference = make("gpt2", ablation, **options)
     settings = SearchSettings(threshold, str(threshold), ablation=ablation)
     compare(engine, reference, settings)
+
+
+@pytest.mark.parametrize("options", [{}, *VARIANTS])
+@pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
+def test_what_inputs_read_is_summed_again_where_there_is_no_room(ablation, options, monkeypatch):
+    monkeypatch.setattr("acdc_explorer.engine.patching._BASE_FLOATS", 0)
+    engine, reference = make("gpt2", ablation, **options)
+    compare(engine, reference, SearchSettings(0.05, "0.05", ablation=ablation))
 
 
 @pytest.mark.parametrize("options", VARIANTS)

@@ -7,16 +7,15 @@ edge carries is replaced by its ablated value (from the CORRUPTED run, or zero, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import combinations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from acdc_explorer.engine.checks import check_fits, check_labels_apart
 from acdc_explorer.engine.forward import (
     Run,
     attention_pattern,
@@ -24,13 +23,14 @@ from acdc_explorer.engine.forward import (
     head_slot,
     normalize,
     run,
+    without_senders,
 )
 from acdc_explorer.engine.linear import linear
 from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import QKV, REST, Graph, Node
-from acdc_explorer.metrics import NO_TOKEN, Metric, mean_weights
+from acdc_explorer.graph import QKV, Graph, Node
+from acdc_explorer.metrics import Metric, mean_weights
 from acdc_explorer.tasks.task import Task
 
 Ablation = Literal["corrupted", "zero", "mean"]
@@ -43,7 +43,8 @@ class Engine:
     Memory, in floats: prompts x positions x layers x (6 d_model + 2 heads d_head) for two runs, or
     half of that where the ablation is not `corrupted`; in a search, up to 6 d_head more for each
     head with a path to the logits and d_model for each such MLP, per prompt and position; and what
-    an evaluation needs while it runs.
+    an evaluation needs while it runs. Where the runs of all prompts are too large, they are made
+    again for one slice of the prompts after the other whenever needed (`slice_size`).
 
     Attributes:
         weights: of the model, in the precision that the engine computes in.
@@ -54,6 +55,7 @@ class Engine:
         ablated: what senders would write and receivers read if all edges were removed.
         clean_by_prompt: its metric [prompt].
         sets: position sets of these prompts.
+        slice_size: how many prompts' runs are in memory at once.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Engine:
         *,
         positions: bool = False,
         split_qkv: bool = True,
+        slice_size: int | None = None,
     ):
-        """Runs the clean and the corrupted prompts once.
+        """Runs the clean prompts once, and the corrupted ones when they are first needed.
 
         Args:
             weights: of the model, in the precision to compute in.
@@ -73,6 +76,8 @@ class Engine:
             ablation: what removed edges carry.
             positions: whether each position label of the task has edges of its own.
             split_qkv: whether a head's q, k and v inputs are receivers of their own.
+            slice_size: how many prompts' runs to hold at once; all of them by default. Values do
+                not depend on it, but with less than all every batch of tests takes two runs more.
 
         Raises:
             ValueError: if the task does not fit the model (vocabulary, length), the ablation is
@@ -80,19 +85,17 @@ class Engine:
         """
         if ablation not in ABLATIONS:
             raise unknown_name("ablation", ablation, ABLATIONS)
-        _check_fits(weights, task)
+        check_fits(weights, task)
         self.weights, self.task, self.ablation = weights, task, ablation
         self.graph: Graph = self._graph(positions, split_qkv)
         self.metric: Metric = task.metric  # type: ignore[assignment]
         device = weights.device
         self._answers = task.answer_tokens.to(device)
         self._wrong = task.wrong_tokens.to(device)
-        self._rows = slice(None)
+        self._rows = range(task.n_prompts)
         self._end = end = task.end.to(device)
         clean_tokens = task.clean_tokens.to(device)
         corrupted_tokens = task.corrupted_tokens.to(device)
-        self.clean: Run = run(weights, clean_tokens)
-        corrupted = run(weights, corrupted_tokens)
         different = clean_tokens != corrupted_tokens
         if ablation == "corrupted":
             # Causal attention: both runs are the same before the first token that differs.
@@ -103,17 +106,77 @@ class Engine:
             first = torch.zeros_like(end)
         self._first = first
         self.sets = PositionSets(end, first, task.n_positions)
-        self._deltas_at_end: Tensor | None = None
-        self._slots: dict[tuple[Node, QKV], Tensor] = {}
-        self.ablated: Run = _ablated(corrupted, weights, ablation)
-        self.final_at_end = self.sets.end.take(self.clean.resid_final)[:, 0]
-        self.clean_by_prompt = self.metric_by_prompt(self.final_at_end)
+        self.slice_size = min(slice_size or len(end), len(end))
+        self._mean: Run | None = None
+        self.forget()
+        if ablation == "mean":
+            self._mean = self._mean_run()
+        finals = self.by_part(lambda part: part.sets.end.take(part.clean.resid_final)[:, 0])
+        self.final_at_end: Float[Tensor, "prompt d_model"] = finals
+        self.clean_by_prompt = self.metric_by_prompt(finals)
         if self.clean_by_prompt.shape != end.shape or not self.clean_by_prompt.isfinite().all():
             raise ValueError(
                 f"metric {self.metric.name!r} must give one finite number per prompt "
                 f"({len(end)}); on the clean prompts it gave shape "
                 f"{list(self.clean_by_prompt.shape)}: {self.clean_by_prompt}"
             )
+
+    def forget(self) -> None:
+        """Lets go of the two runs and of what was made from them; they are made again if needed."""
+        self._runs: tuple[Run, Run] | None = None
+        self._deltas_at_end: Tensor | None = None
+        self._slots: dict[tuple[Node, QKV], Tensor] = {}
+
+    @property
+    def clean(self) -> Run:
+        """The clean run."""
+        return self._both_runs()[0]
+
+    @property
+    def ablated(self) -> Run:
+        """What senders would write and receivers read if all edges were removed."""
+        return self._both_runs()[1]
+
+    def _both_runs(self) -> tuple[Run, Run]:
+        assert self.slice_size == self.n_prompts, "too large at once; see `parts`"
+        if self._runs is None:
+            clean = self._run(self.task.clean_tokens)
+            self._runs = clean, self._ablated_run(clean)
+        return self._runs
+
+    def _run(self, tokens: Int[Tensor, "prompt pos"]) -> Run:
+        rows = slice(self._rows.start, self._rows.stop)
+        return run(self.weights, tokens[rows].to(self.weights.device))
+
+    def _ablated_run(self, clean: Run) -> Run:
+        if self.ablation == "zero":
+            return without_senders(clean, self.weights)
+        if self._mean is not None:
+            return self._mean.map(lambda mean, tensor: mean.expand_as(tensor), clean)
+        return self._run(self.task.corrupted_tokens)
+
+    def _mean_run(self) -> Run:
+        """The mean of the corrupted runs, one prompt long."""
+        total: Run | None = None
+        for part in self.parts():
+            run = part._run(self.task.corrupted_tokens).map(
+                lambda tensor: tensor.sum(0, keepdim=True)
+            )
+            total = run if total is None else total.map(torch.add, run)
+        assert total is not None
+        return total.map(lambda tensor: tensor / self.n_prompts)
+
+    def parts(self) -> Iterator[Engine]:
+        """The engine, or where its runs are too large one engine for each slice of the prompts."""
+        if self.slice_size == self.n_prompts:
+            yield self
+            return
+        for start in range(0, self.n_prompts, self.slice_size):
+            yield self.part(slice(start, start + self.slice_size))
+
+    def by_part(self, function: Callable[[Engine], Tensor]) -> Tensor:
+        """What a function makes of each part, whose first axis is prompts, put together."""
+        return torch.cat([function(part) for part in self.parts()])
 
     @cached_property
     def full_metric(self) -> float:
@@ -123,7 +186,8 @@ class Engine:
     @cached_property
     def corrupted_by_prompt(self) -> Float[Tensor, " prompt"]:
         """The metric with every edge removed: under `corrupted` ablation, the corrupted run's."""
-        return self.metric_by_prompt(self.sets.end.take(self.ablated.resid_final)[:, 0])
+        finals = self.by_part(lambda part: part.sets.end.take(part.ablated.resid_final)[:, 0])
+        return self.metric_by_prompt(finals)
 
     @cached_property
     def corrupted_metric(self) -> float:
@@ -134,6 +198,16 @@ class Engine:
     def n_prompts(self) -> int:
         """The number of prompts."""
         return len(self._end)
+
+    @property
+    def flops_of_runs(self) -> float:
+        """About what making the clean and the ablated run takes, in floating-point operations."""
+        weights = self.weights
+        matrices = [block.W_Q.numel() * 4 for block in weights.blocks]
+        for mlp in (block.mlp for block in weights.blocks if block.mlp):
+            matrices.append(mlp.W_in.numel() * (2 if mlp.W_gate is None else 3))
+        n_runs = 2 if self.ablation == "corrupted" else 1
+        return n_runs * 2.0 * sum(matrices) * self.n_prompts * self.task.n_positions
 
     def delta(self, sender_index: int, at: PositionSet) -> Float[Tensor, "prompt width d_model"]:
         """What removing a sender's edge adds to a receiver: ablated output minus clean output.
@@ -175,7 +249,7 @@ class Engine:
     def label_sets(self) -> dict[str, PositionSet]:
         """Position label -> its positions."""
         masks = self.task.position_masks
-        return {label: self.sets.of(masks[label][self._rows].numpy()) for label in masks}
+        return {label: self.sets.of(masks[label].numpy()[list(self._rows)]) for label in masks}
 
     def input_in(self, run: Run, node: Node) -> Float[Tensor, "prompt pos d_model"]:
         """What a node's receivers read in the clean run, or if all senders were ablated."""
@@ -192,6 +266,9 @@ class Engine:
 
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
         """A head's attention in the clean run."""
+        return self.by_part(lambda part: part._clean_pattern(head))
+
+    def _clean_pattern(self, head: Node) -> Tensor:
         q, k = (self.clean_slot(head, qkv) for qkv in ("q", "k"))
         allowed = causal(q.shape[1], q.device, self.weights.blocks[head.layer].window)
         return attention_pattern(q, k, allowed, self.weights.attn_scale)
@@ -253,12 +330,12 @@ class Engine:
 
     def _graph(self, positions: bool, split_qkv: bool) -> Graph:
         if positions:
-            _check_labels_apart(self.task)
+            check_labels_apart(self.task)
         labels = tuple(self.task.position_masks) if positions else ()
         return self.weights.graph_with(split_qkv, labels)
 
     def part(self, rows: slice) -> Engine:
-        """The same engine on some of the prompts; its tensors are views of this one's."""
+        """The same engine on some of the prompts, at most `slice_size` of them."""
         part = copy.copy(self)
         for name in (
             "full_metric",
@@ -270,16 +347,18 @@ class Engine:
             "doubled",
         ):
             part.__dict__.pop(name, None)
-        part.clean, part.ablated = (
-            run.map(lambda tensor: tensor[rows]) for run in (self.clean, self.ablated)
-        )
-        part._slots, part._deltas_at_end = {}, None
-        part._rows = rows
+        part.forget()
+        if self._runs is not None:
+            clean, ablated = (run.map(lambda tensor: tensor[rows]) for run in self._runs)
+            part._runs = clean, ablated
+        part._rows = self._rows[rows]
+        for name in ("final_at_end", "clean_by_prompt"):
+            if name in self.__dict__:
+                setattr(part, name, getattr(self, name)[rows])
         part._answers, part._wrong = self._answers[rows], self._wrong[rows]
         part._end, part._first = self._end[rows], self._first[rows]
         part.sets = PositionSets(part._end, part._first, self.task.n_positions)
-        part.final_at_end = self.final_at_end[rows]
-        part.clean_by_prompt = self.clean_by_prompt[rows]
+        part.slice_size = part.n_prompts
         return part
 
     @cached_property
@@ -291,57 +370,13 @@ class Engine:
             self.ablation,
             positions=bool(self.graph.labels),
             split_qkv=self.graph.split_qkv,
+            # Twice as large.
+            slice_size=self.slice_size
+            if self.slice_size == self.n_prompts
+            else max(1, self.slice_size // 2),
         )
-
-
-def _ablated(corrupted: Run, weights: ModelWeights, ablation: Ablation) -> Run:
-    """The outputs of the corrupted run, ablated, and the streams that they add up to."""
-    if ablation == "corrupted":
-        return corrupted
-    if ablation == "mean":
-        return corrupted.map(lambda tensor: tensor.mean(0, keepdim=True).expand_as(tensor))
-    nothing = corrupted.map(lambda tensor: tensor.new_zeros(()).expand_as(tensor))
-    # What is left of a stream without senders are the heads' biases.
-    biases = torch.stack([block.b_O for block in weights.blocks]).cumsum(0)
-    after = [bias.expand_as(corrupted.resid_final) for bias in biases]
-    before = [nothing.resid_final, *after[:-1]]
-    mlp_in = before if weights.parallel else after
-    return replace(
-        nothing,
-        resid_pre=before,
-        mlp_in=mlp_in[: len(corrupted.mlp_in)],
-        resid_final=after[-1],
-    )
 
 
 def mean_metric(by_prompt: Float[Tensor, " prompt"]) -> float:
     """The number that a search looks at: the mean over prompts, summed in float64."""
     return by_prompt.double().mean().item()
-
-
-def _check_labels_apart(task: Task) -> None:
-    masks = {label: mask for label, mask in task.position_masks.items() if label != REST}
-    for (one, at), (other, other_at) in combinations(masks.items(), 2):
-        shared = (at & other_at).any(1)
-        if shared.any():
-            raise ValueError(
-                f"task {task.name!r}: labels {one!r} and {other!r} share a token in prompt "
-                f"{int(shared.nonzero()[0])}; with positions=True every token needs one label"
-            )
-
-
-def _check_fits(weights: ModelWeights, task: Task) -> None:
-    if task.n_positions > weights.n_ctx:
-        raise ValueError(
-            f"task {task.name!r} has prompts of {task.n_positions} tokens, but the model reads "
-            f"{weights.n_ctx} at most"
-        )
-    for name in ("clean_tokens", "corrupted_tokens", "answer_tokens", "wrong_tokens"):
-        tokens = getattr(task, name)
-        tokens = tokens[tokens != NO_TOKEN] if "answer" in name or "wrong" in name else tokens
-        low, high = int(tokens.min()), int(tokens.max())
-        if low < 0 or high >= weights.n_vocab:
-            raise ValueError(
-                f"task {task.name!r}: {name} holds ids from {low} to {high}, but the model has "
-                f"{weights.n_vocab} tokens (ids 0 to {weights.n_vocab - 1})"
-            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -156,6 +156,22 @@ class Run:
     def logits(self, weights: ModelWeights) -> Float[Tensor, "prompt pos vocab"]:
         """The logits at every position."""
         return linear(normalize(self.resid_final, weights.ln_final), weights.W_U, weights.b_U)
+
+
+def without_senders(clean: Run, weights: ModelWeights) -> Run:
+    """A run in which all senders write nothing."""
+    nothing = clean.map(lambda tensor: tensor.new_zeros(()).expand_as(tensor))
+    # What is left of a stream without senders are the heads' biases.
+    biases = torch.stack([block.b_O for block in weights.blocks]).cumsum(0)
+    after = [bias.expand_as(clean.resid_final) for bias in biases]
+    before = [nothing.resid_final, *after[:-1]]
+    mlp_in = before if weights.parallel else after
+    return replace(
+        nothing,
+        resid_pre=before,
+        mlp_in=mlp_in[: len(clean.mlp_in)],
+        resid_final=after[-1],
+    )
 
 
 def causal(

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,34 +28,14 @@ from torch import Tensor
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.forward import attention_pattern, mlp, normalize, placed
 from acdc_explorer.engine.linear import linear, linear_each
-from acdc_explorer.graph import LOGITS, QKV, QKVS, Edge, Node, Receiver
+from acdc_explorer.engine.removed import RemovedEdges, computed_senders
+from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 _BATCH_FLOATS = 64_000_000
 # Floats of heads' inputs made at once, since more do not stay in a CPU's caches until used; but so
 # many tokens at least, for which weights are fetched.
 _BLOCK_FLOATS, _BLOCK_TOKENS = 1_000_000, 64
-
-
-@dataclass(frozen=True)
-class RemovedEdges:
-    """One circuit to evaluate.
-
-    Attributes:
-        mask: bool [n_receivers, n_senders], the edges removed at every position.
-        partial: an edge that is not in `mask` and the positions [prompt, pos] at which alone it is
-            removed, or None.
-    """
-
-    mask: np.ndarray
-    partial: tuple[Edge, Bool[Tensor, "prompt pos"]] | None = None
-
-    def of_prompts(self, rows: slice) -> RemovedEdges:
-        """The same for some of the prompts."""
-        if self.partial is None:
-            return self
-        edge, positions = self.partial
-        return RemovedEdges(self.mask, (edge, positions[rows]))
 
 
 def evaluate_removed(
@@ -73,7 +52,7 @@ def evaluate_removed(
         return engine.clean_by_prompt.new_empty((0, engine.n_prompts))
     shared, each = _floats_per_prompt(engine, circuits)
     n_prompts = engine.n_prompts
-    fitting = max(1, _BATCH_FLOATS // (shared + each))
+    fitting = min(engine.slice_size, max(1, _BATCH_FLOATS // (shared + each)))
     if fitting < n_prompts:
         parts = [
             (slice(start, start + fitting), engine.part(slice(start, start + fitting)))
@@ -93,44 +72,10 @@ def evaluate_removed(
 
 def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tuple[int, int]:
     """What a batch of patched runs holds: once for all circuits, and for each of them."""
-    computed = _computed_senders(engine, circuits)
+    computed = computed_senders(engine.graph, circuits)
     width = engine.sets.changed.width * engine.weights.W_E.shape[1]
     inputs_of_a_block = 4 * engine.graph.n_heads
     return width * len(computed), width * (int(computed.sum()) + inputs_of_a_block)
-
-
-def live_senders(mask: np.ndarray, engine: Engine) -> np.ndarray:
-    """Which senders have a path of kept edges to the logits, bool [n_senders].
-
-    Args:
-        mask: bool [n_receivers, n_senders], removed edges.
-        engine: for its graph.
-    """
-    graph = engine.graph
-    kept = graph.edge_mask & ~mask
-    live = kept[[graph.receiver_index[receiver] for receiver in graph.receivers_of(LOGITS)]].any(0)
-    for index in reversed(range(len(graph.senders))):
-        if live[index]:
-            for receiver in graph.receivers_of(graph.senders[index]):
-                live |= kept[graph.receiver_index[receiver]]
-    return live
-
-
-def _computed_senders(
-    engine: Engine, circuits: Sequence[RemovedEdges]
-) -> Bool[np.ndarray, " sender"]:
-    """The senders that may differ from the clean run in some circuit, and reach the logits."""
-    graph = engine.graph
-    masks = np.stack([circuit.mask for circuit in circuits])
-    removed, kept = masks.any(0) & graph.edge_mask, graph.edge_mask & ~masks.all(0)
-    for circuit in circuits:
-        if circuit.partial is not None:
-            removed[graph.cell(circuit.partial[0])] = True
-    changed = np.zeros(len(graph.senders), dtype=bool)
-    for index, node in enumerate(graph.senders):
-        rows = [graph.receiver_index[receiver] for receiver in graph.receivers_of(node)]
-        changed[index] = removed[rows].any() or kept[rows][:, changed].any()
-    return changed & live_senders(np.logical_and.reduce(masks), engine)
 
 
 class _PatchedRuns:
@@ -143,7 +88,7 @@ class _PatchedRuns:
     def __init__(self, engine: Engine, circuits: Sequence[RemovedEdges]):
         self.engine, self.graph, self.circuits = engine, engine.graph, circuits
         masks = np.stack([circuit.mask for circuit in circuits]) & self.graph.edge_mask
-        self.computed = _computed_senders(engine, circuits)
+        self.computed = computed_senders(engine.graph, circuits)
         # Receivers from which all circuits remove the same senders.
         self.agreeing = (masks == masks[:1]).all(axis=(0, 2))
         kept = self.graph.edge_mask & ~masks

@@ -34,6 +34,8 @@ from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
 # A head's change is kept before W_O, [*batch, prompt, width, d_head]; an MLP's is [..., d_model].
 OutputChange = Float[Tensor, "*batch prompt width feature"]
 Stream = Float[Tensor, "*batch prompt width d_model"]
+# Floats of what inputs read that a search keeps; the others are summed up again for every test.
+_BASE_FLOATS = 16_000_000
 
 
 @dataclass
@@ -44,14 +46,14 @@ class LiveInput:
         reads_at: the positions from which it can reach the metric.
         decided: those at which all its edges but the kept ones are removed.
         kept: sender -> the positions at which its edge is kept.
-        base_at_end: what it reads, changes along kept edges apart, if it is decided and reads at
-            END alone, as most do: so it is not summed up again for every test.
+        base: what it reads once it is decided, changes along kept edges apart; made when first
+            needed, and kept if there is room.
     """
 
     reads_at: PositionSet
     decided: PositionSet
     kept: dict[Node, PositionSet] = field(default_factory=dict)
-    base_at_end: Stream | None = None
+    base: Stream | None = None
 
 
 class LiveCircuit:
@@ -65,6 +67,7 @@ class LiveCircuit:
         self.outputs: dict[Node, OutputChange] = {}
         self._written_at: dict[Node, PositionSet] = {LOGITS: engine.sets.end}
         self._slots: dict[tuple[Node, QKV], Tensor] = {}
+        self._base_floats = 0
 
     def is_live(self, receiver: Receiver) -> bool:
         """Whether a path of kept edges leads from what a receiver reads to the metric."""
@@ -170,8 +173,10 @@ class LiveCircuit:
         engine, live = self.engine, self.inputs.get(whole)
         if live is None or not live.decided:
             return at.take(engine.input_in(engine.clean, whole.node))
-        if live.base_at_end is not None:
-            return live.base_at_end
+        if live.base is not None:
+            return live.reads_at.move(live.base, at)
+        if live.decided is live.reads_at and at is not live.reads_at and self._has_room(live):
+            return live.reads_at.move(self._base(whole, live.reads_at), at)
         base = at.take(engine.input_in(engine.ablated, whole.node))
         if engine.sets.difference(at, live.decided):
             clean = at.take(engine.input_in(engine.clean, whole.node))
@@ -182,9 +187,15 @@ class LiveCircuit:
             if through:
                 delta = engine.delta(engine.graph.sender_index[sender], through)
                 base = base - through.move(delta, at)
-        if at is live.reads_at is live.decided is engine.sets.end:
-            live.base_at_end = base
+        if at is live.reads_at is live.decided and self._has_room(live):
+            live.base = base
+            self._base_floats += base.numel()
         return base
+
+    def _has_room(self, live: LiveInput) -> bool:
+        """Whether what an input reads can be kept; where it is END alone, always."""
+        floats = self.engine.n_prompts * live.reads_at.width * self.engine.weights.W_E.shape[1]
+        return live.reads_at is self.engine.sets.end or self._base_floats + floats <= _BASE_FLOATS
 
     def decide(self, receiver: Receiver) -> None:
         """Records that all edges of a receiver that are not kept are removed for good."""

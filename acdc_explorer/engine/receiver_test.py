@@ -33,11 +33,13 @@ class Work:
         n_steps: batches of operations, the logits' included.
         n_weights: numbers to read from memory, however many the candidates.
         flops_per_member: floating-point operations for each candidate, about.
+        flops_fixed: likewise, however many the candidates.
     """
 
     n_steps: int
     n_weights: int
     flops_per_member: float
+    flops_fixed: float = 0
 
 
 class _Where(NamedTuple):
@@ -54,7 +56,7 @@ class ReceiverTest:
 
     Use, for ACDC: `try_removing(senders)` any number of times, after each `accept(senders)` with
     the first of them, which stay removed. What is known already to be removed goes by
-    `remove(senders)`, untested; at last `finish()`. For path patching: `try_alone(senders)`. An
+    `remove(senders)`; at last `finish()`. For path patching: `try_alone(senders)`. An
     edge that stays: `keep(sender)`.
     """
 
@@ -161,16 +163,15 @@ class ReceiverTest:
         """
         return self._metric_of(self.engine.deltas(senders, self.at) + self._now)
 
-    def remove(self, senders: Sequence[int]) -> None:
-        """Makes the removal of some edges part of the circuit without looking at the metric."""
-        if senders:
-            self._compute(self._chain_inputs(senders)[-1:])
-            self._accept(0, senders)
+    def remove(self, senders: Sequence[int]) -> Float[Tensor, " prompt"]:
+        """Makes the removal of some edges part of the circuit, and gives the metric after it."""
+        values = self._metric_of(self._chain_inputs(senders)[-1:])
+        self._accept(0, senders)
+        return values[0]
 
     def accept(self, senders: Sequence[int]) -> None:
         """Makes the removal of the first edges of the last chain, these, part of the circuit."""
-        if senders:
-            self._accept(len(senders) - 1, senders)
+        self._accept(len(senders) - 1, senders)
 
     def keep(self, sender: int) -> None:
         """Makes an edge part of the circuit for good."""

@@ -22,6 +22,7 @@ def load_model(
     revision: str | None = None,
     dtype: str | torch.dtype = "float32",
     allow_pickle: bool = False,
+    memory_gib: float | None = None,
 ) -> Model:
     """Loads a model for patching.
 
@@ -49,6 +50,9 @@ def load_model(
         dtype: float32, as the engine computes; models saved otherwise are converted.
         allow_pickle: whether to read pickled weights (*.bin, *.pth, *.pt) where there are no
             safetensors. They are read as plain tensors, but are only as safe as PyTorch's reader.
+        memory_gib: what the activations of a task's prompts may take, in GiB; by default half of
+            what is free. Prompts that do not fit are processed in slices: slower, with the same
+            results.
 
     Raises:
         ValueError: if there is no such model, the folder holds none, an argument does not go with
@@ -65,16 +69,19 @@ def load_model(
         )
     if isinstance(model, (str, os.PathLike)):
         name = os.fspath(model)
-        return Model(_boot_named(name, device, tokenizer, revision, allow_pickle), name)
+        bridge = _boot_named(name, device, tokenizer, revision, allow_pickle)
+        return Model(bridge, name, memory_gib)
     if revision is not None:
         raise ValueError(
             f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
             f"{type(model).__name__}"
         )
-    return _wrapped(model, device, tokenizer)
+    return _wrapped(model, device, tokenizer, memory_gib)
 
 
-def _wrapped(model: Any, device: str | torch.device, tokenizer: Any) -> Model:
+def _wrapped(
+    model: Any, device: str | torch.device, tokenizer: Any, memory_gib: float | None
+) -> Model:
     """A model that is in memory already."""
     from transformers import PreTrainedModel
 
@@ -83,16 +90,22 @@ def _wrapped(model: Any, device: str | torch.device, tokenizer: Any) -> Model:
     if isinstance(model, PreTrainedModel):
         where = model.device if device == "auto" else _checked_device(device)
         name = model.config._name_or_path or type(model).__name__
-        return Model(boot_hf_model(model, tokenizer, where), name)
+        return Model(boot_hf_model(model, tokenizer, where), name, memory_gib)
     if tokenizer is not None:
         raise ValueError(
             f"tokenizer goes with a Hugging Face model, a name or a folder; a "
             f"{type(model).__name__} has its own"
         )
     if isinstance(model, Model):
+        if memory_gib is not None:
+            raise ValueError(
+                "memory_gib goes with a model that is being loaded; set the attribute of that "
+                "name of a Model"
+            )
         return model
     if hasattr(model, "blocks") and hasattr(model, "cfg"):
-        return Model(model, str(getattr(model.cfg, "model_name", None) or "TransformerBridge"))
+        name = str(getattr(model.cfg, "model_name", None) or "TransformerBridge")
+        return Model(model, name, memory_gib)
     raise ValueError(
         "model must be a name, a folder, a Hugging Face model, a TransformerBridge or a Model; "
         f"got {type(model).__name__}"

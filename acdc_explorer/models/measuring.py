@@ -7,7 +7,8 @@ from typing import cast
 
 import pandas as pd
 
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
+from acdc_explorer.engine.patched import evaluate_removed
+from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.graph import Node
 from acdc_explorer.inspection import attention_by_label
 from acdc_explorer.models.corpus import (

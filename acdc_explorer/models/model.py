@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from acdc_explorer.engine.engine import Ablation, Engine
 from acdc_explorer.engine.weights import ModelWeights, extract_weights
 from acdc_explorer.graph import Graph
+from acdc_explorer.models.memory import prompts_that_fit
 from acdc_explorer.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -25,15 +26,21 @@ class Model:
         bridge: the TransformerLens model; only the reference implementation runs it.
         name: as it was asked for.
         weights: what the engine computes with, checked against the bridge's logits.
+        memory_gib: what the activations of a task's prompts may take, in GiB; None: half of what is
+            free when they are made. Where they do not fit, they are made again slice by slice for
+            every batch of tests, with the same results.
     """
 
-    def __init__(self, bridge: TransformerBridge, name: str):
+    def __init__(self, bridge: TransformerBridge, name: str, memory_gib: float | None = None):
         """Takes the weights out of the bridge.
 
         Raises:
             UnsupportedModelError: if the engine cannot reproduce the model.
+            ValueError: if the memory is not a positive number.
         """
-        self.bridge, self.name = bridge, name
+        if memory_gib is not None and not memory_gib > 0:
+            raise ValueError(f"memory_gib must be a positive number of GiB; got {memory_gib!r}")
+        self.bridge, self.name, self.memory_gib = bridge, name, memory_gib
         self.weights: ModelWeights = extract_weights(bridge)
         # By task and ablation; within, by (positions, split_qkv): those share their tensors.
         self._engines: OrderedDict[tuple[int, str], dict[tuple[bool, bool], Engine]] = OrderedDict()
@@ -72,7 +79,8 @@ class Model:
         key = (id(task), ablation)
         variants = self._engines.pop(key, None)
         if variants is None:
-            variants = {(False, True): Engine(self.weights, task, ablation)}
+            fitting = prompts_that_fit(self.weights, task, ablation, self.memory_gib)
+            variants = {(False, True): Engine(self.weights, task, ablation, slice_size=fitting)}
         self._engines[key] = variants
         while len(self._engines) > _ENGINES_KEPT:
             self._engines.popitem(last=False)

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.patched import RemovedEdges, evaluate_removed
-from acdc_explorer.engine.patching import LiveCircuit
-from acdc_explorer.engine.receiver_test import ReceiverTest
+from acdc_explorer.engine.patched import evaluate_removed
+from acdc_explorer.engine.removed import RemovedEdges
+from acdc_explorer.engine.slices import SlicedCircuit, SlicedTest
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.chains import ChainLength
@@ -64,7 +64,7 @@ class _AcdcSearch:
     ):
         self.known = deque(step for step in known if isinstance(step, EdgeStep))
         self.engine, self.settings = engine, settings
-        self.circuit = LiveCircuit(engine)
+        self.circuit = SlicedCircuit(engine)
         self.lengths = ChainLength(engine, chain_length)
         self.metric = engine.full_metric
         self.removed = engine.graph.mask_of([])
@@ -91,7 +91,7 @@ class _AcdcSearch:
         senders = graph.search_senders(
             receiver, settings.order, settings.order_seed, self.order_scores
         )
-        test = ReceiverTest(self.circuit, receiver)
+        test = SlicedTest(self.circuit, receiver)
         replayed = self._replay(receiver, senders)
         yield from replayed
         done = len(replayed)
@@ -126,7 +126,8 @@ class _AcdcSearch:
             return chain
         if self.expected is None:
             engine = self.engine
-            few = engine if engine.n_prompts <= 16 else engine.part(slice(16))
+            n_few = min(16, engine.slice_size)
+            few = engine if engine.n_prompts == n_few else engine.part(slice(n_few))
             self.expected = np.abs(edge_scores(few))
         row = self.expected[self.engine.graph.receiver_index[receiver], chain]
         likely = np.flatnonzero(row >= 0.7 * self.settings.threshold)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.receiver_test import ReceiverTest
+from acdc_explorer.engine.slices import SlicedTest
 
 # Floats of residual stream in one chain: past some megabytes a chain no longer fits in the caches
 # of a CPU and takes longer than two shorter ones; a GPU wants more work at once.
@@ -39,12 +39,12 @@ class ChainLength:
         weights = engine.weights
         widths = [weights.W_E.shape[1]]
         widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
-        self._floats_per_position = engine.n_prompts * max(widths)
+        self._floats_per_position = engine.slice_size * max(widths)
         kind = "cuda" if weights.device.type == "cuda" else "cpu"
         self._budget, self._step_flops = _CHAIN_FLOATS[kind], _STEP_FLOPS[kind]
         self._run = 32.0
 
-    def next(self, test: ReceiverTest, left: int, *, alone: bool = False) -> int:
+    def next(self, test: SlicedTest, left: int, *, alone: bool = False) -> int:
         """The length of the next chain.
 
         Args:
@@ -54,11 +54,13 @@ class ChainLength:
         """
         if self._fixed is not None:
             return min(self._fixed, left)
-        fits = max(1, self._budget // (self._floats_per_position * max(1, test.at.width)))
+        fits = max(1, self._budget // (self._floats_per_position * max(1, test.width)))
         if alone:
             return min(left, fits)
         work = test.work
-        fixed_cost = self._step_flops * work.n_steps + _WEIGHT_FLOPS * work.n_weights
+        fixed_cost = (
+            self._step_flops * work.n_steps + _WEIGHT_FLOPS * work.n_weights + work.flops_fixed
+        )
         best = math.sqrt(2 * self._run * fixed_cost / work.flops_per_member)
         return min(left, fits, max(4, round(best)))
 

@@ -17,8 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.patching import LiveCircuit
-from acdc_explorer.engine.receiver_test import ReceiverTest
+from acdc_explorer.engine.slices import SlicedCircuit, SlicedTest
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule
@@ -51,7 +50,7 @@ class _Growth:
         self.engine, self.settings = engine, settings
         self.known = deque(step for step in known if isinstance(step, EdgeStep))
         self.rule = DecisionRule(engine, settings)
-        self.circuit = LiveCircuit(engine)
+        self.circuit = SlicedCircuit(engine)
         self.lengths = ChainLength(engine, batch)
         self.kept: list[Edge] = []
 
@@ -65,7 +64,7 @@ class _Growth:
     def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
         settings, graph = self.settings, self.engine.graph
         senders = graph.search_senders(receiver, settings.order, settings.order_seed)
-        test = ReceiverTest(self.circuit, receiver)
+        test = SlicedTest(self.circuit, receiver)
         known = self._known_values(receiver, len(senders))
         before = self.engine.full_metric
         differs = False
@@ -102,10 +101,9 @@ class _Growth:
 
     def _exact_value(self, edge: Edge) -> float:
         """The metric with an edge patched, in float64."""
-        circuit = LiveCircuit(self.engine.doubled)
+        circuit = SlicedCircuit(self.engine.doubled)
         for kept in self.kept:
             if kept.receiver != edge.receiver:
-                circuit.open(kept.receiver)
                 circuit.keep(kept.sender, kept.receiver)
-        test = ReceiverTest(circuit, edge.receiver)
+        test = SlicedTest(circuit, edge.receiver)
         return mean_metric(test.try_alone([self.engine.graph.sender_index[edge.sender]])[0])
