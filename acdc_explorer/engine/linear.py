@@ -76,8 +76,8 @@ def linear(
     if _by_onednn(x, weight.shape[1]):
         operation, variant = _FUSED[activation]
         rows = x.reshape(-1, x.shape[-1])
-        # With rows far apart in memory oneDNN falls back to loops a thousand times slower.
-        weight = weight.contiguous().T
+        # Of a matrix cut from a larger one oneDNN makes loops, a thousand times slower.
+        weight = weight.T if weight.T.is_contiguous() else weight.contiguous().T
         out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, operation, [], variant)
         return out.view(*x.shape[:-1], -1)
     out = x @ weight

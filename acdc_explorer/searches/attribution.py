@@ -20,6 +20,7 @@ from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.gradients import input_gradients
+from acdc_explorer.engine.linear import linear
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
 from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
@@ -50,7 +51,7 @@ def edge_scores(
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
     graph = engine.graph
-    floats = engine.task.n_positions * engine.weights.W_E.shape[1]
+    floats = engine.sets.changed.width * engine.weights.W_E.shape[1]
     fitting = max(1, _BATCH_FLOATS // (floats * (len(graph.senders) + 6 * graph.n_heads)))
     scores = np.zeros(graph.edge_mask.shape)
     fitting = min(fitting, engine.slice_size)
@@ -64,13 +65,13 @@ def edge_scores(
 def _sums(engine: Engine, method: str, steps: int) -> np.ndarray:
     """The scores of some prompts, summed over them."""
     graph = engine.graph
-    deltas = engine.deltas(range(len(graph.senders)), engine.sets.all)
-    clean = engine.clean.resid_pre[0]
+    deltas = engine.deltas(range(len(graph.senders)), engine.sets.changed)
+    clean, ablated = engine.clean.resid_pre[0], engine.ablated.resid_pre[0]
     # On the way from clean to ablated; EAP-IG leaves out the clean end.
     shares = [0.0] if method == "eap" else [step / steps for step in range(1, steps + 1)]
     sums = np.zeros(graph.edge_mask.shape)
     for share in shares:
-        embedding = clean + share * deltas[0] if share else clean
+        embedding = clean.lerp(ablated, share) if share else clean
         for wholes, gradients in input_gradients(engine, embedding):
             n_senders = graph.n_senders_to(wholes[0])
             for at_label in zip(*map(graph.receivers_at, wholes), strict=True):
@@ -84,19 +85,20 @@ def _products(
     engine: Engine, receivers: tuple[Receiver, ...], gradients: Tensor, deltas: Tensor
 ) -> Float[Tensor, "receiver sender"]:
     """Gradients times differences, summed over prompts and the positions of a label."""
-    label = receivers[0].position
+    label, sets = receivers[0].position, engine.sets
     if receivers[0].node == LOGITS:
-        at = engine.sets.end
-    elif label is None:
-        at = engine.sets.all
+        at = sets.end
     else:
-        at = engine.label_sets[label]
+        at = (
+            sets.changed
+            if label is None
+            else sets.intersection(engine.label_sets[label], sets.changed)
+        )
     if not at:
         return gradients.new_zeros((len(gradients), len(deltas)))
-    if label is not None or receivers[0].node == LOGITS:
-        # Prompts with fewer positions repeat one; that must not count twice.
-        gradients, deltas = at.take(gradients) * at.distinct, at.take(deltas)
-    return gradients.flatten(1) @ deltas.flatten(1).T
+    # Prompts with fewer positions repeat one; that must not count twice.
+    gradients = at.take(gradients) * at.distinct
+    return linear(gradients.flatten(1), sets.changed.move(deltas, at).flatten(1).T)
 
 
 def attribution_steps(engine: Engine, settings: SearchSettings) -> Iterator[Step]:
