@@ -7,105 +7,39 @@ Callers on other threads only set what is wanted and read snapshots. No widget i
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from acdc_explorer.api import prepared
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.models import Model, load_model
+from acdc_explorer.run_state import Request, Snapshot, Status
 from acdc_explorer.searches.attribution import ATTRIBUTIONS
 from acdc_explorer.searches.path import ThresholdPath
 from acdc_explorer.searches.steps import SearchSettings
-from acdc_explorer.session import CurvePoint, PathSession, SearchSession
+from acdc_explorer.session import PathSession, SearchSession
 from acdc_explorer.tasks import Task, load_task
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["idle", "loading", "running", "paused", "done", "stopped", "error"]
-STATUSES: tuple[Status, ...] = (
-    "idle", "loading", "running", "paused", "done", "stopped", "error",
-)  # fmt: skip
+# A thread that is inside PyTorch when the interpreter ends would abort the process.
+_open_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is to be searched.
-
-    Attributes:
-        model: anything that `load_model` takes.
-        task: a `Task`, or the name of one.
-        threshold: as `find_circuit` takes it.
-        n_prompts: for a task given by name.
-        seed: likewise.
-        options: other arguments of `find_circuit`.
-        device: for a model given by name.
-    """
-
-    model: Any
-    task: Task | str
-    threshold: float | str = "7%"
-    n_prompts: int = 64
-    seed: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Where a runner stands; never changes once taken.
-
-    Attributes:
-        status: of the runner.
-        circuit: as far as the search has come; None before one has begun.
-        receiver: under test, or None.
-        n_done: edges decided so far, tested or not.
-        seconds: of computing spent on this search.
-        error: what went wrong, if status is "error".
-        version: grows with every change.
-        task: that is searched; None before a search has begun.
-        tokens: position label -> the tokens there in the first prompt, in words.
-        preview: edges that attribution would keep, with their approximate effects.
-        path: circuits of other thresholds found so far.
-        curves: attribution method -> its circuits by size.
-        exploring: whether the background is at work on the path.
-    """
-
-    status: Status
-    circuit: Circuit | None = None
-    receiver: Receiver | None = None
-    n_done: int = 0
-    seconds: float = 0.0
-    error: Exception | None = None
-    version: int = 0
-    task: Task | None = None
-    tokens: Mapping[str, str] = field(default_factory=dict)
-    preview: tuple[tuple[Edge, float], ...] = ()
-    path: ThresholdPath = field(default_factory=ThresholdPath)
-    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
-    exploring: bool = False
-
-    @property
-    def rate(self) -> float:
-        """Edges tested per second."""
-        tested = self.circuit.n_tested if self.circuit else 0
-        return tested / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """A guess at the time left: as long for the edges ahead as for those behind."""
-        if not self.circuit or not self.n_done:
-            return None
-        return self.seconds * (self.circuit.graph.n_edges - self.n_done) / self.n_done
+@atexit.register
+def _close_runners() -> None:
+    for runner in list(_open_runners):
+        runner.close()
 
 
 class Runner:
@@ -134,6 +68,7 @@ class Runner:
         self._path: PathSession | None = None
         self._path_wanted = False
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
+        _open_runners.add(self)
         self._thread.start()
 
     def start(self, request: Request, *, afresh: bool = False) -> None:
@@ -233,6 +168,7 @@ class Runner:
 
     def close(self) -> None:
         """Ends the worker thread and lets go of the model."""
+        _open_runners.discard(self)
         with self._condition:
             self._closed = True
             self._condition.notify_all()

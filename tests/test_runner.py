@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,7 +12,8 @@ from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.models import Model
-from acdc_explorer.runner import Request, Runner
+from acdc_explorer.run_state import Request
+from acdc_explorer.runner import Runner
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +300,23 @@ def test_attribution_shows_before_the_search(model, monkeypatch):
     runner.wait(60)
     assert runner.snapshot().preview == ()
     runner.close()
+
+
+def test_a_program_may_end_while_it_searches():
+    """The worker would be stopped inside PyTorch, which ends in SIGABRT."""
+    program = """
+import time
+import acdc_explorer as ax
+from acdc_explorer.run_state import Request
+from acdc_explorer.runner import Runner
+runner = Runner()
+runner.start(Request("mini", "ioi", 1e-6))
+while runner.snapshot().n_done < 50:
+    time.sleep(0.05)
+print("tested", runner.snapshot().status)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert result.stdout.strip() == "tested running"
+    assert result.returncode == 0, result.stderr

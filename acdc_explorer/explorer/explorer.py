@@ -29,7 +29,8 @@ from acdc_explorer.explorer.style import CSS
 from acdc_explorer.graph import REST
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models import list_models
-from acdc_explorer.runner import STATUSES, Request, Runner, Snapshot
+from acdc_explorer.run_state import STATUSES, Request, Snapshot
+from acdc_explorer.runner import Runner
 from acdc_explorer.searches.steps import parse_threshold
 from acdc_explorer.tasks import Task, list_tasks
 

@@ -12,7 +12,7 @@ from acdc_explorer.circuit import KEPT, Circuit
 from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import EdgeInspection, NodeInspection
-from acdc_explorer.runner import Snapshot
+from acdc_explorer.run_state import Snapshot
 from acdc_explorer.tasks import Task
 
 _PROMPTS_SHOWN = 4

@@ -12,7 +12,7 @@ from html import escape
 
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.explorer.style import CURVE_COLOURS, CURVE_NAMES
-from acdc_explorer.runner import Snapshot
+from acdc_explorer.run_state import Snapshot
 from acdc_explorer.searches.path import ThresholdPath
 from acdc_explorer.searches.steps import EdgeStep
 from acdc_explorer.session import CurvePoint
