@@ -108,18 +108,25 @@ def row(name: str, engine: Engine, reference: Reference | None, threshold: float
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def evaluate_ratio(engine: Engine) -> str:
-    """One arbitrary removed set against one plain forward run of the same prompts."""
+def evaluate_ratios(engine: Engine, reference: Reference) -> str:
+    """Arbitrary removed sets against one plain forward run of the same prompts."""
     generator = torch.Generator().manual_seed(0)
     graph = engine.graph
     random = torch.rand(graph.edge_mask.shape, generator=generator).numpy()
     tokens = engine.task.clean_tokens.to(engine.weights.device)
-    plain = best(lambda: run(engine.weights, tokens))
-    ratios = []
-    for share in (0.01, 0.5, 0.99):
+    plain = best(lambda: reference.bridge(tokens, prepend_bos=False))
+    own = best(lambda: run(engine.weights, tokens))
+    lines = []
+    for share in (0.01, 0.5, 0.9, 0.99):
         removed = [RemovedEdges(graph.edge_mask & (random < share))]
-        ratios.append(best(partial(evaluate_removed, engine, removed)) / plain)
-    return ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        took = best(partial(evaluate_removed, engine, removed))
+        lines.append(
+            f"| {share:.0%} | {1000 * took:.0f} ms | {took / plain:.2f} | {took / own:.2f} |"
+        )
+    head = (
+        "| removed | evaluate | plain runs of TransformerLens | of the engine |\n|---|---|---|---|"
+    )
+    return "\n".join(["", head, *lines])
 
 
 @torch.no_grad()
@@ -150,14 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engine, reference = Engine(model.weights, task), Reference(model.bridge, task)
         for threshold in ("7%", "7%", "1%", "0.3%"):
             print(row("mini, 64 x 20", engine, reference, threshold), flush=True)
-        print("\nevaluate against a plain forward run:", evaluate_ratio(engine))
+        print(evaluate_ratios(engine, reference))
     elif options.part == "gpt2":
         hf_model, task = gpt2_shape(12), random_task(20, 16)
         engine = Engine(extract_weights(bridge_of(hf_model)), task)
         reference = Reference(bridge_of(hf_model), task)
         for threshold in options.thresholds:
             print(row("GPT-2 small, 20 x 16", engine, reference, threshold), flush=True)
-        print("\nevaluate against a plain forward run:", evaluate_ratio(engine))
+        print(evaluate_ratios(engine, reference))
     elif options.part == "growth":
         for n_layers, n_prompts, length in (
             (2, 20, 16), (4, 20, 16), (8, 20, 16), (12, 20, 16), (12, 40, 16), (12, 20, 32),
