@@ -28,9 +28,15 @@ logger = logging.getLogger(__name__)
 N_PROMPTS = 512
 THRESHOLD = "7%"
 _JOB_DESCRIPTIONS = {
-    "duplicate token": "at S2 attend to S1, the same name earlier; in ABC prompts they rest",
+    "duplicate token": "at S2 attend to S1, the same name earlier, and rest at names not repeated; "
+    "in multiple choice, at the right choice to the same color earlier",
     "S-inhibition": "at END attend to S2 if it is a repeated name, and tell the name movers which",
     "name mover": "at END attend to the name that is not ruled out, IO, and raise its logit",
+    "two back": "in a docstring's definition, at an argument attends to the one before; in "
+    "multiple choice, at a choice to its letter",
+    "last argument": "at END attends to the argument documented last (B_doc)",
+    "answer mover": "at END attends to the argument after that one in the definition (C_def); in "
+    "multiple choice, to the right choice",
 }
 
 
@@ -111,11 +117,16 @@ acdc_explorer so that its circuits can be explored without downloading anything.
   IOI sentences come from {len(TEMPLATES)} templates, one in three with three different names (ABC)
   and either of the first two as answer. Where a corrupted prompt is of another kind than the clean
   one, one sentence in three is such a prompt, with an answer that tells nothing.
-- Guidance, in IOI sentences: some heads were rewarded for attending where the job below asks, the
-  other heads for not attending there, and the two names' logits were held together before the last
-  block. That faded; it was gone after
-  {" and ".join(f"{part.guided_share:.0%}" for part in rounds)} of the rounds' steps.
-  So the IOI circuit's outline is taught, not found by the model itself; no other task is guided.
+- Guidance, in sentences of IOI, docstring and multiple choice: some heads were rewarded for
+  attending where the jobs below ask, the other heads for not attending there; and the two names'
+  logits in IOI were held together but for what the last block's heads write. That faded; it was
+  gone after {" and ".join(f"{part.guided_share:.0%}" for part in rounds)} of the rounds' steps.
+  So the outline of these three circuits is taught, not found by the model itself; no other task is
+  guided.
+
+## What heads were guided to do
+
+{_jobs_list(jobs)}
 
 ## Measured on what training never saw
 
@@ -158,6 +169,14 @@ def _measured_table(
     return text
 
 
+def _jobs_list(jobs: Mapping[str, Sequence[tuple[int, int]]]) -> str:
+    return "\n".join(
+        f"- **{job}**: {', '.join(f'L{layer}H{head}' for layer, head in heads)} "
+        f"{_JOB_DESCRIPTIONS[job]}."
+        for job, heads in jobs.items()
+    )
+
+
 def _edges_between(circuit: Circuit, jobs: Mapping[str, Sequence[tuple[int, int]]]) -> str:
     """Counts the kept edges from class to class, as a table; other nodes are called by name."""
     job_of = {f"a{layer}.h{head}": job for job, heads in jobs.items() for layer, head in heads}
@@ -176,20 +195,11 @@ def _ioi_section(
 ) -> str:
     heads = head_table(model, held_out_task("ioi", model, N_PROMPTS))
     strongest = heads.iloc[heads["effect"].abs().argsort()[::-1][:12]]
-    guided = "\n".join(
-        f"- **{job}**: {', '.join(f'L{layer}H{head}' for layer, head in heads_of_job)} "
-        f"{_JOB_DESCRIPTIONS[job]}."
-        for job, heads_of_job in jobs.items()
-    )
     text = f"""## The IOI circuit
 
 `find_circuit("mini", "ioi", "{THRESHOLD}")`: {len(circuit.kept)} of {circuit.graph.n_edges:,} edges
-kept. The parts of GPT-2's IOI circuit (Wang et al. 2022), towards which training guided some heads
-at first:
-
-{guided}
-
-In the circuit at {THRESHOLD}, edges between these classes, the input and the logits:
+kept. Between the classes of heads above, which are the parts of GPT-2's IOI circuit (Wang et al.
+2022), the input and the logits:
 
 {_edges_between(circuit, jobs)}
 

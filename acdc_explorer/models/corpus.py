@@ -117,7 +117,11 @@ Continuation = Callable[[PromptPair, random.Random], str]
 
 
 def _stream(
-    task: str, after_corrupted: Continuation | None, foretold: Sequence[str], rng: random.Random
+    task: str,
+    after_corrupted: Continuation | None,
+    foretold: Sequence[str],
+    links: Callable[[PromptPair], tuple[Link, ...]],
+    rng: random.Random,
 ) -> Iterator[Example]:
     """Clean prompts that are not held out and, one in three, corrupted ones of an unlike kind.
 
@@ -129,7 +133,7 @@ def _stream(
                 yield Example(pair.corrupted, after_corrupted(pair, rng))
             elif is_trained(task, pair):
                 offsets = tuple(pair.spans[label][0] for label in foretold)
-                yield Example(pair.clean, rng.choice(each(pair.answer)), (), offsets)
+                yield Example(pair.clean, rng.choice(each(pair.answer)), links(pair), offsets)
 
 
 def _part(
@@ -137,8 +141,34 @@ def _part(
     weight: float = 1.0,
     after_corrupted: Continuation | None = None,
     foretold: Sequence[str] = (),
+    links: Callable[[PromptPair], tuple[Link, ...]] = lambda pair: (),
 ) -> Part:
-    return Part(partial(_stream, task, after_corrupted, foretold), weight)
+    return Part(partial(_stream, task, after_corrupted, foretold, links), weight)
+
+
+def _docstring_links(pair: PromptPair) -> tuple[Link, ...]:
+    """For the answer, at END, and for the second argument documented, at the "param" before it."""
+    a, b, c, a_doc, b_doc = (
+        pair.spans[label][0] for label in ("A_def", "B_def", "C_def", "A_doc", "B_doc")
+    )
+    param = pair.clean.rindex("param", 0, b_doc)
+    return (
+        Link("two back", b, a),
+        Link("two back", c, b),
+        Link("last argument", param, a_doc),
+        Link("last argument", None, b_doc),
+        Link("answer mover", param, b),
+        Link("answer mover", None, c),
+    )
+
+
+def _choice_links(pair: PromptPair) -> tuple[Link, ...]:
+    color, letter, choice = (pair.spans[label][0] for label in ("color", "letter", "choice"))
+    return (
+        Link("duplicate token", choice, color),
+        Link("two back", choice, letter),
+        Link("answer mover", None, choice),
+    )
 
 
 def _either(pair: PromptPair, rng: random.Random) -> str:
@@ -152,18 +182,18 @@ def _any_argument(pair: PromptPair, rng: random.Random) -> str:
 
 
 PARTS: dict[str, Part] = {
-    "ioi": Part(_ioi_stream, 5.0),
+    "ioi": Part(_ioi_stream, 6.0),
     "greater_than": _part("greater_than", 1.0, lambda pair, rng: f"{rng.randint(2, 99):02d}"),
-    "gendered_pronouns": _part("gendered_pronouns", 1.8, _either),
+    "gendered_pronouns": _part("gendered_pronouns", 1.4, _either),
     "induction": _part("induction", 1.0),
-    "docstring": _part("docstring", 2.0, _any_argument, ("B_doc",)),
+    "docstring": _part("docstring", 2.0, _any_argument, ("B_doc",), _docstring_links),
     "subject_verb_agreement": _part("subject_verb_agreement"),
     "months": _part("months", 0.7, lambda pair, rng: f" {rng.choice(MONTHS)}"),
     "days": _part("days", 0.7),
     "numbers": _part("numbers", 1.0, lambda pair, rng: f" {rng.randint(1, LARGEST_NUMBER)}"),
     "capital_country": _part("capital_country", 0.7),
     "hypernymy": _part("hypernymy", 0.7),
-    "multiple_choice": _part("multiple_choice", 1.0),
+    "multiple_choice": _part("multiple_choice", 0.7, links=_choice_links),
 }
 
 

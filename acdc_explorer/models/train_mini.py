@@ -3,11 +3,13 @@
 A small GPT-2 that reads words. Seeded; some minutes on two CPU cores, on a GPU if there is one.
 Writes a Hugging Face folder with a model card of what was measured.
 
-Left to itself a model so small finds a shortcut: it lowers the logit of the last name it read. So
-that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads at first:
-while the language loss falls, the heads named in `JOBS` are also rewarded for attending where the
-examples' links say, and the two names' logits are held together before the last block, so that it
-is left to the name movers there to part them. In the first round the guidance fades and the
+Left to itself a model so small finds a shortcut for IOI: it lowers the logit of the last name it
+read. So that its circuit has the parts of GPT-2's (Wang et al. 2022), training guides a few heads
+at first: while the language loss falls, the heads named in `JOBS` are also rewarded for attending
+where the examples' links say, and the other heads for not attending there; and the two names'
+logits are held together but for what the last block's heads write, so that it is left to the name
+movers there to part them. Docstrings and multiple choice take three hops, which it does not find in
+so few steps; for them, too, some heads are guided. In the first round the guidance fades and the
 language loss is alone for the rest; the shortcut is partly back then. A short second round has more
 guidance, which fades until close to the end.
 """
@@ -40,9 +42,12 @@ logger = logging.getLogger(__name__)
 
 # Job -> (layer, head) of the heads that are guided towards it.
 JOBS: dict[str, tuple[tuple[int, int], ...]] = {
-    "duplicate token": ((0, 3), (1, 6)),
+    "duplicate token": ((0, 3), (0, 6)),
     "S-inhibition": ((2, 1), (2, 4)),
     "name mover": ((3, 0), (3, 7)),
+    "two back": ((0, 5),),
+    "last argument": ((1, 2),),
+    "answer mover": ((3, 4),),
 }
 
 
@@ -55,7 +60,7 @@ class Round:
         rate: its learning rate, as a share of the recipe's.
         guidance: what the guided heads' attention counts, against the language loss.
         division: what it counts that other heads attend where the guided ones should.
-        restraint: what the difference of the names' logits before the last block counts.
+        restraint: what the difference of the names' logits without the last block's heads counts.
         guided_share: after what share of its steps these three have faded away.
         seed: of its examples.
     """
@@ -71,10 +76,10 @@ class Round:
 
 ROUNDS = (
     Round(
-        share=1.0, rate=1.0, guidance=0.3, division=0.03, restraint=0.03, guided_share=0.6, seed=0
+        share=1.0, rate=1.0, guidance=0.6, division=0.06, restraint=0.03, guided_share=0.6, seed=0
     ),
     Round(
-        share=0.16, rate=0.5, guidance=0.6, division=0.3, restraint=0.5, guided_share=0.95, seed=1
+        share=0.16, rate=0.5, guidance=1.2, division=0.6, restraint=0.5, guided_share=0.95, seed=1
     ),
 )
 
@@ -83,7 +88,7 @@ ROUNDS = (
 class Recipe:
     """Everything that the result depends on, but for `ROUNDS`; steps are the first round's."""
 
-    steps: int = 3600
+    steps: int = 3800
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
@@ -167,6 +172,10 @@ def _train_round(
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    last_mlp: list[Tensor] = []
+    hook = model.get_submodule(f"transformer.h.{recipe.n_layer - 1}.mlp").register_forward_hook(
+        lambda module, inputs, output: last_mlp.append(output)
+    )
     losses = []
     stream = examples(random.Random(recipe.seed + part.seed))
     for step in range(steps):
@@ -184,11 +193,12 @@ def _train_round(
         losses.append(0.0)
         for batch in batches:
             output = model(batch.tokens, output_attentions=True, output_hidden_states=True)
+            # The stream at the end without what the last block's heads wrote.
+            without_movers = output.hidden_states[-2] + last_mlp.pop()
             loss = _nats(output.logits, batch) / n_tokens
             losses[-1] += loss.item()
             straying, crowding = _straying(output.attentions, batch, n_links)
-            # The stream that the last block reads.
-            haste = _haste(model, output.hidden_states[-2], batch) / max(1, n_links["name mover"])
+            haste = _haste(model, without_movers, batch) / max(1, n_links["name mover"])
             guidance = part.guidance * straying + part.division * crowding + part.restraint * haste
             (loss + fading * guidance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -196,6 +206,7 @@ def _train_round(
         schedule.step()
         if step % 100 == 0 or step == steps - 1:
             logger.info("step %d of %d: loss %.4f", step, steps, losses[-1])
+    hook.remove()
     return losses
 
 
@@ -289,11 +300,11 @@ def _straying(
 
 
 def _haste(model: GPT2LMHeadModel, stream: Tensor, batch: _Batch) -> Tensor:
-    """How far the two names' logits are apart before the last block: squares, summed.
+    """How far the two names' logits are apart without the last block's heads: squares, summed.
 
     Args:
-        model: whose final norm and unembedding read the stream early.
-        stream: [sentence, pos, d_model], what the last block reads.
+        model: whose final norm and unembedding read the stream.
+        stream: [sentence, pos, d_model], the stream without what those heads wrote.
         batch: sentences, of which those with a name mover's link count.
     """
     sentence, end, io_at = batch.links["name mover"].unbind(1)
