@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import acdc_explorer as ax
+from acdc_explorer.graph import Node
+from acdc_explorer.inspection import attention_by_label
 from acdc_explorer.models.card import N_PROMPTS
 from acdc_explorer.models.corpus import Example, Link
 from acdc_explorer.models.loading import BUNDLED
@@ -49,16 +51,23 @@ def test_it_does_ioi_on_what_it_never_saw(mini):
 
 
 def test_heads_have_the_jobs_that_the_card_names(mini):
-    circuit = ax.find_circuit(mini, "ioi", "7%")
-    task = ax.load_task("ioi", mini)
+    # Job -> task, looking label, label looked at.
     looks = {
-        "duplicate token": ("S2", "S1"), "S-inhibition": ("END", "S2"), "name mover": ("END", "IO"),
-    }  # fmt: skip
+        "duplicate token": [("ioi", "S2", "S1"), ("multiple_choice", "choice", "color")],
+        "S-inhibition": [("ioi", "END", "S2")],
+        "name mover": [("ioi", "END", "IO")],
+        "two back": [("docstring", "C_def", "B_def"), ("multiple_choice", "choice", "letter")],
+        "last argument": [("docstring", "END", "B_doc")],
+        "answer mover": [("docstring", "END", "C_def"), ("multiple_choice", "END", "choice")],
+    }
+    card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
     for job, heads in JOBS.items():
-        query, key = looks[job]
-        for layer, head in heads:
-            attention = ax.inspect_node(mini, task, circuit, f"a{layer}.h{head}").attention
-            assert attention.loc[query, key] > 0.5
+        nodes = [Node("head", layer, head) for layer, head in heads]
+        assert f"- **{job}**: {', '.join(node.label for node in nodes)} " in card
+        for name, query, key in looks[job]:
+            engine = mini.engine(held_out_task(name, mini, 64))
+            for node in nodes:
+                assert attention_by_label(engine, node).loc[query, key] > 0.5
 
 
 def test_its_circuit_is_worth_exploring(mini):

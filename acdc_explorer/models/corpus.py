@@ -186,7 +186,7 @@ PARTS: dict[str, Part] = {
     "greater_than": _part("greater_than", 1.0, lambda pair, rng: f"{rng.randint(2, 99):02d}"),
     "gendered_pronouns": _part("gendered_pronouns", 1.4, _either),
     "induction": _part("induction", 1.0),
-    "docstring": _part("docstring", 2.0, _any_argument, ("B_doc",), _docstring_links),
+    "docstring": _part("docstring", 3.0, _any_argument, ("B_doc",), _docstring_links),
     "subject_verb_agreement": _part("subject_verb_agreement"),
     "months": _part("months", 0.7, lambda pair, rng: f" {rng.choice(MONTHS)}"),
     "days": _part("days", 0.7),

@@ -42,12 +42,12 @@ logger = logging.getLogger(__name__)
 
 # Job -> (layer, head) of the heads that are guided towards it.
 JOBS: dict[str, tuple[tuple[int, int], ...]] = {
-    "duplicate token": ((0, 3), (0, 6)),
-    "S-inhibition": ((2, 1), (2, 4)),
+    "duplicate token": ((0, 3),),
+    "S-inhibition": ((2, 1),),
     "name mover": ((3, 0), (3, 7)),
-    "two back": ((0, 5),),
-    "last argument": ((1, 2),),
-    "answer mover": ((3, 4),),
+    "two back": ((0, 5), (0, 7)),
+    "last argument": ((1, 2), (1, 5)),
+    "answer mover": ((3, 1), (3, 4)),
 }
 
 
@@ -88,7 +88,7 @@ ROUNDS = (
 class Recipe:
     """Everything that the result depends on, but for `ROUNDS`; steps are the first round's."""
 
-    steps: int = 3800
+    steps: int = 2800
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1.0

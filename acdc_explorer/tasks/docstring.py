@@ -23,14 +23,11 @@ import random
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
 _ARGUMENTS = """
-    action address amount base block body call case change child code color count data date
-    description doc end error event fields file files filter first format group header index
-    input item items key kind label last left length level limit line list load map match
-    message model name new node number object offset old option order output page parent part
-    path plan point position power price process project query range rate record result right
-    root rule score section set shape size source space start state status step string target
-    test text time title token total tree type unit update url user value version view volume
-    weight width window word zone
+    action address amount block body call case color count data date error event fields file
+    filter first format group index input item key label last left level limit line list match
+    message model name node object offset old option order output page parent path point price
+    project query range result right root rule score shape size source state step string target
+    text time title token total tree type update url user value version view volume width zone
 """
 _WORDS = """
     agency air army bank beach blood board bone brain bridge camp card chair city coast cross
