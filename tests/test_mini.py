@@ -71,17 +71,17 @@ def test_heads_have_the_jobs_that_the_card_names(mini):
 
 
 def test_its_circuit_is_worth_exploring(mini):
-    """A few dozen edges, from the input to the logits, through heads in several layers."""
+    """A handful of edges, from the input to the logits, through heads in several layers."""
     circuit = ax.find_circuit(mini, "ioi", "7%")
-    assert 20 <= len(circuit.kept) <= 60
-    assert circuit.faithfulness > 0.35
+    assert 10 <= len(circuit.kept) <= 40
+    assert circuit.faithfulness > 0.3
     kinds = {step.edge.kind for step in circuit.decisions if step.kept}
     assert kinds == {"q", "k", "v", "other"}
     into_logits = [edge for edge in circuit.kept if edge.endswith("->logits")]
     assert {"a3.h0->logits", "a3.h7->logits"} <= set(into_logits)
     # The story: duplicate token -> S-inhibition (k or v) -> name mover (q) -> logits.
-    assert re.search(r"a[01]\.h\d->a2\.h[14]<[kv]>", " ".join(circuit.kept))
-    assert re.search(r"a2\.h[14]->a3\.h[07]<q>", " ".join(circuit.kept))
+    assert re.search(r"a0\.h3->a2\.h1<[kv]>", " ".join(circuit.kept))
+    assert re.search(r"a2\.h1->a3\.h[07]<q>", " ".join(circuit.kept))
     card = (BUNDLED["mini"] / "README.md").read_text(encoding="utf-8")
     assert f"{len(circuit.kept)} of 1,519 edges\nkept" in card
 

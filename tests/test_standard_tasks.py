@@ -153,6 +153,12 @@ DECIDING = {
 }
 
 
+# Where it is not 95%. The two below that it has learned less well, as its card tells.
+LEAST_ACCURACY = {
+    "ioi": 0.99, "ioi_s2_other": 0.99, "ioi_s2_flip": 0.99, "docstring": 0.9, "numbers": 0.85,
+}  # fmt: skip
+
+
 def words_of(mini, tokens):
     return mini.tokenizer.convert_ids_to_tokens(tokens.tolist())
 
@@ -377,7 +383,7 @@ def test_mini_does_the_task_on_what_it_never_saw(mini, name):
     stored = json.loads((BUNDLED["mini"] / "tasks.json").read_text(encoding="utf-8"))[name]
     found = measure(mini, held_out_task(name, mini, N_PROMPTS))
     assert found["n_prompts"] == stored["n_prompts"]
-    assert found["accuracy"] >= (0.99 if name.startswith("ioi") else 0.95)
+    assert found["accuracy"] >= LEAST_ACCURACY.get(name, 0.95)
     assert found["accuracy"] == pytest.approx(stored["accuracy"], abs=0.003)
     assert found["clean"] == pytest.approx(stored["clean"], abs=1e-3)
     assert found["corrupted"] < 0.3 * found["clean"]
