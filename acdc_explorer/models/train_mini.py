@@ -88,7 +88,7 @@ ROUNDS = (
 class Recipe:
     """Everything that the result depends on, but for `ROUNDS`; steps are the first round's."""
 
-    steps: int = 2800
+    steps: int = 4400
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
