@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
 
 import acdc_explorer as ax
-from acdc_explorer.models.corpus import HELD_OUT_TEMPLATES, PARTS, is_held_out_order
 from acdc_explorer.tasks.ioi import TEMPLATES, ioi_pairs
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.task import Task
@@ -49,17 +46,6 @@ def test_ioi_pairs_are_what_wang_et_al_describe():
 def test_prompts_follow_the_seed():
     assert ioi_pairs(20, seed=1) == ioi_pairs(20, seed=1)
     assert ioi_pairs(20, seed=1) != ioi_pairs(20, seed=2)
-
-
-def test_the_corpus_holds_out_what_it_says():
-    stream = PARTS["ioi"].stream(random.Random(0))
-    for _ in range(500):
-        words = next(stream).text.replace(",", " ").replace(".", " ").split()
-        first, second = [word for word in words if word in NAMES][:2]
-        assert not is_held_out_order(first, second)
-    share = sum(is_held_out_order(a, b) for a in NAMES for b in NAMES) / len(NAMES) ** 2
-    assert 0.05 < share < 0.15
-    assert 0.1 < len(HELD_OUT_TEMPLATES) / len(TEMPLATES) < 0.3
 
 
 def test_labels_stand_for_the_right_tokens(mini):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,23 +12,59 @@ from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.api import find_circuit
 from acdc_explorer.circuit import Circuit
-from acdc_explorer.models.corpus import HELD_OUT_TEMPLATES, PARTS
+from acdc_explorer.models.corpus import PARTS
 from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.measuring import head_table, held_out_task, measure, what_is_held_out
 from acdc_explorer.models.model import Model
+from acdc_explorer.models.splits import IOI_TEMPLATES
 from acdc_explorer.tasks.ioi import TEMPLATES
 from acdc_explorer.tasks.registry import MEASURED_FILE, STANDARD_TASKS, load_task
 
 if TYPE_CHECKING:
     from acdc_explorer.models.train_mini import Recipe, Round
 
+logger = logging.getLogger(__name__)
+
 N_PROMPTS = 512
 THRESHOLD = "7%"
 _JOB_DESCRIPTIONS = {
-    "duplicate token": "at S2 attend to S1, the same name earlier; in ABC prompts they rest",
+    "duplicate token": "at S2 attend to S1, the same name earlier, and rest at names not repeated; "
+    "in multiple choice, at the right choice to the same color earlier",
     "S-inhibition": "at END attend to S2 if it is a repeated name, and tell the name movers which",
     "name mover": "at END attend to the name that is not ruled out, IO, and raise its logit",
+    "two back": "in a docstring's definition, at an argument attends to the one before; in "
+    "multiple choice, at a choice to its letter",
+    "last argument": "at END attends to the argument documented last (B_doc)",
+    "answer mover": "at END attends to the argument after that one in the definition (C_def); in "
+    "multiple choice, to the right choice",
 }
+
+
+def log_validation(folder: Path) -> None:
+    """Logs how a model does on validation prompts, and its IOI circuit on 64 of them.
+
+    Args:
+        folder: a trained model.
+    """
+    model = load_model(folder, device="cpu")
+    for name in STANDARD_TASKS:
+        found = measure(model, held_out_task(name, model, N_PROMPTS, "validation"))
+        logger.info(
+            "%s: %d prompts, accuracy %.1f%%, clean %.2f, corrupted %+.2f",
+            name,
+            found["n_prompts"],
+            100 * found["accuracy"],
+            found["clean"],
+            found["corrupted"],
+        )
+    task = held_out_task("ioi", model, 64, "validation")
+    circuit = find_circuit(model, task, THRESHOLD)
+    logger.info(
+        "ioi at %s: %d edges kept, faithfulness %.0f%%",
+        THRESHOLD,
+        len(circuit.kept),
+        100 * circuit.faithfulness,
+    )
 
 
 def write_card(
@@ -80,25 +117,36 @@ acdc_explorer so that its circuits can be explored without downloading anything.
   IOI sentences come from {len(TEMPLATES)} templates, one in three with three different names (ABC)
   and either of the first two as answer. Where a corrupted prompt is of another kind than the clean
   one, one sentence in three is such a prompt, with an answer that tells nothing.
-- Guidance: some heads were rewarded for attending where the job below asks in IOI sentences, and
-  the two names' logits were held together before the last block. That faded; it was gone after
-  {" and ".join(f"{part.guided_share:.0%}" for part in rounds)} of the rounds' steps.
-  So the IOI circuit's outline is taught, not found by the model itself; no other task is guided.
+- Guidance, in sentences of IOI, docstring and multiple choice: some heads were rewarded for
+  attending where the jobs below ask, the other heads for not attending there; and the two names'
+  logits in IOI were held together but for what the last block's heads write. That faded; it was
+  gone after {" and ".join(f"{part.guided_share:.0%}" for part in rounds)} of the rounds' steps.
+  So the outline of these three circuits is taught, not found by the model itself; no other task is
+  guided.
+
+## What heads were guided to do
+
+{_jobs_list(jobs)}
 
 ## Measured on what training never saw
 
 {_measured_table(measured, circuits)}
 At most {N_PROMPTS} prompts each, fewer where a task has no more. Accuracy: a right answer is the
 likeliest of all {len(model.tokenizer or [])} tokens. The metric's mean with its standard deviation
-over prompts; corrupted prompts are scored with the clean prompts' answers. Held out: these words
-never came together in one completed sentence of the task; one combination in ten, and
-{len(HELD_OUT_TEMPLATES)} of the IOI templates. Circuit: `find_circuit("mini", task, "{THRESHOLD}")`
-on 64 prompts; edges kept of {model.graph.n_edges:,}, and faithfulness.
+over prompts; corrupted prompts are scored with the clean prompts' answers. Circuit:
+`find_circuit("mini", task, "{THRESHOLD}")` on 64 prompts, held out or not; edges kept of
+{model.graph.n_edges:,}, and faithfulness.
 
-What it shows, and what not: months, days, numbers, capitals and kinds are few, so a held-out prompt
-is one whose words were seen together in other sentences. In docstring prompts the answer always
-stands at the same place, so a head that attends to that position suffices; it is not the published
-circuit that this model has.
+Held out (`acdc_explorer/models/splits.py`): training never completed a sentence with what the
+table names. Of that, one in ten is for validation and one in ten for the test; of the
+{len(TEMPLATES)} IOI templates, {len(IOI_TEMPLATES["validation"])} and {len(IOI_TEMPLATES["test"])}.
+Half of the IOI prompts have held-out orders, half held-out templates. Variants of the training were
+compared on validation prompts alone; the table is of test prompts, on which nothing was chosen.
+
+What it shows, and what not: the words themselves were all seen in other sentences of the task. For
+months, days, numbers, capitals and kinds it is the sentence that is new or the word in it, not the
+fact: that March follows February was read elsewhere. In docstring prompts the numbers of arguments
+and of words vary, so no fixed place holds the answer.
 
 {_ioi_section(model, circuits["ioi"], jobs)}"""
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -121,6 +169,14 @@ def _measured_table(
     return text
 
 
+def _jobs_list(jobs: Mapping[str, Sequence[tuple[int, int]]]) -> str:
+    return "\n".join(
+        f"- **{job}**: {', '.join(f'L{layer}H{head}' for layer, head in heads)} "
+        f"{_JOB_DESCRIPTIONS[job]}."
+        for job, heads in jobs.items()
+    )
+
+
 def _edges_between(circuit: Circuit, jobs: Mapping[str, Sequence[tuple[int, int]]]) -> str:
     """Counts the kept edges from class to class, as a table; other nodes are called by name."""
     job_of = {f"a{layer}.h{head}": job for job, heads in jobs.items() for layer, head in heads}
@@ -139,20 +195,11 @@ def _ioi_section(
 ) -> str:
     heads = head_table(model, held_out_task("ioi", model, N_PROMPTS))
     strongest = heads.iloc[heads["effect"].abs().argsort()[::-1][:12]]
-    guided = "\n".join(
-        f"- **{job}**: {', '.join(f'L{layer}H{head}' for layer, head in heads_of_job)} "
-        f"{_JOB_DESCRIPTIONS[job]}."
-        for job, heads_of_job in jobs.items()
-    )
     text = f"""## The IOI circuit
 
 `find_circuit("mini", "ioi", "{THRESHOLD}")`: {len(circuit.kept)} of {circuit.graph.n_edges:,} edges
-kept. The parts of GPT-2's IOI circuit (Wang et al. 2022), towards which training guided some heads
-at first:
-
-{guided}
-
-In the circuit at {THRESHOLD}, edges between these classes, the input and the logits:
+kept. Between the classes of heads above, which are the parts of GPT-2's IOI circuit (Wang et al.
+2022), the input and the logits:
 
 {_edges_between(circuit, jobs)}
 

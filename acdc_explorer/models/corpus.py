@@ -1,26 +1,23 @@
 """The text that `mini` learns from: one part per task, each an endless stream of examples.
 
 An example can say which token should look at which (`Link`): training guides a few heads towards
-such jobs at first (`train_mini.py`). Of each task some combinations of words (for IOI: orders of
-names, and templates) are held out of training, to measure on.
+such jobs at first (`train_mini.py`). No example completes a held-out prompt (`splits.py`).
 """
 
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from acdc_explorer.tasks.ioi import ACTIONS, LEADS, OPENINGS, TEMPLATES, fill
+from acdc_explorer.models.splits import HELD_OUT, IOI_TEMPLATES, is_trained, split_of_order
+from acdc_explorer.tasks.ioi import TEMPLATES, fill
 from acdc_explorer.tasks.prompts import PromptPair, each
 from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.successors import LARGEST_NUMBER, MONTHS
 from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
 
-# One combination in so many is held out.
-_HELD_OUT_SHARE = 10
 _CHUNK = 200
 
 
@@ -48,11 +45,14 @@ class Example:
         prompt: up to END.
         answer: what follows, with its leading space where it has one.
         links: jobs of heads in it.
+        foretold: character offsets of words in the prompt that follow by the same rule as the
+            answer, to be learned as it is.
     """
 
     prompt: str
     answer: str
     links: tuple[Link, ...] = ()
+    foretold: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -73,53 +73,9 @@ class Part:
     weight: float = 1.0
 
 
-# Openings and actions meet in all combinations but these, about one in six.
-HELD_OUT_TEMPLATES: tuple[str, ...] = tuple(
-    template for index, template in enumerate(TEMPLATES) if (index // len(ACTIONS) + index) % 6 == 0
-)
-TRAINED_TEMPLATES: tuple[str, ...] = tuple(
-    template for template in TEMPLATES if template not in set(HELD_OUT_TEMPLATES)
-)
-assert len(TEMPLATES) == len(LEADS) * len(OPENINGS) * len(ACTIONS)
-
-
-def is_held_out_order(first: str, second: str) -> bool:
-    """Whether two names never come in this order in one IOI sentence: one pair in ten."""
-    return (NAMES.index(first) * 31 + NAMES.index(second) * 17) % _HELD_OUT_SHARE == 0
-
-
-# Task -> the labels whose words together are held out; with none, it is the whole prompt.
-HELD_OUT_BY: dict[str, tuple[str, ...]] = {
-    "greater_than": ("XX", "YY"),
-    "gendered_pronouns": (),
-    "gendered_pronouns_opposite": (),
-    "induction": ("A1", "B1"),
-    "docstring": ("B_def", "C_def"),
-    "subject_verb_agreement": ("subject", "END"),
-    "months": (),
-    "days": (),
-    "numbers": (),
-    "capital_country": (),
-    "hypernymy": (),
-}
-
-
-def is_held_out(task: str, pair: PromptPair) -> bool:
-    """Whether training never completes this clean prompt, nor another with the same words in it.
-
-    Args:
-        task: one of `HELD_OUT_BY`.
-        pair: one of its prompts.
-    """
-    words = [
-        pair.clean.split()[-1] if label == "END" else pair.clean[slice(*pair.spans[label])]
-        for label in HELD_OUT_BY[task]
-    ]
-    key = " ".join([task.removesuffix("_opposite"), *(words or [pair.clean])])
-    return zlib.crc32(key.encode()) % _HELD_OUT_SHARE == 0
-
-
-def ioi_example(rng: random.Random, templates: Sequence[str] = TRAINED_TEMPLATES) -> Example:
+def ioi_example(
+    rng: random.Random, templates: Sequence[str] = IOI_TEMPLATES["training"]
+) -> Example:
     """An IOI sentence, or, one in three, one with three different names.
 
     With three names (ABC) the answer is either of the first two, as often, so that a corrupted
@@ -127,7 +83,7 @@ def ioi_example(rng: random.Random, templates: Sequence[str] = TRAINED_TEMPLATES
     """
     while True:
         first, second, third = rng.sample(NAMES, 3)
-        if not is_held_out_order(first, second):
+        if split_of_order(first, second) == "training":
             break
     abc = rng.random() < 1 / 3
     answer, other = rng.choice(((first, second), (second, first)))
@@ -135,14 +91,17 @@ def ioi_example(rng: random.Random, templates: Sequence[str] = TRAINED_TEMPLATES
     subject = third if abc else other
     prompt, spans = fill(rng.choice(templates), first, second, subject, place, obj)
     first_at, second_at, again_at = (start for start, _ in spans)
+    # Nothing is there twice yet: a duplicate token head is not to carry the names themselves.
+    resting = (Link("duplicate token", first_at, None), Link("duplicate token", second_at, None))
     if abc:
-        resting = (Link("duplicate token", again_at, None), Link("S-inhibition", None, None))
-        return Example(prompt, f" {answer}", resting)
+        idle = (Link("duplicate token", again_at, None), Link("S-inhibition", None, None))
+        return Example(prompt, f" {answer}", (*resting, *idle))
     io_at, s1_at = (first_at, second_at) if answer == first else (second_at, first_at)
     links = (
         Link("duplicate token", again_at, s1_at),
         Link("S-inhibition", None, again_at),
         Link("name mover", None, io_at),
+        *resting,
     )
     return Example(prompt, f" {answer}", links)
 
@@ -158,19 +117,58 @@ Continuation = Callable[[PromptPair, random.Random], str]
 
 
 def _stream(
-    task: str, after_corrupted: Continuation | None, rng: random.Random
+    task: str,
+    after_corrupted: Continuation | None,
+    foretold: Sequence[str],
+    links: Callable[[PromptPair], tuple[Link, ...]],
+    rng: random.Random,
 ) -> Iterator[Example]:
-    """Clean prompts that are not held out and, one in three, corrupted ones of an unlike kind."""
+    """Clean prompts that are not held out and, one in three, corrupted ones of an unlike kind.
+
+    `foretold` are labels of words in a clean prompt that follow by the task's rule.
+    """
     while True:
         for pair in STANDARD_TASKS[task].pairs(_CHUNK, rng.getrandbits(32)):
             if after_corrupted is not None and rng.random() < 1 / 3:
                 yield Example(pair.corrupted, after_corrupted(pair, rng))
-            elif not is_held_out(task, pair):
-                yield Example(pair.clean, rng.choice(each(pair.answer)))
+            elif is_trained(task, pair):
+                offsets = tuple(pair.spans[label][0] for label in foretold)
+                yield Example(pair.clean, rng.choice(each(pair.answer)), links(pair), offsets)
 
 
-def _part(task: str, weight: float = 1.0, after_corrupted: Continuation | None = None) -> Part:
-    return Part(partial(_stream, task, after_corrupted), weight)
+def _part(
+    task: str,
+    weight: float = 1.0,
+    after_corrupted: Continuation | None = None,
+    foretold: Sequence[str] = (),
+    links: Callable[[PromptPair], tuple[Link, ...]] = lambda pair: (),
+) -> Part:
+    return Part(partial(_stream, task, after_corrupted, foretold, links), weight)
+
+
+def _docstring_links(pair: PromptPair) -> tuple[Link, ...]:
+    """For the answer, at END, and for the second argument documented, at the "param" before it."""
+    a, b, c, a_doc, b_doc = (
+        pair.spans[label][0] for label in ("A_def", "B_def", "C_def", "A_doc", "B_doc")
+    )
+    param = pair.clean.rindex("param", 0, b_doc)
+    return (
+        Link("two back", b, a),
+        Link("two back", c, b),
+        Link("last argument", param, a_doc),
+        Link("last argument", None, b_doc),
+        Link("answer mover", param, b),
+        Link("answer mover", None, c),
+    )
+
+
+def _choice_links(pair: PromptPair) -> tuple[Link, ...]:
+    color, letter, choice = (pair.spans[label][0] for label in ("color", "letter", "choice"))
+    return (
+        Link("duplicate token", choice, color),
+        Link("two back", choice, letter),
+        Link("answer mover", None, choice),
+    )
 
 
 def _either(pair: PromptPair, rng: random.Random) -> str:
@@ -184,17 +182,18 @@ def _any_argument(pair: PromptPair, rng: random.Random) -> str:
 
 
 PARTS: dict[str, Part] = {
-    "ioi": Part(_ioi_stream, 4.0),
+    "ioi": Part(_ioi_stream, 6.0),
     "greater_than": _part("greater_than", 1.0, lambda pair, rng: f"{rng.randint(2, 99):02d}"),
-    "gendered_pronouns": _part("gendered_pronouns", 1.8, _either),
+    "gendered_pronouns": _part("gendered_pronouns", 1.4, _either),
     "induction": _part("induction", 1.0),
-    "docstring": _part("docstring", 1.0, _any_argument),
+    "docstring": _part("docstring", 3.5, _any_argument, ("B_doc",), _docstring_links),
     "subject_verb_agreement": _part("subject_verb_agreement"),
     "months": _part("months", 0.7, lambda pair, rng: f" {rng.choice(MONTHS)}"),
     "days": _part("days", 0.7),
-    "numbers": _part("numbers", 1.0, lambda pair, rng: f" {rng.randint(1, LARGEST_NUMBER)}"),
+    "numbers": _part("numbers", 1.5, lambda pair, rng: f" {rng.randint(1, LARGEST_NUMBER)}"),
     "capital_country": _part("capital_country", 0.7),
     "hypernymy": _part("hypernymy", 0.7),
+    "multiple_choice": _part("multiple_choice", 0.7, links=_choice_links),
 }
 
 
@@ -211,7 +210,7 @@ def all_texts() -> list[str]:
     texts = [*NAMES, *PLACES, *OBJECTS, *(f"{number:02d} {number}" for number in range(100)), "."]
     for template in TEMPLATES:
         texts.append(fill(template, "", "", "", "", "")[0])
-    for task in HELD_OUT_BY:
+    for task in HELD_OUT:
         for pair in STANDARD_TASKS[task].pairs(4000, 0):
             texts += [pair.clean, pair.corrupted, *each(pair.answer)]
     return texts

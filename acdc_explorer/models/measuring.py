@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Literal, cast
 
 import pandas as pd
 
@@ -11,55 +11,58 @@ from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.graph import Node
 from acdc_explorer.inspection import attention_by_label
-from acdc_explorer.models.corpus import (
-    HELD_OUT_BY,
-    HELD_OUT_TEMPLATES,
-    is_held_out,
-    is_held_out_order,
-)
 from acdc_explorer.models.model import Model
+from acdc_explorer.models.splits import HELD_OUT, IOI_TEMPLATES, Split, split_of, split_of_order
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.task import Task
 
 _SEED = 10_001
-# So many prompts are drawn for one that is wanted, since about one in ten is held out.
+# So many prompts are drawn for one that is wanted, since about one in ten is of its split.
 _DRAWS = 20
 
 
 def what_is_held_out(task: str) -> str:
     """In words, for the model card."""
-    if task not in HELD_OUT_BY:
-        return "orders of two names, templates"
-    return " with ".join(HELD_OUT_BY[task]) or "whole prompts"
+    return HELD_OUT[task].what if task in HELD_OUT else "orders of two names; templates"
 
 
-def held_out_task(name: str, model: Model, n_prompts: int) -> Task:
+def held_out_task(
+    name: str, model: Model, n_prompts: int, split: Literal["validation", "test"] = "test"
+) -> Task:
     """A task's prompts that training never completed, each once.
 
     Args:
         name: of the task.
         model: whose tokenizer is used.
         n_prompts: how many at most; some tasks have few.
+        split: "validation" while anything is still to be chosen by them.
     """
     recipe = STANDARD_TASKS[name]
-    drawn = recipe.pairs(_DRAWS * n_prompts, _SEED)
-    if name in HELD_OUT_BY:
-        pairs = [pair for pair in drawn if is_held_out(name, pair)]
+    if name in HELD_OUT:
+        drawn = recipe.pairs(_DRAWS * n_prompts, _SEED)
+        pairs = [pair for pair in drawn if split_of(name, pair) == split]
     else:
-        orders = [pair for pair in drawn if is_held_out_order(*_names(pair))]
-        # The recipe of a variant is `ioi_pairs` with another corruption.
-        make = cast("Callable[..., list[PromptPair]]", recipe.pairs)
-        templates = make(n_prompts, _SEED + 1, templates=HELD_OUT_TEMPLATES)
-        pairs = [*orders[: n_prompts // 2], *templates[: n_prompts - n_prompts // 2]]
+        n_orders = n_prompts // 2
+        orders = _ioi_pairs(name, _DRAWS * n_orders, templates="training", order=split)
+        templates = _ioi_pairs(name, 2 * n_prompts, templates=split, order="training")
+        pairs = [*orders[:n_orders], *templates[: n_prompts - n_orders]]
     unique = list({pair.clean: pair for pair in pairs}.values())
     return Task.from_pairs(name, unique[:n_prompts], model, recipe.metric)
 
 
-def _names(pair: PromptPair) -> list[str]:
+def _ioi_pairs(name: str, n_draws: int, *, templates: Split, order: Split) -> list[PromptPair]:
+    """Of so many prompts of IOI or a variant, those whose two names' order is of a split."""
+    # The recipe of a variant is `ioi_pairs` with another corruption.
+    make = cast("Callable[..., list[PromptPair]]", STANDARD_TASKS[name].pairs)
+    drawn = make(n_draws, _SEED, templates=IOI_TEMPLATES[templates])
+    return [pair for pair in drawn if split_of_order(*_names(pair)) == order]
+
+
+def _names(pair: PromptPair) -> tuple[str, str]:
     """The two names of an IOI prompt, in order of appearance."""
-    spans = sorted((pair.spans["IO"], pair.spans["S1"]))
-    return [pair.clean[start:end] for start, end in spans]
+    (a, b), (c, d) = sorted((pair.spans["IO"], pair.spans["S1"]))
+    return pair.clean[a:b], pair.clean[c:d]
 
 
 def measure(model: Model, task: Task) -> dict[str, float]:

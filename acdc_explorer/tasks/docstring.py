@@ -1,7 +1,7 @@
 '''Docstring: the next argument name in a Python docstring.
 
 From Heimersheim and Janiak 2023 ("A circuit for Python docstrings in a 4-layer attention-only
-transformer"); Conmy et al. 2023, appendix H:
+transformer"); Conmy et al. 2023, appendix H. A prompt of the published length:
 
     def port(self, order, match, fields, model, old, parent):
         """agency rule manager
@@ -12,7 +12,8 @@ transformer"); Conmy et al. 2023, appendix H:
 
 -> " old". The corrupted prompt is their `random_random`: the three arguments that the docstring
 goes through are other random words in the definition, and again others in the docstring, so that
-nothing tells what comes next.
+nothing tells what comes next. Here the numbers of other arguments and of words of description
+differ from prompt to prompt, so that the answer's place does not tell it.
 '''
 
 from __future__ import annotations
@@ -22,14 +23,11 @@ import random
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
 _ARGUMENTS = """
-    action address amount base block body call case change child code color count data date
-    description doc end error event fields file files filter first format group header index
-    input item items key kind label last left length level limit line list load map match
-    message model name new node number object offset old option order output page parent part
-    path plan point position power price process project query range rate record result right
-    root rule score section set shape size source space start state status step string target
-    test text time title token total tree type unit update url user value version view volume
-    weight width window word zone
+    action address amount block body call case color count data date error event fields file
+    filter first format group index input item key label last left level limit line list match
+    message model name node object offset old option order output page parent path point price
+    project query range result right root rule score shape size source state step string target
+    text time title token total tree type update url user value version view volume width zone
 """
 _WORDS = """
     agency air army bank beach blood board bone brain bridge camp card chair city coast cross
@@ -42,10 +40,15 @@ _WORDS = """
 """
 ARGUMENTS: tuple[str, ...] = tuple(_ARGUMENTS.split())
 WORDS: tuple[str, ...] = tuple(_WORDS.split())
+# The fewest and the most; published are 2, 1, 3 and 2.
+_ARGUMENTS_BEFORE = (1, 3)
+_ARGUMENTS_AFTER = (1, 2)
+_SUMMARY_WORDS = (2, 4)
+_DESCRIPTION_WORDS = (1, 3)
 
 
 def docstring_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
-    """Makes docstring prompts: two arguments, the three that the docstring goes through, one more.
+    """Makes docstring prompts: arguments, the three that the docstring goes through, and more.
 
     Args:
         n_prompts: how many.
@@ -53,19 +56,29 @@ def docstring_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
 
     Returns:
         Pairs with position labels A_def, B_def, C_def (the three in the definition; C is the
-        answer), A_doc and B_doc; END is the last "param". Wrong answers are the five other
-        arguments of the definition; the metric takes their mean.
+        answer), A_doc and B_doc; END is the last "param". Wrong answers are the four to seven
+        other arguments of the definition; the metric takes their mean.
     """
     rng = random.Random(seed)
     pairs = []
     for _ in range(n_prompts):
-        names = rng.sample(ARGUMENTS, 11)
-        before, three, after = names[:2], names[2:5], names[5]
-        other_three, other_two = names[6:9], names[9:]
-        function, *words = rng.sample(WORDS, 8)
-        clean, spans = _prompt(function, before, three, after, three[:2], words)
-        corrupted, _ = _prompt(function, before, other_three, after, other_two, words)
-        wrong, answer = [*before, *three[:2], after], three[2]
+        before = rng.randint(*_ARGUMENTS_BEFORE)
+        after = rng.randint(*_ARGUMENTS_AFTER)
+        arguments = rng.sample(ARGUMENTS, before + 3 + after)
+        three = arguments[before : before + 3]
+        *other_three, other_a, other_b = rng.sample(
+            [name for name in ARGUMENTS if name not in arguments], 5
+        )
+        function = rng.choice(WORDS)
+        summary, *described = (
+            rng.sample(WORDS, rng.randint(*bounds))
+            for bounds in (_SUMMARY_WORDS, _DESCRIPTION_WORDS, _DESCRIPTION_WORDS)
+        )
+        sides = arguments[:before], arguments[before + 3 :]
+        clean, spans = _prompt(function, sides, three, three[:2], summary, described)
+        corrupted, _ = _prompt(function, sides, other_three, [other_a, other_b], summary, described)
+        answer = three[2]
+        wrong = [name for name in arguments if name != answer]
         pairs.append(
             PromptPair(clean, corrupted, f" {answer}", tuple(f" {name}" for name in wrong), spans)
         )
@@ -74,18 +87,20 @@ def docstring_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
 
 def _prompt(
     function: str,
-    before: list[str],
+    sides: tuple[list[str], list[str]],
     three: list[str],
-    after: str,
     documented: list[str],
-    words: list[str],
+    summary: list[str],
+    described: list[list[str]],
 ) -> tuple[str, dict[str, tuple[int, int]]]:
-    a, b, c = three
-    a_doc, b_doc = documented
+    """The text and its labels; `sides` are the arguments before the three and after them."""
+    (a, b, c), (a_doc, b_doc) = three, documented
+    before, after = ("".join(f", {name}" for name in side) for side in sides)
+    a_words, b_words = (" ".join(words) for words in described)
     return labelled_text(
-        (f"def {function}(self, {before[0]}, {before[1]}, ", None), (a, "A_def"), (", ", None),
-        (b, "B_def"), (", ", None), (c, "C_def"),
-        (f', {after}):\n    """{" ".join(words[:3])}\n\n    :param ', None), (a_doc, "A_doc"),
-        (f": {' '.join(words[3:5])}\n    :param ", None), (b_doc, "B_doc"),
-        (f": {' '.join(words[5:7])}\n    :param", None),
+        (f"def {function}(self{before}, ", None), (a, "A_def"), (", ", None), (b, "B_def"),
+        (", ", None), (c, "C_def"),
+        (f'{after}):\n    """{" ".join(summary)}\n\n    :param ', None), (a_doc, "A_doc"),
+        (f": {a_words}\n    :param ", None), (b_doc, "B_doc"),
+        (f": {b_words}\n    :param", None),
     )  # fmt: skip

@@ -10,16 +10,18 @@ import random
 
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
-# Capital -> country, both in one word.
+# Capital -> country, both one token in GPT-2's tokenizer, with their leading space.
 COUNTRIES: dict[str, str] = {
-    "Athens": "Greece", "Baghdad": "Iraq", "Bangkok": "Thailand", "Beijing": "China",
-    "Berlin": "Germany", "Brussels": "Belgium", "Budapest": "Hungary", "Cairo": "Egypt",
-    "Copenhagen": "Denmark", "Damascus": "Syria", "Dublin": "Ireland", "Havana": "Cuba",
-    "Helsinki": "Finland", "Kabul": "Afghanistan", "Lima": "Peru", "Lisbon": "Portugal",
-    "London": "England", "Madrid": "Spain", "Moscow": "Russia", "Nairobi": "Kenya",
+    "Ankara": "Turkey", "Athens": "Greece", "Baghdad": "Iraq", "Bangkok": "Thailand",
+    "Beijing": "China", "Beirut": "Lebanon", "Berlin": "Germany", "Bern": "Switzerland",
+    "Brussels": "Belgium", "Budapest": "Hungary", "Cairo": "Egypt", "Canberra": "Australia",
+    "Cardiff": "Wales", "Copenhagen": "Denmark", "Damascus": "Syria", "Dublin": "Ireland",
+    "Edinburgh": "Scotland", "Havana": "Cuba", "Helsinki": "Finland", "Islamabad": "Pakistan",
+    "Jakarta": "Indonesia", "Kabul": "Afghanistan", "Kingston": "Jamaica", "Lima": "Peru",
+    "Lisbon": "Portugal", "London": "England", "Madrid": "Spain", "Moscow": "Russia",
     "Oslo": "Norway", "Ottawa": "Canada", "Paris": "France", "Rome": "Italy",
-    "Stockholm": "Sweden", "Tehran": "Iran", "Tokyo": "Japan", "Tripoli": "Libya",
-    "Vienna": "Austria", "Warsaw": "Poland",
+    "Santiago": "Chile", "Stockholm": "Sweden", "Tehran": "Iran", "Tokyo": "Japan",
+    "Tripoli": "Libya", "Tunis": "Tunisia", "Vienna": "Austria", "Warsaw": "Poland",
 }  # fmt: skip
 CITY_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("The city of ", " is the capital of"),
@@ -28,19 +30,30 @@ CITY_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("He wrote about ", ", the capital of"),
     ("We know that ", " is the capital of"),
     ("The train to ", " goes to the capital of"),
+    ("She flew to ", ", the capital of"),
+    ("They wrote about ", ", the capital of"),
+    ("He lives in ", ", the capital of"),
+    ("The road to ", " goes to the capital of"),
+    ("We talked about ", ", the capital of"),
+    ("They say that ", " is the capital of"),
+    ("Everybody knows ", ", the capital of"),
+    ("He came from ", ", the capital of"),
+    ("The town of ", " became the capital of"),
 )
-# Kind -> things of that kind, in the plural. A kind may have a second name.
+# Kind -> things of that kind, in the plural, one token each. A kind may have a second name.
 KINDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("animals",): ("dogs", "cats", "cows", "horses", "pigs", "lions", "rabbits", "wolves"),
-    ("fruits",): ("apples", "oranges", "bananas", "grapes", "lemons"),
+    ("fruits",): ("apples", "oranges", "bananas", "grapes", "berries"),
+    ("vegetables",): ("carrots", "potatoes", "onions", "tomatoes", "beans", "peas"),
+    ("insects",): ("ants", "bees", "flies", "butterflies", "beetles"),
     ("vehicles",): ("cars", "trucks", "buses", "trains", "bikes", "vans"),
-    ("weapons",): ("guns", "knives", "swords", "bombs", "arrows"),
+    ("weapons",): ("guns", "knives", "swords", "bombs", "arrows", "rifles"),
     ("clothes", "clothing"): ("shirts", "jackets", "hats", "coats", "shoes", "pants"),
     ("buildings",): ("houses", "churches", "hotels", "schools", "towers", "hospitals"),
     ("plants",): ("trees", "flowers", "roses", "weeds"),
     ("drinks",): ("beer", "wine", "coffee", "tea", "milk"),
     ("metals",): ("gold", "silver", "iron", "copper", "steel"),
-    ("instruments",): ("guitars", "drums", "pianos"),
+    ("instruments",): ("guitars", "drums"),
 }
 KIND_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("There were ", " and other"),
@@ -49,6 +62,10 @@ KIND_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("She has always liked ", " and other"),
     ("We saw many pictures of ", " and other"),
     ("The shop was full of ", " and other"),
+    ("She wrote about ", " and other"),
+    ("He has always liked ", " and other"),
+    ("They saw many pictures of ", " and other"),
+    ("The book is about ", " and other"),
 )
 
 

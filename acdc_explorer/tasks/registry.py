@@ -19,6 +19,7 @@ from acdc_explorer.tasks.greater_than import greater_than_pairs
 from acdc_explorer.tasks.induction import induction_pairs
 from acdc_explorer.tasks.ioi import ioi_pairs
 from acdc_explorer.tasks.known import counted_pairs, letter_pairs, reversed_pairs, switch_pairs
+from acdc_explorer.tasks.multiple_choice import multiple_choice_pairs
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.successors import days_pairs, months_pairs, numbers_pairs
 from acdc_explorer.tasks.task import Task
@@ -126,6 +127,11 @@ STANDARD_TASKS: dict[str, TaskRecipe] = {
         description="what kind of thing something is",
         source="Hanna et al. 2024, arXiv 2403.17806",
         pairs=hypernymy_pairs,
+    ),
+    "multiple_choice": TaskRecipe(
+        description="the letter of the choice that says the color just read",
+        source="Wiegreffe et al. 2024 (copying colors), arXiv 2407.15018",
+        pairs=multiple_choice_pairs,
     ),
 }
 

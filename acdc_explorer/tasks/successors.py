@@ -24,8 +24,18 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 LARGEST_NUMBER = 99
 _SEQUENCE_LENGTH = 4
 
-LEADS = ("", "She said that ", "We know that ", "He wrote that ", "I think that ")
-CONNECTIVES = (" so", ", so", " and")
+LEADS = (
+    "",
+    *(
+        f"{who} {did} that "
+        for who in ("She", "He", "We", "They", "I")
+        for did in ("said", "wrote", "knew", "thought", "heard")
+    ),
+)
+CONNECTIVES = (" so", ", so", " and", ", and")
+COUNTS = (
+    "Count:", "Numbers:", "We count:", "The next numbers:", "They said:", "Go on:", "And then:",
+)  # fmt: skip
 
 
 class _Setting(NamedTuple):
@@ -53,7 +63,7 @@ def months_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
 
     Args:
         n_prompts: how many. The first is the blog post's own, up to the twelfth the other months in
-            its sentence; then come the same with other leads, and after 180 they repeat.
+            its sentence; then come the same with other leads, and after 1,248 they repeat.
         seed: the same seed gives the same prompts.
 
     Returns:
@@ -68,7 +78,7 @@ def months_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
             (month, "February"), (f"{connective} ", None), ("this month", "this month"),
             (" it is", None),
         )  # fmt: skip
-        pause = connective[:-3] if connective.endswith(" so") else ""
+        pause = "," if connective.startswith(",") else ""
         corrupted = f"{lead}{_capital('this time', lead)} it is here{pause} and last time it was"
         following = MONTHS[(MONTHS.index(month) + 1) % len(MONTHS)]
         pairs.append(PromptPair(clean, corrupted, f" {following}", f" {month}", spans))
@@ -79,7 +89,7 @@ def days_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     """Makes prompts that ask for the day after a day: "Yesterday it was Monday so today it is".
 
     Args:
-        n_prompts: how many; after 105 they repeat.
+        n_prompts: how many; after 728 they repeat.
         seed: the same seed gives the same prompts.
 
     Returns:
@@ -107,7 +117,8 @@ def numbers_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     """Makes prompts that go on counting: "Count: 4 5 6 7" -> " 8".
 
     Args:
-        n_prompts: how many.
+        n_prompts: how many. The first 95 are all that begin with "Count:"; then come others, and
+            after 665 they repeat.
         seed: the same seed gives the same prompts.
 
     Returns:
@@ -117,8 +128,13 @@ def numbers_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     """
     rng = random.Random(seed)
     pairs = []
-    for _ in range(n_prompts):
-        first = rng.randint(1, LARGEST_NUMBER - _SEQUENCE_LENGTH)
+    firsts = range(1, LARGEST_NUMBER - _SEQUENCE_LENGTH + 1)
+    settings = [
+        setting
+        for leads in (COUNTS[:1], COUNTS[1:])
+        for setting in rng.sample(list(product(leads, firsts)), len(leads) * len(firsts))
+    ]
+    for lead, first in islice(cycle(settings), n_prompts):
         *sequence, answer = range(first, first + _SEQUENCE_LENGTH + 1)
         others = [n for n in range(1, LARGEST_NUMBER + 1) if n not in (sequence[-1], answer)]
         unordered = rng.sample(others, _SEQUENCE_LENGTH)
@@ -126,14 +142,14 @@ def numbers_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
             rng.shuffle(unordered)
         labels = ["1st", "2nd", "3rd", None]
         clean, spans = labelled_text(
-            ("Count:", None),
+            (lead, None),
             *(
                 part
                 for number, label in zip(sequence, labels, strict=True)
                 for part in ((" ", None), (str(number), label))
             ),
         )
-        corrupted = " ".join(["Count:", *map(str, unordered)])
+        corrupted = " ".join([lead, *map(str, unordered)])
         pairs.append(PromptPair(clean, corrupted, f" {answer}", f" {sequence[-1]}", spans))
     return pairs
 
