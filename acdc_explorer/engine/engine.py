@@ -68,7 +68,7 @@ class Engine:
         split_qkv: bool = True,
         slice_size: int | None = None,
     ):
-        """Runs the clean prompts once, and the corrupted ones when they are first needed.
+        """Runs the clean and the corrupted prompts once.
 
         Args:
             weights: of the model, in the precision to compute in.

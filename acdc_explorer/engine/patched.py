@@ -54,17 +54,12 @@ def evaluate_removed(
     n_prompts = engine.n_prompts
     fitting = min(engine.slice_size, max(1, _BATCH_FLOATS // (shared + each)))
     if fitting < n_prompts:
-        parts = [
-            (slice(start, start + fitting), engine.part(slice(start, start + fitting)))
-            for start in range(0, n_prompts, fitting)
-        ]
-        return torch.cat(
-            [
-                evaluate_removed(part, [circuit.of_prompts(rows) for circuit in circuits])
-                for rows, part in parts
-            ],
-            dim=1,
-        )
+        values = []
+        for start in range(0, n_prompts, fitting):
+            rows = slice(start, start + fitting)
+            of_rows = [circuit.of_prompts(rows) for circuit in circuits]
+            values.append(evaluate_removed(engine.part(rows), of_rows))
+        return torch.cat(values, dim=1)
     size = max(1, (_BATCH_FLOATS // n_prompts - shared) // each)
     batches = [circuits[start : start + size] for start in range(0, len(circuits), size)]
     return torch.cat([_PatchedRuns(engine, batch).metric() for batch in batches])
