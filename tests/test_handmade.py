@@ -219,6 +219,6 @@ def test_hand_built_models_are_listed():
     ]
     assert models.loc["or-gate", "n_edges"] == 13
     assert models.loc["induction-pair", "n_edges"] == 29
-    assert models.loc["rasp-reverse", ["n_layers", "n_edges"]].tolist() == [4, 77]
+    assert models.loc["rasp-reverse", ["source", "n_edges"]].tolist() == ["compiled", 77]
     assert models.loc["rasp-proportion", ["n_layers", "n_edges"]].tolist() == [2, 23]
     assert set(HANDMADE) <= set(ax.list_tasks().task)

@@ -14,11 +14,11 @@ from acdc_explorer.models.loading import BUNDLED
 
 
 def list_models() -> pd.DataFrame:
-    """The bundled and hand-built models and those in the local Hugging Face cache.
+    """The bundled, hand-built and compiled models and those in the local Hugging Face cache.
 
     Returns:
-        Columns: model, source ("bundled", "hand-built" or "cached"), architecture, n_layers,
-        n_heads, n_edges (missing where the configuration does not tell).
+        Columns: model, source ("bundled", "hand-built", "compiled" or "cached"),
+        architecture, n_layers, n_heads, n_edges (missing where the configuration does not tell).
     """
     rows = [_row(name, "bundled", folder / "config.json") for name, folder in BUNDLED.items()]
     rows += [_handmade_row(name) for name in HANDMADE]
@@ -48,7 +48,7 @@ def _handmade_row(name: str) -> dict[str, object]:
     n_layers, n_heads = shape["n_layers"], shape["n_heads"]
     return {
         "model": name,
-        "source": "hand-built",
+        "source": "compiled" if name.startswith("rasp-") else "hand-built",
         "architecture": "TransformerLensNative",
         "n_layers": n_layers,
         "n_heads": n_heads,
