@@ -43,6 +43,7 @@ class PositionSet:
         self._index = np.take_along_axis(np.argsort(~mask, axis=1, kind="stable"), ranks, 1)
         self._has_empty = not counts.all()
         self._ways: dict[PositionSet, tuple[Tensor, Tensor | None]] = {}
+        self._shared: dict[PositionSet, Tensor] = {}
 
     def __bool__(self) -> bool:
         """Whether any prompt has any of the positions."""
@@ -91,8 +92,10 @@ class PositionSet:
 
     def holding(self, other: PositionSet) -> Bool[Tensor, "prompt width 1"]:
         """Which of these positions are in another set too."""
-        both = np.take_along_axis(other.mask, self._index, 1)
-        return torch.from_numpy(both).to(self._device)[..., None]
+        if other not in self._shared:
+            both = np.take_along_axis(other.mask, self._index, 1)
+            self._shared[other] = torch.from_numpy(both).to(self._device)[..., None]
+        return self._shared[other]
 
     def put_inside(self, values: Tensor, outer: PositionSet, outer_values: Tensor) -> Tensor:
         """Writes values at these positions into those of a set around it; both as in `move`."""
