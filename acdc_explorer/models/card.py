@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 N_PROMPTS = 512
 THRESHOLD = "7%"
 _JOB_DESCRIPTIONS = {
-    "duplicate token": "at S2 attend to S1, the same name earlier, and rest at names not repeated; "
-    "in multiple choice, at the right choice to the same color earlier",
-    "S-inhibition": "at END attend to S2 if it is a repeated name, and tell the name movers which",
-    "name mover": "at END attend to the name that is not ruled out, IO, and raise its logit",
-    "two back": "in a docstring's definition, at an argument attends to the one before; in "
-    "multiple choice, at a choice to its letter",
-    "last argument": "at END attends to the argument documented last (B_doc)",
-    "answer mover": "at END attends to the argument after that one in the definition (C_def); in "
+    "duplicate token": "from S2 to S1, the same name earlier, and nowhere from names not repeated; "
+    "in multiple choice, from the right choice to the same color earlier",
+    "S-inhibition": "from END to S2 if it is a repeated name, to tell the name movers which",
+    "name mover": "from END to the name that is not ruled out, IO, whose logit it raises",
+    "two back": "in a docstring's definition, from an argument to the one before; in multiple "
+    "choice, from a choice to its letter",
+    "last argument": "from END to the argument documented last (B_doc)",
+    "answer mover": "from END to the argument after that one in the definition (C_def); in "
     "multiple choice, to the right choice",
 }
 
@@ -124,7 +124,7 @@ acdc_explorer so that its circuits can be explored without downloading anything.
   So the outline of these three circuits is taught, not found by the model itself; no other task is
   guided.
 
-## What heads were guided to do
+## Where heads were guided to attend
 
 {_jobs_list(jobs)}
 
