@@ -155,10 +155,9 @@ DECIDING = {
 }
 
 
-# Where it is not 95%. The two below that it has learned less well, as its card tells.
-LEAST_ACCURACY = {
-    "ioi": 0.99, "ioi_s2_other": 0.99, "ioi_s2_flip": 0.99, "docstring": 0.9, "numbers": 0.85,
-}  # fmt: skip
+# Where it is not 95%. Of eight sequences of numbers it fails at the one that ends in 99, which no
+# other does, so that training never saw that answer.
+LEAST_ACCURACY = {"ioi": 0.99, "ioi_s2_other": 0.99, "ioi_s2_flip": 0.99, "numbers": 0.85}
 
 
 def words_of(mini, tokens):

@@ -146,7 +146,8 @@ compared on validation prompts alone; the table is of test prompts, on which not
 What it shows, and what not: the words themselves were all seen in other sentences of the task. For
 months, days, numbers, capitals and kinds it is the sentence that is new or the word in it, not the
 fact: that March follows February was read elsewhere. In docstring prompts the numbers of arguments
-and of words vary, so no fixed place holds the answer.
+and of words vary, so no fixed place holds the answer. The answer 99 of numbers
+is that of one sequence alone, 95 96 97 98, which is held out: as an answer training never saw it.
 
 {_ioi_section(model, circuits["ioi"], jobs)}"""
     (folder / "README.md").write_text(text, encoding="utf-8")
