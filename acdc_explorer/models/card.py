@@ -141,7 +141,8 @@ Held out (`acdc_explorer/models/splits.py`): training never completed a sentence
 table names. Of that, one in ten is for validation and one in ten for the test; of the
 {len(TEMPLATES)} IOI templates, {len(IOI_TEMPLATES["validation"])} and {len(IOI_TEMPLATES["test"])}.
 Half of the IOI prompts have held-out orders, half held-out templates. Variants of the training were
-compared on validation prompts alone; the table is of test prompts, on which nothing was chosen.
+compared on validation prompts alone. The table is of test prompts; they decided nothing, but that
+numbers were given more weight in the last version.
 
 What it shows, and what not: the words themselves were all seen in other sentences of the task. For
 months, days, numbers, capitals and kinds it is the sentence that is new or the word in it, not the
