@@ -63,9 +63,14 @@ def assert_fits(lab: LabPage) -> None:
     )
 
 
-def middle_of_edge(lab: LabPage, place: int) -> int:
-    """The hit point in the middle of the place-th largest edge."""
-    return 5 * place + 2
+def clear_of_nodes(lab: LabPage, place: int) -> int:
+    """The hit point of the place-th largest edge that is farthest from nodes, which lie on top."""
+    figure = "explorer._figure"
+    far = " + ".join(
+        f"abs({figure}._hits[{axis}].ravel()[hit] - spot.{name})" for axis, name in enumerate("xy")
+    )
+    key = f"lambda hit: min({far} for spot in {figure}._layout.spots)"
+    return ask(lab, f"max(range({5 * place}, {5 * place + 5}), key={key})")
 
 
 def test_the_notebook_from_the_first_cell_to_a_clicked_edge(lab: LabPage):
@@ -75,7 +80,7 @@ def test_the_notebook_from_the_first_cell_to_a_clicked_edge(lab: LabPage):
     state = lab.wait_figure("edge-hits")
     assert state.width > 500
     assert_fits(lab)
-    clicked = lab.click_point("edge-hits", middle_of_edge(lab, 0))
+    clicked = lab.click_point("edge-hits", clear_of_nodes(lab, 0))
     shown = wait_panel(lab)
     assert shown["edge"] == clicked.customdata
     # A long panel scrolls and leaves the search box where it is.
@@ -171,7 +176,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     lab = explorer()
     lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
-    lab.click_point("edge-hits", middle_of_edge(lab, 1))
+    lab.click_point("edge-hits", clear_of_nodes(lab, 1))
     shown = wait_panel(lab)
     before = lab.wait_figure("selected")
     lab.reload()
@@ -179,7 +184,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     assert after.points == before.points
     assert_fits(lab)
     assert panel(lab) == shown
-    clicked = lab.click_point("edge-hits", middle_of_edge(lab, 0))
+    clicked = lab.click_point("edge-hits", clear_of_nodes(lab, 0))
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{clicked.customdata}"]')
     lab.screenshot("reloaded")
 
@@ -250,7 +255,7 @@ def test_positions_from_the_button_to_an_edge_at_another_position(explorer):
         ".startsWith('END')"
     )
     assert_fits(lab)
-    clicked = lab.click_point("edge-hits", middle_of_edge(lab, 4))
+    clicked = lab.click_point("edge-hits", clear_of_nodes(lab, 4))
     shown = wait_panel(lab)
     assert shown["edge"] == clicked.customdata
     assert "@" in shown["edge"]
@@ -277,7 +282,7 @@ def test_positions_from_the_button_to_an_edge_at_another_position(explorer):
 def test_a_clicked_bar_draws_that_positions_share(explorer):
     lab = explorer("'mini', 'ioi', '7%'")
     lab.wait_status("done", timeout=60)
-    lab.click_point("edge-hits", middle_of_edge(lab, 2))
+    lab.click_point("edge-hits", clear_of_nodes(lab, 2))
     wait_panel(lab)
     lab.page.locator('.acdc-edge-panel tr[data-position="S2"]').last.click()
     lab.page.wait_for_function(
