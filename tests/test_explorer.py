@@ -108,6 +108,31 @@ def test_a_clicked_node_lists_its_edges_to_go_on_with(explorer):
     until(lambda: "effect" in panel_data(explorer))
 
 
+def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
+    explorer = ax.Explorer("mini", "ioi", "7%")
+    explorer.wait(60)
+    figure = explorer._figure
+    until(lambda: len(figure._hit_ids) == len(explorer.circuit.kept))
+    edges, nodes = [], []
+    figure._on_edges, figure._on_node = edges.append, nodes.append
+    trace = figure.widget.data[trace_number(explorer, "nodes")]
+    used = {name for edge in explorer.circuit.kept
+            for name in (edge.split("->")[0], edge.split("->")[1].split("<")[0])}  # fmt: skip
+    for index, name in enumerate(trace.customdata):
+        edges.clear(), nodes.clear()
+        click(figure.widget, trace_number(explorer, "nodes"), index)
+        room = np.hypot(figure._hits[0] - trace.x[index], figure._hits[1] - trace.y[index]).min(1)
+        if name not in used and room.min() < 0.13:
+            assert edges[0][0] == figure._hit_ids[room.argmin()]
+            assert not nodes
+        else:
+            assert nodes == [name]
+    # From L0H3 to L2H1 leads the strongest edge, right through L1H2.
+    click(figure.widget, trace_number(explorer, "nodes"), list(trace.customdata).index("a1.h2"))
+    assert edges[-1][0] == "a0.h3->a2.h1<k>"
+    explorer.close()
+
+
 def test_edges_that_lie_together_are_offered_too(explorer):
     figure = explorer._figure
     chosen = []

@@ -62,6 +62,7 @@ class CircuitFigure:
         self._hit_ids: list[str] = []
         empty = np.zeros((0, 1), dtype=np.float32)
         self._hits: tuple[Floats, Floats] = (empty, empty)
+        self._idle: set[str] = set()
         self.n_drawn = 0
         self._traces: dict[str, int] = {}
         self.widget = SyncedFigureWidget(self._make_traces(), self._make_layout())
@@ -191,6 +192,7 @@ class CircuitFigure:
         states = [
             "in" if node in inside else "untested" if node in untested else "out" for node in nodes
         ]
+        self._idle = {node.id for node, state in zip(nodes, states, strict=True) if state == "out"}
         said = {"in": "", "untested": "<br>not tested yet", "out": "<br>no kept edge"}
         trace.hovertext = [
             spot.node.label + (f" @ {escape(spot.label)}" if spot.label else "") + said[state]
@@ -230,18 +232,28 @@ class CircuitFigure:
             return
         per_curve = self._hits[0].shape[1]
         at_x, at_y = (values.ravel()[indices[0]] for values in self._hits)
-        # Other edges whose hit points lie under the same few pixels.
-        distance = np.hypot(self._hits[0] - at_x, (self._hits[1] - at_y)).min(1)
-        clicked = indices[0] // per_curve
-        near = [int(curve) for curve in np.argsort(distance, kind="stable")
-                if distance[curve] < 0.13]  # fmt: skip
-        names = [self._hit_ids[curve] for curve in (clicked, *near)]
+        names = [self._hit_ids[indices[0] // per_curve], *self._edges_near(at_x, at_y)]
         self._on_edges([*dict.fromkeys(names)][:8])
+
+    def _edges_near(self, x: float, y: float) -> list[str]:
+        """The edges that have a hit point within a few pixels, nearest first."""
+        if not self._hit_ids:
+            return []
+        distance = np.hypot(self._hits[0] - x, self._hits[1] - y).min(1)
+        order = np.argsort(distance, kind="stable")
+        return [self._hit_ids[curve] for curve in order if distance[curve] < 0.13]
 
     def _clicked_node(self, trace: go.Scatter, points: object, state: object) -> None:
         indices = points.point_inds  # type: ignore[attr-defined]
-        if indices:
-            self._on_node(str(trace.customdata[indices[0]]))
+        if not indices:
+            return
+        name = str(trace.customdata[indices[0]])
+        # A node without edges that lies on one, between its ends, is not what was meant.
+        passing = self._edges_near(trace.x[indices[0]], trace.y[indices[0]])
+        if name in self._idle and passing:
+            self._on_edges(passing[:8])
+        else:
+            self._on_node(name)
 
     def _make_traces(self) -> list[go.Scatter]:
         traces = [_line_trace("untested", "#9a9a9a", 0.7, 0.45, dash="dot")]
