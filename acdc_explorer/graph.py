@@ -214,9 +214,10 @@ class Graph:
         """The input, at all positions, from which a head makes its queries, keys or values."""
         return Receiver(head, qkv if self.split_qkv else None)
 
-    def receivers_of(self, node: Node) -> list[Receiver]:
-        """The receivers through which a node reads, at each position label if there are any."""
-        return [r for whole in self.inputs_of(node) for r in self.receivers_at(whole)]
+    def rows_of(self, node: Node) -> list[int]:
+        """The rows of an edge matrix that a node reads through, at each label if there are any."""
+        receivers = (r for whole in self.inputs_of(node) for r in self.receivers_at(whole))
+        return [self.receiver_index[receiver] for receiver in receivers]
 
     @cached_property
     def edge_mask(self) -> np.ndarray:

@@ -166,13 +166,18 @@ class Engine:
         assert total is not None
         return total.map(lambda tensor: tensor / self.n_prompts)
 
-    def parts(self) -> Iterator[Engine]:
-        """The engine, or where its runs are too large one engine for each slice of the prompts."""
-        if self.slice_size == self.n_prompts:
+    def parts(self, at_most: int | None = None) -> Iterator[Engine]:
+        """The engine, or engines for slices of its prompts, of so many that their runs fit.
+
+        Args:
+            at_most: how many prompts to a part, if less.
+        """
+        size = min(self.slice_size, at_most or self.slice_size)
+        if size == self.n_prompts:
             yield self
             return
-        for start in range(0, self.n_prompts, self.slice_size):
-            yield self.part(slice(start, start + self.slice_size))
+        for start in range(0, self.n_prompts, size):
+            yield self.part(slice(start, start + size))
 
     def by_part(self, function: Callable[[Engine], Tensor]) -> Tensor:
         """What a function makes of each part, whose first axis is prompts, put together."""
@@ -203,11 +208,12 @@ class Engine:
     def flops_of_runs(self) -> float:
         """About what making the clean and the ablated run takes, in floating-point operations."""
         weights = self.weights
-        matrices = [block.W_Q.numel() * 4 for block in weights.blocks]
-        for mlp in (block.mlp for block in weights.blocks if block.mlp):
-            matrices.append(mlp.W_in.numel() * (2 if mlp.W_gate is None else 3))
+        n_weights = sum(
+            4 * block.W_Q.numel() + (block.mlp.n_weights if block.mlp else 0)
+            for block in weights.blocks
+        )
         n_runs = 2 if self.ablation == "corrupted" else 1
-        return n_runs * 2.0 * sum(matrices) * self.n_prompts * self.task.n_positions
+        return n_runs * 2.0 * n_weights * self.n_prompts * self.task.n_positions
 
     def delta(self, sender_index: int, at: PositionSet) -> Float[Tensor, "prompt width d_model"]:
         """What removing a sender's edge adds to a receiver: ablated output minus clean output.
@@ -216,22 +222,14 @@ class Engine:
         sender still has its clean output; in general see `patched.py`.
         """
         sender = self.graph.senders[sender_index]
-        ablated, clean = (
-            at.take(self.output_in(run, sender)) for run in (self.ablated, self.clean)
-        )
+        delta = self.output_delta(sender, at)
         if sender.kind != "head":
-            return ablated - clean
-        return linear(ablated - clean, self.weights.blocks[sender.layer].W_O[sender.head])
+            return delta
+        return linear(delta, self.weights.blocks[sender.layer].W_O[sender.head])
 
-    def output_in(self, run: Run, sender: Node) -> Float[Tensor, "prompt pos feature"]:
-        """What a sender writes in the clean or the ablated run; a head's, before W_O."""
-        if sender.kind == "input":
-            return run.resid_pre[0]
-        return (
-            run.mlp_out[sender.layer]
-            if sender.kind == "mlp"
-            else run.z[sender.layer][:, sender.head]
-        )
+    def output_delta(self, sender: Node, at: PositionSet) -> Float[Tensor, "prompt width feature"]:
+        """The same before a head's W_O."""
+        return at.take(self.ablated.output_of(sender)) - at.take(self.clean.output_of(sender))
 
     def deltas(
         self, sender_indices: Sequence[int], at: PositionSet
@@ -251,17 +249,11 @@ class Engine:
         masks = self.task.position_masks
         return {label: self.sets.of(masks[label].numpy()[list(self._rows)]) for label in masks}
 
-    def input_in(self, run: Run, node: Node) -> Float[Tensor, "prompt pos d_model"]:
-        """What a node's receivers read in the clean run, or if all senders were ablated."""
-        if node.kind == "logits":
-            return run.resid_final
-        return (run.mlp_in if node.kind == "mlp" else run.resid_pre)[node.layer]
-
     def clean_slot(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt pos d_head"]:
         """A head's queries, keys or values in the clean run; kept, since every test needs some."""
         key = head, qkv
         if key not in self._slots:
-            self._slots[key] = head_slot(self.input_in(self.clean, head), self.weights, head, qkv)
+            self._slots[key] = head_slot(self.clean.input_of(head), self.weights, head, qkv)
         return self._slots[key]
 
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:

@@ -138,6 +138,20 @@ class Run:
     z: list[Float[Tensor, "prompt head pos d_head"]]
     mlp_out: list[Float[Tensor, "prompt pos d_model"]]
 
+    def input_of(self, node: Node) -> Float[Tensor, "prompt pos d_model"]:
+        """What a node's receivers read."""
+        if node.kind == "logits":
+            return self.resid_final
+        return (self.mlp_in if node.kind == "mlp" else self.resid_pre)[node.layer]
+
+    def output_of(self, sender: Node) -> Float[Tensor, "prompt pos feature"]:
+        """What a sender writes; a head, before W_O."""
+        if sender.kind == "input":
+            return self.resid_pre[0]
+        if sender.kind == "mlp":
+            return self.mlp_out[sender.layer]
+        return self.z[sender.layer][:, sender.head]
+
     def map(self, function: Callable[..., Tensor], *others: Run) -> Run:
         """The run with every tensor replaced by what a function makes of it, and of others'."""
 

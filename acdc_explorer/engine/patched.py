@@ -118,9 +118,7 @@ class _PatchedRuns:
         ]
         reading = np.zeros(len(graph.receivers), dtype=bool)
         for node in nodes:
-            reading[[graph.receiver_index[receiver] for receiver in graph.receivers_of(node)]] = (
-                True
-            )
+            reading[graph.rows_of(node)] = True
         return reading
 
     def metric(self) -> Float[Tensor, "circuit prompt"]:
@@ -151,8 +149,8 @@ class _PatchedRuns:
         """What a node would read if none of its edges, or if all of them, were removed."""
         engine = self.engine
         if self.sums_kept:
-            return self.at.take(engine.input_in(engine.ablated, node))[None]
-        return self.at.take(engine.input_in(engine.clean, node)) + self.change
+            return self.at.take(engine.ablated.input_of(node))[None]
+        return self.at.take(engine.clean.input_of(node)) + self.change
 
     def _read(
         self, receivers: Sequence[Receiver], base: Tensor, rows: slice = slice(None)
@@ -313,10 +311,7 @@ class _PatchedRuns:
             node = Node("head", layer, head)
             index = self.graph.sender_index[node]
             if self.needed[index]:
-                clean, ablated = (
-                    engine.output_in(run, node) for run in (engine.clean, engine.ablated)
-                )
-                missing = (self.at.take(ablated) - self.at.take(clean))[None]
+                missing = engine.output_delta(node, self.at)[None]
                 if head in heads:
                     assert z_change is not None
                     missing = missing - z_change[:, heads.index(head)]

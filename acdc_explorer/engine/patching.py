@@ -172,14 +172,14 @@ class LiveCircuit:
         """What an input reads while its kept senders are clean: ablated, and what they restore."""
         engine, live = self.engine, self.inputs.get(whole)
         if live is None or not live.decided:
-            return at.take(engine.input_in(engine.clean, whole.node))
+            return at.take(engine.clean.input_of(whole.node))
         if live.base is not None:
             return live.reads_at.move(live.base, at)
         if live.decided is live.reads_at and at is not live.reads_at and self._has_room(live):
             return live.reads_at.move(self._base(whole, live.reads_at), at)
-        base = at.take(engine.input_in(engine.ablated, whole.node))
+        base = at.take(engine.ablated.input_of(whole.node))
         if engine.sets.difference(at, live.decided):
-            clean = at.take(engine.input_in(engine.clean, whole.node))
+            clean = at.take(engine.clean.input_of(whole.node))
             base = torch.where(at.holding(live.decided), base, clean)
         for sender, kept_at in live.kept.items():
             decided = engine.sets.intersection(kept_at, live.decided)

@@ -137,8 +137,7 @@ class ReceiverTest:
             if node.kind == "mlp":
                 block = weights.blocks[node.layer].mlp
                 assert block is not None
-                matrices = 2 if block.W_gate is None else 3
-                sizes = [(matrices * block.W_in.numel(), at.width)]
+                sizes = [(block.n_weights, at.width)]
             elif node.kind == "head":
                 sizes = [(d_model * d_head, each.width) for each in self._heads[node] if each]
             else:
@@ -215,7 +214,7 @@ class ReceiverTest:
             if engine.sets.intersection(at, self.at):
                 there.add(engine.graph.sender_index[sender])
         removed = engine.deltas(senders, self.at)
-        total = self.at.take(engine.input_in(engine.ablated, self.receiver.node))
+        total = self.at.take(engine.ablated.input_of(self.receiver.node))
         for index in sorted(there):
             total = total - engine.delta(index, self.at)
         inputs = torch.empty_like(removed)

@@ -41,11 +41,10 @@ def live_senders(mask: np.ndarray, graph: Graph) -> np.ndarray:
         graph: of the model.
     """
     kept = graph.edge_mask & ~mask
-    live = kept[[graph.receiver_index[receiver] for receiver in graph.receivers_of(LOGITS)]].any(0)
+    live = kept[graph.rows_of(LOGITS)].any(0)
     for index in reversed(range(len(graph.senders))):
         if live[index]:
-            for receiver in graph.receivers_of(graph.senders[index]):
-                live |= kept[graph.receiver_index[receiver]]
+            live |= kept[graph.rows_of(graph.senders[index])].any(0)
     return live
 
 
@@ -58,6 +57,6 @@ def computed_senders(graph: Graph, circuits: Sequence[RemovedEdges]) -> Bool[np.
             removed[graph.cell(circuit.partial[0])] = True
     changed = np.zeros(len(graph.senders), dtype=bool)
     for index, node in enumerate(graph.senders):
-        rows = [graph.receiver_index[receiver] for receiver in graph.receivers_of(node)]
+        rows = graph.rows_of(node)
         changed[index] = removed[rows].any() or kept[rows][:, changed].any()
     return changed & live_senders(np.logical_and.reduce(masks), graph)

@@ -23,6 +23,11 @@ class SlicedCircuit:
         # The metric by now.
         self.values = [circuit.engine.clean_by_prompt for circuit in self.circuits]
 
+    @property
+    def is_sliced(self) -> bool:
+        """Whether there are several slices, whose runs are made again for every batch."""
+        return len(self.circuits) > 1
+
     def is_live(self, receiver: Receiver) -> bool:
         """Whether a path of kept edges leads from what a receiver reads to the metric."""
         return any(circuit.is_live(receiver) for circuit in self.circuits)
@@ -54,16 +59,17 @@ class SlicedTest:
             self._leave(live.engine)
         tests = [test for test in self._tests if test is not None]
         self.width = max(test.at.width for test in tests)
-        again = len(circuit.circuits) > 1
         self.work = Work(
             n_steps=sum(test.work.n_steps for test in tests),
             n_weights=sum(test.work.n_weights for test in tests),
             flops_per_member=sum(test.work.flops_per_member for test in tests),
-            flops_fixed=sum(live.engine.flops_of_runs for live in circuit.circuits) if again else 0,
+            flops_fixed=sum(live.engine.flops_of_runs for live in circuit.circuits)
+            if circuit.is_sliced
+            else 0,
         )
 
     def _leave(self, engine: Engine) -> None:
-        if len(self._circuit.circuits) > 1:
+        if self._circuit.is_sliced:
             engine.forget()
 
     def try_removing(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt"]:

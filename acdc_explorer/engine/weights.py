@@ -59,6 +59,11 @@ class Mlp:
     W_out: Float[Tensor, "d_mlp d_model"]
     b_out: Float[Tensor, " d_model"]
 
+    @property
+    def n_weights(self) -> int:
+        """Numbers in its matrices, which are of one size."""
+        return self.W_in.numel() * (2 if self.W_gate is None else 3)
+
 
 @dataclass(frozen=True)
 class Block:

@@ -125,9 +125,7 @@ class _AcdcSearch:
         if self.n_kept < _KEPT_BEFORE_EXPECTING:
             return chain
         if self.expected is None:
-            engine = self.engine
-            n_few = min(16, engine.slice_size)
-            few = engine if engine.n_prompts == n_few else engine.part(slice(n_few))
+            few = next(self.engine.parts(16))
             self.expected = np.abs(edge_scores(few))
         row = self.expected[self.engine.graph.receiver_index[receiver], chain]
         likely = np.flatnonzero(row >= 0.7 * self.settings.threshold)

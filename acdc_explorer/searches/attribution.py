@@ -54,10 +54,7 @@ def edge_scores(
     floats = engine.sets.changed.width * engine.weights.W_E.shape[1]
     fitting = max(1, _BATCH_FLOATS // (floats * (len(graph.senders) + 6 * graph.n_heads)))
     scores = np.zeros(graph.edge_mask.shape)
-    fitting = min(fitting, engine.slice_size)
-    for start in range(0, engine.n_prompts, fitting):
-        rows = slice(start, start + fitting)
-        part = engine if fitting >= engine.n_prompts else engine.part(rows)
+    for part in engine.parts(fitting):
         scores += _sums(part, method, steps)
     return scores / engine.n_prompts
 
