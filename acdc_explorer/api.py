@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 
 from acdc_explorer.circuit import Circuit
+from acdc_explorer.engine.arithmetic import plain_arithmetic, stepwise
 from acdc_explorer.engine.engine import Ablation, Engine, mean_metric
 from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.removed import RemovedEdges
+from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import Edge, Order
 from acdc_explorer.metrics import Rule
 from acdc_explorer.models import Model, load_model
@@ -24,31 +26,77 @@ from acdc_explorer.searches.steps import EdgeStep, SearchSettings, Step, parse_t
 from acdc_explorer.tasks import Task, load_task
 
 
-def settings_for(
-    engine: Engine,
-    threshold: float | str,
-    *,
-    method: str = "acdc",
-    rule: Rule | None = None,
-    order: Order = "default",
-    order_seed: int = 0,
-) -> SearchSettings:
-    """Checks the arguments of a search and puts them together; see `find_circuit`."""
-    return SearchSettings(
-        threshold=parse_threshold(threshold, engine.full_metric, engine.metric),
-        threshold_text=str(threshold).strip(),
-        method=method,
-        rule=rule or engine.metric.default_rule,
-        order=order,
-        order_seed=order_seed,
-        ablation=engine.ablation,
-    )
+class SearchOptions(TypedDict, total=False):
+    """The options of `find_circuit`, which `search`, `threshold_path` and `Explorer` take too."""
+
+    method: str
+    rule: Rule | None
+    order: Order
+    order_seed: int
+    ablation: Ablation
+    positions: bool
+    split_qkv: bool
+    replay: Circuit | None
+    top_n: int | None
 
 
 def resolve(model: Any, task: Task | str) -> tuple[Model, Task]:
     """Loads what was given by name."""
     model = load_model(model)
-    return model, load_task(task, model) if isinstance(task, str) else task
+    if isinstance(task, str):
+        return model, load_task(task, model)
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"task must be a Task, or the name of one (see list_tasks()); got {type(task).__name__}"
+        )
+    return model, task
+
+
+def check_options(options: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> None:
+    """Raises a ValueError for an option that is unknown or does not apply.
+
+    Args:
+        options: by name.
+        refused: of `SearchOptions`, those that do not apply here, and what to do instead.
+    """
+    refused = refused or {}
+    allowed = [name for name in SearchOptions.__annotations__ if name not in refused]
+    for name, value in options.items():
+        if name in refused and value is not None:
+            raise ValueError(f"{name} does not apply here: {refused[name]}")
+        if name not in SearchOptions.__annotations__:
+            raise unknown_name("option", name, allowed)
+
+
+def prepared(
+    model: Model, task: Task, threshold: float | str, options: SearchOptions
+) -> tuple[Engine, SearchSettings, Sequence[Step]]:
+    """Turns the options of `find_circuit` into an engine, settings, and the steps to replay.
+
+    Raises:
+        ValueError: naming the argument that is wrong and what is allowed.
+    """
+    check_options(options)
+    engine = model.engine(
+        task,
+        options.get("ablation", "corrupted"),
+        positions=options.get("positions", False),
+        split_qkv=options.get("split_qkv", True),
+    )
+    method, top_n, replay = options.get("method", "acdc"), options.get("top_n"), None
+    if top_n is not None:
+        threshold = _threshold_of_top(engine, method, top_n)
+    settings = SearchSettings(
+        threshold=parse_threshold(threshold, engine.full_metric, engine.metric),
+        threshold_text=str(threshold).strip(),
+        method=method,
+        rule=options.get("rule") or engine.metric.default_rule,
+        order=options.get("order", "default"),
+        order_seed=options.get("order_seed", 0),
+        ablation=engine.ablation,
+    )
+    replay = options.get("replay")
+    return engine, settings, _steps_to_replay(replay, engine, settings) if replay else ()
 
 
 def find_circuit(
@@ -99,16 +147,26 @@ def find_circuit(
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
-    model, task = resolve(model, task)
-    engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
-    if top_n is not None:
-        threshold = _threshold_of_top(engine, method, top_n)
-    settings = settings_for(
-        engine, threshold, method=method, rule=rule, order=order, order_seed=order_seed
-    )
-    known = _steps_to_replay(replay, engine, settings) if replay else ()
-    steps = search_steps(engine, settings, known)
-    return Circuit.of_search(model.name, engine, settings, steps)
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine, settings, known = prepared(
+            model,
+            task,
+            threshold,
+            {
+                "method": method,
+                "rule": rule,
+                "order": order,
+                "order_seed": order_seed,
+                "ablation": ablation,
+                "positions": positions,
+                "split_qkv": split_qkv,
+                "replay": replay,
+                "top_n": top_n,
+            },
+        )
+        steps = search_steps(engine, settings, known)
+        return Circuit.of_search(model.name, engine, settings, steps)
 
 
 def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
@@ -118,15 +176,24 @@ def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
             "threshold"
         )
     n_edges = engine.graph.n_edges
-    if not 1 <= top_n <= n_edges:
-        raise ValueError(f"top_n must be between 1 and {n_edges}, the number of edges; got {top_n}")
+    if type(top_n) is not int or not 1 <= top_n <= n_edges:
+        raise ValueError(
+            f"top_n must be a whole number between 1 and {n_edges}, the number of edges; got "
+            f"{top_n!r}"
+        )
     sizes = np.sort(np.abs(edge_scores(engine, method)[engine.graph.edge_mask]))
     # A threshold of zero is none.
     return max(float(sizes[-top_n]), 1e-12)
 
 
-def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
-    """The steps of a circuit, checked to come from the search that is about to be made."""
+def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
+    """Raises a ValueError if a circuit is of another model or of other prompts.
+
+    Args:
+        engine: on which it is about to be used.
+        circuit: from anywhere.
+        role: what it is called in the message.
+    """
     # Both runs' metrics: of KL divergence the clean one is 0 whatever the prompts.
     then = (circuit.metric_name, circuit.full_metric, circuit.corrupted_metric)
     now = (engine.metric.name, engine.full_metric, engine.corrupted_metric)
@@ -134,12 +201,20 @@ def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings)
         math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-6)
         for pair in zip(then[1:], now[1:], strict=True)
     )
-    if circuit.graph != engine.graph or then[0] != now[0] or not same_values:
+    shapes = [f"{g.n_layers} layers x {g.n_heads} heads" for g in (circuit.graph, engine.graph)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{role} is of a model with {shapes[0]}; this one has {shapes[1]}")
+    same_direction = circuit.higher_is_better == engine.metric.higher_is_better
+    if circuit.graph != engine.graph or then[0] != now[0] or not same_values or not same_direction:
         told = "{0} {1:.6g} clean, {2:.6g} corrupted".format
         raise ValueError(
-            f"the circuit to replay is of another model or other prompts: {told(*then)}; here it "
-            f"is {told(*now)}"
+            f"{role} is of another model or other prompts: {told(*then)}; here it is {told(*now)}"
         )
+
+
+def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
+    """The steps of a circuit, checked to come from the search that is about to be made."""
+    check_found_here(engine, circuit, "the circuit to replay")
     for what in ("method", "rule", "order", "order_seed", "ablation"):
         found_with, asked = getattr(circuit.settings, what), getattr(settings, what)
         if found_with != asked:
@@ -182,9 +257,10 @@ def attribute(
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
-    model, task = resolve(model, task)
-    engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
-    scores, graph = edge_scores(engine, method, steps), engine.graph
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
+        scores, graph = edge_scores(engine, method, steps), engine.graph
     cells = np.argwhere(graph.edge_mask)
     receivers = [graph.receivers[row] for row in cells[:, 0]]
     table = pd.DataFrame(
@@ -208,7 +284,7 @@ def threshold_path(
     *,
     seconds: float = 60.0,
     known: ThresholdPath | None = None,
-    **options: Any,
+    **options: Unpack[SearchOptions],
 ) -> ThresholdPath:
     """Finds the circuit of every threshold between two, as exact intervals.
 
@@ -220,48 +296,60 @@ def threshold_path(
         seconds: after which to stop, with gaps left between intervals; the circuit that is being
             found then is the last.
         known: a path to go on from, found with the same arguments but for these.
-        options: other arguments of `find_circuit`: method, rule, order, ablation, positions, ...
+        options: other arguments of `find_circuit` but `replay` and `top_n`.
 
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
-    model, task = resolve(model, task)
-    engine, settings = prepared(model, task, low, options)
-    top = parse_threshold(high, engine.full_metric, engine.metric)
-    if top <= settings.threshold:
-        raise ValueError(f"high must be above low; got low {low!r} and high {high!r}")
-    path, started = known or ThresholdPath(), time.monotonic()
-    if path.circuits:
-        _steps_to_replay(path.circuits[0], engine, settings)
-    for step in path_steps(model.name, engine, settings, settings.threshold, top, path):
-        if isinstance(step, Circuit):
-            path = path.with_circuit(step)
-            if time.monotonic() - started > seconds:
-                break
-    return path
+    check_options(
+        options,
+        refused={
+            "replay": "a path goes on from another path, given as known=",
+            "top_n": "a path goes from threshold to threshold",
+        },
+    )
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine, settings, _ = prepared(model, task, low, options)
+        top = parse_threshold(high, engine.full_metric, engine.metric)
+        if top <= settings.threshold:
+            raise ValueError(f"high must be above low; got low {low!r} and high {high!r}")
+        path, started = known or ThresholdPath(), time.monotonic()
+        for circuit in path.circuits:
+            _steps_to_replay(circuit, engine, settings)
+        for step in path_steps(model.name, engine, settings, settings.threshold, top, path):
+            if isinstance(step, Circuit):
+                path = path.with_circuit(step)
+                if time.monotonic() - started > seconds:
+                    break
+        return path
 
 
 def search(
-    model: Any, task: Task | str, threshold: float | str = "7%", **options: Any
+    model: Any,
+    task: Task | str,
+    threshold: float | str = "7%",
+    **options: Unpack[SearchOptions],
 ) -> Iterator[EdgeStep]:
     """Like `find_circuit`, one tested edge at a time.
 
     Arguments are checked at once; the model is run as the steps are asked for. Edges that are
     removed untested, because nothing downstream of them was kept, are passed over.
+
+    Args:
+        model: as for `find_circuit`; so are the others.
+        task: likewise.
+        threshold: likewise.
+        options: the other arguments of `find_circuit`.
+
+    Raises:
+        ValueError: naming the argument that is wrong and what is allowed.
     """
-    model, task = resolve(model, task)
-    engine, settings = prepared(model, task, threshold, options)
-    return (step for step in search_steps(engine, settings) if isinstance(step, EdgeStep))
-
-
-def prepared(
-    model: Model, task: Task, threshold: float | str, options: Mapping[str, Any]
-) -> tuple[Engine, SearchSettings]:
-    """Sorts the options of `find_circuit` into those of the engine and of the search."""
-    options = dict(options)
-    kinds = {name: options.pop(name) for name in ("positions", "split_qkv") if name in options}
-    engine = model.engine(task, options.pop("ablation", "corrupted"), **kinds)
-    return engine, settings_for(engine, threshold, **options)
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine, settings, known = prepared(model, task, threshold, options)
+    steps = stepwise(search_steps(engine, settings, known))
+    return (step for step in steps if isinstance(step, EdgeStep))
 
 
 def evaluate(
@@ -289,7 +377,8 @@ def evaluate(
     Raises:
         ValueError: if an edge is not in the model's graph.
     """
-    model, task = resolve(model, task)
-    engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
-    mask = engine.graph.mask_of(removed)
-    return mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
+        mask = engine.graph.mask_of(removed)
+        return mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])

@@ -8,14 +8,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.graph import Graph, graph_of
+from acdc_explorer.circuit_file import graph_from, settings_from, step_to_json, steps_from
+from acdc_explorer.files import write_text
+from acdc_explorer.graph import Graph
+from acdc_explorer.metrics import METRICS
+from acdc_explorer.paths import on_paths
+from acdc_explorer.schema import Value, read_json, shown
 from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
 
 if TYPE_CHECKING:
@@ -42,6 +46,8 @@ class Circuit:
         steps: every step of the search so far, in order.
         complete: whether the search came to its end.
         grown_metric: of a circuit not found by ACDC, the metric with all other edges removed.
+        metric_unit: of the metric's values, for display; may be empty.
+        higher_is_better: the metric's direction: whether a fall does damage.
     """
 
     model_name: str
@@ -55,6 +61,8 @@ class Circuit:
     steps: Sequence[Step] = field(repr=False)
     complete: bool = True
     grown_metric: float | None = None
+    metric_unit: str = ""
+    higher_is_better: bool = True
 
     @staticmethod
     def of_search(
@@ -86,6 +94,8 @@ class Circuit:
             corrupted_metric=engine.corrupted_metric,
             steps=steps,
             complete=complete,
+            metric_unit=engine.metric.unit,
+            higher_is_better=engine.metric.higher_is_better,
         )
         if settings.method == "acdc" or not complete:
             return circuit
@@ -129,6 +139,28 @@ class Circuit:
         """Boolean [n_receivers, n_senders]: the edges that the search kept."""
         return self.graph.mask_of(step.edge for step in self.decisions if step.kept)
 
+    @cached_property
+    def connected_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: the kept edges on a path from `input` to the logits.
+
+        A path is one of kept edges, from node to node: what a node writes is taken to depend on all
+        that it reads, through any of its inputs and at any position. For a key or value read at one
+        position label is used by the queries of later ones, so that labels need not agree along a
+        path.
+
+        ACDC goes from the logits backwards, so only at its end is it known which edges the input
+        reaches. An edge that it does not reach carries nothing of the clean prompt.
+        """
+        return on_paths(self.graph, self.kept_mask)
+
+    def connected(self) -> list[str]:
+        """Ids of the kept edges on a path from `input` to the logits, in the order of the tests.
+
+        See `connected_mask`.
+        """
+        mask, cell = self.connected_mask, self.graph.cell
+        return [step.edge.id for step in self.decisions if mask[cell(step.edge)]]
+
     @property
     def n_tested(self) -> int:
         """How many edges were tested."""
@@ -168,10 +200,9 @@ class Circuit:
 
     def change_of(self, step: EdgeStep) -> float:
         """The number by which an edge was decided: it stays if this reaches the threshold."""
-        from acdc_explorer.metrics import METRICS
-
-        metric = METRICS.get(self.metric_name)
-        return self.settings.change(step.before, step.after, self.full_metric, metric)
+        return self.settings.change(
+            step.before, step.after, self.full_metric, self.higher_is_better
+        )
 
     @cached_property
     def edges(self) -> pd.DataFrame:
@@ -215,7 +246,8 @@ class Circuit:
 
         Nodes are ids with `kind`, `layer`, `head`; parallel edges (one head into another's q, k and
         v) are told apart by their key, "q", "k", "v" or "other", or with positions the receiver's
-        id; edges carry `id`, `qkv`, `position`, `effect`.
+        id; edges carry `id`, `effect`, and `qkv` and `position` where they have them. All is of
+        types that networkx can write to a file.
         """
         result = nx.MultiDiGraph(model=self.model_name, task=self.task_name)
         for step in self.decisions:
@@ -224,14 +256,15 @@ class Circuit:
             sender, receiver = step.edge.sender, step.edge.receiver
             for node in (sender, receiver.node):
                 result.add_node(node.id, kind=node.kind, layer=node.layer, head=node.head)
+            optional = {"qkv": receiver.qkv, "position": receiver.position}
             result.add_edge(
                 sender.id,
                 receiver.node.id,
                 key=step.edge.kind if receiver.position is None else receiver.id,
                 id=step.edge.id,
-                qkv=receiver.qkv,
-                position=receiver.position,
                 effect=step.effect,
+                # The formats of graph files know no None.
+                **{name: value for name, value in optional.items() if value is not None},
             )
         return result
 
@@ -253,27 +286,32 @@ class Circuit:
             "settings": self.settings.as_dict(),
             "metric": {
                 "name": self.metric_name,
+                "unit": self.metric_unit,
+                "higher_is_better": self.higher_is_better,
                 "full": self.full_metric,
                 "corrupted": self.corrupted_metric,
                 "circuit": None if math.isnan(self.metric_value) else self.metric_value,
             },
             "complete": self.complete,
-            "steps": [_step_to_json(step) for step in self.steps],
+            "steps": [step_to_json(step) for step in self.steps],
         }
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> Circuit:
-        """The circuit that `to_json` made these of; raises KeyError, TypeError or ValueError."""
-        return _from_json(data)
+    def from_json(data: Any) -> Circuit:
+        """The circuit that `to_json` made these of.
+
+        Raises:
+            ValueError: naming the first value that is wrong, by its place.
+        """
+        return circuit_from(Value(data))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the circuit with all its decisions as JSON (`Circuit.load` reads it)."""
-        text = json.dumps(self.to_json(), indent=1)
-        target = Path(path)
-        # A crash in the middle of writing must not destroy the file that was there.
-        temporary = target.with_name(target.name + ".part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        """Writes the circuit with all its decisions as JSON (`Circuit.load` reads it).
+
+        Raises:
+            ValueError: if the path is a folder's, or nothing can be written there.
+        """
+        write_text(path, json.dumps(self.to_json(), indent=1))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Circuit:
@@ -284,82 +322,75 @@ class Circuit:
             ValueError: if it is no circuit file, is damaged, or is of a newer version.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{str(path)!r} is no circuit file: not valid JSON ({error})"
-            ) from None
+            data = read_json(path)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is no circuit file: {error}") from None
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
             raise ValueError(f'{str(path)!r} is no circuit file: it lacks "format": "{_FORMAT}"')
-        if data.get("version") != _VERSION:
+        if not _is_version(data.get("version")):
             raise ValueError(
-                f"{str(path)!r} is a circuit file of version {data.get('version')!r}; this "
+                f"{str(path)!r} is a circuit file of version {shown(data.get('version'))}; this "
                 f"acdc_explorer reads version {_VERSION}"
             )
         try:
-            return _from_json(data)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"{str(path)!r} is a damaged circuit file: {type(error).__name__}: {error}"
-            ) from error
+            return Circuit.from_json(data)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is a damaged circuit file: {error}") from None
 
     def summary(self) -> str:
         """Where the circuit stands, in one line."""
         low, high = self.valid_interval
         return (
-            f"{self.model_name} · {self.task_name}: {len(self.kept)} edges kept, {self.n_tested} "
-            f"tested of {self.graph.n_edges}; {self.metric_name} {self.metric_value:.3f} "
-            f"(full {self.full_metric:.3f}, corrupted {self.corrupted_metric:.3f}, faithfulness "
-            f"{self.faithfulness:.1%}); the same for thresholds from {low:.4g} to {high:.4g}"
+            f"{self.model_name} · {self.task_name}: {len(self.kept)} edges kept"
+            f"{self._connected_note()}, {self.n_tested} tested of {self.graph.n_edges}; "
+            f"{self.metric_name} {self.metric_value:.3f} (full {self.full_metric:.3f}, corrupted "
+            f"{self.corrupted_metric:.3f}, faithfulness {self.faithfulness:.1%}); the same for "
+            f"thresholds from {low:.4g} to {high:.4g}"
             + ("" if self.complete else "; search not finished")
         )
+
+    def _connected_note(self) -> str:
+        """How many kept edges are connected, where that is known and not all of them are."""
+        if not self.complete:
+            return ""
+        n_connected = int(self.connected_mask.sum())
+        return f" ({n_connected} connected to the input)" if n_connected < len(self.kept) else ""
 
     def __repr__(self) -> str:
         return f"Circuit({self.summary()})"
 
 
-def _step_to_json(step: Step) -> list[Any]:
-    if isinstance(step, ReceiverStep):
-        return [step.receiver.id, step.live]
-    return [step.edge.id, step.before, step.after, step.kept, step.borderline]
+def _is_version(value: Any) -> bool:
+    # True equals 1.
+    return value == _VERSION and not isinstance(value, bool)
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _from_json(data: dict[str, Any]) -> Circuit:
-    model, metric = data["model"], data["metric"]
-    graph = graph_of(
-        int(model["n_layers"]),
-        int(model["n_heads"]),
-        bool(model.get("has_mlps", True)),
-        bool(model.get("parallel", False)),
-        bool(model.get("split_qkv", True)),
-        tuple(map(str, model.get("labels", ()))),
-    )
-    receivers = {receiver.id: receiver for receiver in graph.receivers}
-    steps: list[Step] = []
-    for item in data["steps"]:
-        if len(item) == 2:
-            steps.append(ReceiverStep(receivers[item[0]], bool(item[1])))
-        else:
-            edge_id, before, after, kept, borderline = item
-            steps.append(
-                EdgeStep(graph.parse_edge(edge_id), float(before), float(after), kept, borderline)
-            )
+def circuit_from(value: Value) -> Circuit:
+    """A circuit from its file's JSON; raises a ValueError that names the first wrong value."""
+    if value["format"].data != _FORMAT or not _is_version(value["version"].data):
+        raise value.error(f'a circuit, with "format": "{_FORMAT}" and "version": {_VERSION}')
+    graph = graph_from(value["model"])
+    settings = settings_from(value["settings"])
+    metric = value["metric"]
+    name = metric["name"].text()
+    # Files of before the direction was saved can only be of one of these, or of a function.
+    known = METRICS.get(name)
+    of_circuit = metric["circuit"]
+    grown = None if of_circuit.data is None else of_circuit.number()
     return Circuit(
-        model_name=str(model["name"]),
-        task_name=str(data["task"]["name"]),
-        task_options=data["task"]["options"],
+        model_name=value["model"]["name"].text(),
+        task_name=value["task"]["name"].text(),
+        task_options=value["task"]["options"].mapping(),
         graph=graph,
-        settings=SearchSettings(**data["settings"]),
-        metric_name=str(metric["name"]),
-        full_metric=float(metric["full"]),
-        corrupted_metric=float(metric["corrupted"]),
-        steps=tuple(steps),
-        complete=bool(data["complete"]),
-        grown_metric=None
-        if data["settings"].get("method", "acdc") == "acdc"
-        else _number(metric["circuit"]),
+        settings=settings,
+        metric_name=name,
+        full_metric=metric["full"].number(),
+        corrupted_metric=metric["corrupted"].number(),
+        steps=steps_from(value["steps"], graph),
+        complete=value["complete"].truth(),
+        grown_metric=None if settings.method == "acdc" else grown,
+        metric_unit=metric.get("unit", known.unit if known else "").text(),
+        higher_is_better=metric.get(
+            "higher_is_better", known.higher_is_better if known else True
+        ).truth(),
     )

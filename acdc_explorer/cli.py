@@ -204,10 +204,14 @@ def _lab(arguments: argparse.Namespace) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     import acdc_explorer as ax
+    from acdc_explorer.files import check_writable
 
-    if arguments.out is not None and not arguments.out.parent.is_dir():
+    if arguments.out is not None:
         # Said now, not after the search.
-        raise ValueError(f"--out: there is no folder {str(arguments.out.parent)!r}")
+        try:
+            check_writable(arguments.out)
+        except ValueError as error:
+            raise ValueError(f"--out: {error}") from None
     started = time.perf_counter()
     _progress("loading the model ...")
     model = ax.load_model(arguments.model)
@@ -259,6 +263,7 @@ def _report(circuit: Circuit) -> str:
     low, high = circuit.valid_interval
     facts: dict[str, Any] = {
         "edges kept": f"{len(kept)} of {len(edges)} ({circuit.n_tested} tested)",
+        "connected": f"{len(circuit.connected())} of them, on paths from input to logits",
         "full model": f"{circuit.full_metric:.4f}",
         "circuit": f"{circuit.metric_value:.4f}",
         "corrupted": f"{circuit.corrupted_metric:.4f}",

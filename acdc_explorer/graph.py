@@ -8,6 +8,7 @@ al. 2024) and the MIB benchmark: nodes `input`, `a{layer}.h{head}`, `m{layer}`, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -15,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from acdc_explorer.errors import unknown_name
+from acdc_explorer.unknown_ids import unknown_edge
 
 QKV = Literal["q", "k", "v"]
 QKVS: tuple[QKV, ...] = ("q", "k", "v")
@@ -259,7 +261,7 @@ class Graph:
             edge = Edge(Node.parse(sender_id), receiver)
             row, column = self.cell(edge)
         except (KeyError, ValueError):
-            raise unknown_name("edge", edge_id, self.edge_ids) from None
+            raise unknown_edge(self, str(edge_id)) from None
         if not self.edge_mask[row, column]:
             raise ValueError(
                 f"{edge_id!r} is no edge of this model: {edge.sender.label} does not come before "
@@ -267,10 +269,16 @@ class Graph:
             )
         return edge
 
+    def edges(self) -> Iterator[Edge]:
+        """Every edge, in the order of the true cells of `edge_mask`."""
+        for receiver in self.receivers:
+            for sender in self.senders[: self.n_senders_to(receiver)]:
+                yield Edge(sender, receiver)
+
     @cached_property
     def edge_ids(self) -> list[str]:
         """The id of every edge, in the order of the true cells of `edge_mask`."""
-        return [self.edge_at(row, column).id for row, column in np.argwhere(self.edge_mask)]
+        return [edge.id for edge in self.edges()]
 
     def parse_node(self, node_id: str) -> Node:
         """Reads a node id and checks that the node is in this graph.

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from acdc_explorer.api import resolve
+from acdc_explorer.api import check_found_here, resolve
 from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
+from acdc_explorer.engine.arithmetic import plain_arithmetic
 from acdc_explorer.engine.engine import Engine, mean_metric
 from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.removed import RemovedEdges
@@ -88,13 +89,15 @@ def inspect_edge(
         edge: an edge id, as "a2.h1->a3.h0<q>".
 
     Raises:
-        ValueError: if the edge is not in the model's graph, or the circuit is of another shape.
+        ValueError: if the edge is not in the model's graph, or the circuit is of another model or
+            of other prompts.
     """
-    model, task = resolve(model, task)
-    engine = engine_of(circuit, model, task)
-    return edge_inspection(
-        engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge
-    )
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine = engine_of(circuit, model, task)
+        return edge_inspection(
+            engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge
+        )
 
 
 def inspect_node(
@@ -109,13 +112,15 @@ def inspect_node(
         node: a node id, as "a2.h1".
 
     Raises:
-        ValueError: if the node is not in the model's graph.
+        ValueError: if the node is not in the model's graph, or the circuit is of another model or
+            of other prompts.
     """
-    model, task = resolve(model, task)
-    engine = engine_of(circuit, model, task)
-    return node_inspection(
-        engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node
-    )
+    with plain_arithmetic():
+        model, task = resolve(model, task)
+        engine = engine_of(circuit, model, task)
+        return node_inspection(
+            engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node
+        )
 
 
 def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
@@ -130,7 +135,7 @@ def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
 
 def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:
     """`inspect_edge` on an engine that is there already."""
-    _check_same_graph(engine, circuit)
+    check_found_here(engine, circuit, "the circuit")
     effects, by_position, whole = (
         _effects_with_positions(engine, circuit, edge)
         if engine.graph.labels
@@ -206,8 +211,10 @@ def shares_at(engine: Engine, circuit: Circuit, label: str) -> dict[str, float]:
         Edge id -> the circuit's metric minus that with the edge removed at these positions.
 
     Raises:
-        ValueError: if the task has no such label.
+        ValueError: if the task has no such label, or the circuit is of another model or of other
+            prompts.
     """
+    check_found_here(engine, circuit, "the circuit")
     masks = engine.task.position_masks
     if label not in masks:
         raise unknown_name("position label", label, masks)
@@ -220,7 +227,7 @@ def shares_at(engine: Engine, circuit: Circuit, label: str) -> dict[str, float]:
 
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:
     """`inspect_node` on an engine that is there already."""
-    _check_same_graph(engine, circuit)
+    check_found_here(engine, circuit, "the circuit")
     kept = circuit.edges[circuit.edges.state == KEPT]
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
     incoming, outgoing = kept[kept.receiver == node.id], kept[kept.sender == node.id]
@@ -256,12 +263,3 @@ def _state(circuit: Circuit, edge: Edge) -> str:
     if circuit.removed_mask[cell]:
         return REMOVED
     return KEPT if circuit.kept_mask[cell] else UNTESTED
-
-
-def _check_same_graph(engine: Engine, circuit: Circuit) -> None:
-    if engine.graph != circuit.graph:
-        raise ValueError(
-            f"the circuit is of a model with {circuit.graph.n_layers} layers x "
-            f"{circuit.graph.n_heads} heads; this one has {engine.graph.n_layers} x "
-            f"{engine.graph.n_heads}"
-        )

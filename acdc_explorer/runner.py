@@ -15,12 +15,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from acdc_explorer.api import prepared
+from acdc_explorer.api import SearchOptions, prepared
 from acdc_explorer.circuit import Circuit
+from acdc_explorer.engine.arithmetic import plain_arithmetic
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.run_state import Request, Snapshot, Status
@@ -136,8 +137,9 @@ class Runner:
                 if self._search is None or self._loaded is None:
                     raise RuntimeError("no search has begun yet")
                 result = question(self._loaded[1], self._search.engine, self._search.circuit())
-            except Exception as error:
-                answer(None, error)
+            except BaseException as error:
+                # SystemExit too: a user's metric may raise anything, and the worker must live on.
+                answer(None, _as_exception(error))
             else:
                 answer(result, None)
 
@@ -198,16 +200,21 @@ class Runner:
                     return
                 question = self._questions.popleft() if self._questions else None
             try:
-                if question:
-                    question()
-                elif not self._obey():
-                    if self._status == "running":
-                        self._advance()
-                    else:
-                        self._explore()
-            except Exception as error:
-                self._set_status("error", error)
+                with plain_arithmetic():
+                    self._work_once(question)
+            except BaseException as error:
+                self._set_status("error", _as_exception(error))
                 self._notify()
+
+    def _work_once(self, question: Callable[[], None] | None) -> None:
+        """Does one piece of work: answers a question, obeys, or takes a step."""
+        if question:
+            question()
+        elif not self._obey():
+            if self._status == "running":
+                self._advance()
+            else:
+                self._explore()
 
     def _has_work(self) -> bool:
         return bool(
@@ -240,11 +247,13 @@ class Runner:
         self._notify()
         model = self._model(request)
         task = self._task(request, model)
-        engine, settings = prepared(model, task, request.threshold, request.options)
+        engine, settings, known = prepared(
+            model, task, request.threshold, cast("SearchOptions", request.options)
+        )
         with self._condition:
             before = self._search if self._search and self._search.is_of(engine, settings) else None
             if before is None or self._afresh:
-                search = SearchSession(model, engine, settings)
+                search = SearchSession(model, engine, settings, known)
                 self._path = PathSession(search)
             else:
                 search = self._going_on(before, model, engine, settings)
@@ -333,3 +342,10 @@ class Runner:
         self._listener(self.snapshot())
         took = time.monotonic() - started
         self._next_notice = time.monotonic() + max(self._interval, 2 * took)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What is shown of an error; one that would end the program is told by its name."""
+    if isinstance(error, Exception):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

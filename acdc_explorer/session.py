@@ -51,6 +51,8 @@ class SearchSession:
             known: steps of an earlier search to take over.
         """
         self.model, self.engine, self.settings = model, engine, settings
+        # Here, in the worker, since snapshots are taken on other threads and must not compute.
+        _ = engine.corrupted_metric
         self.tokens = _tokens_at_labels(model, engine.task)
         self.iterator: Iterator[Step] = search_steps(engine, settings, known)
         self.steps: list[Step] = []
@@ -63,7 +65,7 @@ class SearchSession:
 
     def show_before(self) -> None:
         """Attributes every edge, so that there is something to see before the first exact value."""
-        if self.settings.method in ATTRIBUTIONS:
+        if self.settings.method in ATTRIBUTIONS or not self.engine.metric_has_gradient:
             return
         # Attribution knows no order of tests, and no damage that adds up.
         settings = replace(self.settings, method="eap", order="default", rule="abs")
@@ -80,6 +82,8 @@ class SearchSession:
         self.seconds += time.monotonic() - started
         if step is None:
             self.complete = True
+            # Likewise: of some methods the circuit is evaluated once it is complete.
+            self.circuit()
             return False
         self.steps.append(step)
         if isinstance(step, EdgeStep):
@@ -149,8 +153,9 @@ class PathSession:
 
     def _steps(self) -> Iterator[bool]:
         engine, settings = self._search.engine, self._search.settings
-        for method in ATTRIBUTIONS:
-            yield from self._curve(method)
+        if engine.metric_has_gradient:
+            for method in ATTRIBUTIONS:
+                yield from self._curve(method)
         full = abs(engine.full_metric)
         if full == 0 or settings.method in ATTRIBUTIONS:
             return

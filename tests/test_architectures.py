@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 import torch
 from conftest import (
+    CONTEXT,
     KINDS,
+    VOCAB,
     assert_logits_equal_transformers,
     attention_only,
     bridge_of,
+    random_gpt2,
     random_model,
     random_task,
     ungrouped,
 )
+from test_attribution import assert_derivatives
+from test_positions import labelled_task
 
 from acdc_explorer.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.forward import normalize, run
 from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.reference import Reference
 from acdc_explorer.engine.removed import RemovedEdges
@@ -24,15 +30,36 @@ from acdc_explorer.engine.weights import UnsupportedModelError, extract_weights
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.steps import EdgeStep, SearchSettings
 
-ALL = [*KINDS, "attention-only"]
+NATIVE = ["attention-only", "no norms", "no norms, attention-only"]
+ALL = [*KINDS, *NATIVE]
 # transformers computes RMS norms and softmaxes in float32 whatever the model's precision.
 TOLERANCE = 5e-5
+
+
+def native(dtype=torch.float32, **options):
+    """A random model of TransformerLens's own making, 2 layers x 3 heads, without norms."""
+    from transformer_lens import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+
+    config = {
+        "d_model": 24, "d_head": 8, "n_heads": 3, "n_layers": 2, "n_ctx": CONTEXT, "d_vocab": VOCAB,
+        "normalization_type": None, "act_fn": "gelu", "seed": 0, "device": "cpu", **options,
+    }  # fmt: skip
+    bridge = TransformerBridge.boot_native(TransformerBridgeConfig(**config)).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in bridge.parameters():
+            parameter += 0.25 * torch.randn(parameter.shape, generator=generator)
+    return bridge.to(dtype)
 
 
 def bridges(kind):
     """A bridge for the engine, and one in float64 for the reference."""
     if kind == "attention-only":
         return attention_only(), attention_only(torch.float64)
+    if kind in NATIVE:
+        options = {"attn_only": "attention-only" in kind, "d_mlp": 48}
+        return native(**options), native(torch.float64, **options)
     hf_model = random_model(kind)
     return bridge_of(hf_model), bridge_of(ungrouped(hf_model), torch.float64)
 
@@ -47,6 +74,60 @@ def make(kind, ablation="corrupted"):
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_logits_equal_transformers(kind):
     assert_logits_equal_transformers(random_model(kind))
+
+
+def test_gated_mlps_with_biases():
+    hf_model = random_model("llama", mlp_bias=True)
+    assert_logits_equal_transformers(hf_model)
+    assert extract_weights(bridge_of(hf_model)).blocks[0].mlp.b_gate.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_gpt2_without_an_attention_scale(tmp_path, saved):
+    import acdc_explorer as ax
+
+    hf_model = random_gpt2("2x4")
+    config = hf_model.config
+    config.scale_attn_weights = False
+    scaled, hf_model = hf_model, type(hf_model)(config).eval()
+    hf_model.load_state_dict(scaled.state_dict())
+    hf_model.save_pretrained(tmp_path)
+    tokens = random_task().clean_tokens
+    with torch.no_grad():
+        expected = hf_model(tokens).logits
+        assert (expected - scaled(tokens).logits).abs().max() > 1
+    model = ax.load_model(tmp_path if saved else hf_model)
+    torch.testing.assert_close(
+        run(model.weights, tokens).logits(model.weights), expected, rtol=1e-5, atol=2e-5
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(hf_model(tokens).logits, expected)
+    # A bridge that somebody else made scales all the same.
+    with pytest.raises(UnsupportedModelError, match="unscaled attention scores, which Transf"):
+        extract_weights(bridge_of(hf_model))
+
+
+@pytest.mark.parametrize("options", [{"attn_only": True}, {"d_mlp": 48}])
+def test_models_without_norms(options):
+    bridge = native(**options)
+    weights = extract_weights(bridge)
+    assert weights.ln_final is None
+    assert all(block.ln1 is None for block in weights.blocks)
+    assert normalize(weights.W_E, None) is weights.W_E
+    assert_derivatives(Engine(weights.double(), labelled_task()))
+
+
+def test_a_last_norm_of_another_kind():
+    weights = extract_weights(native(normalization_type="LN", final_rms=True, attn_only=True))
+    assert weights.ln_final.bias is None
+    assert weights.blocks[0].ln1.bias is not None
+
+
+def test_own_attention_scales():
+    assert extract_weights(native(attn_only=True, attn_scale=3.0)).attn_scale == 3
+    # TransformerLens's own attention scales whatever this says.
+    unscaled = extract_weights(native(attn_only=True, use_attn_scale=False))
+    assert unscaled.attn_scale == pytest.approx(8**0.5)
 
 
 @pytest.mark.parametrize("kind", ["gpt_neo", "mistral"])
@@ -129,6 +210,12 @@ def test_the_reference_says_that_it_needs_ungrouped_heads():
         ("Gemma2", {"head_dim": 8}, "norms after as well as before.*cap on attention scores"),
         ("Mixtral", {"num_local_experts": 2}, "experts"),
         ("Bloom", {"n_layer": 2, "n_head": 4}, "alibi positions"),
+        ("OPT", {"word_embed_proj_dim": 16}, "embeddings of 16 dimensions on a stream of 32"),
+        ("OPT", {"do_layer_norm_before": False, "word_embed_proj_dim": 32}, "norms after each sub"),
+        ("Mamba", {"state_size": 4}, "blocks without attention"),
+        ("Llama", {"is_causal": False}, "attention to later tokens too"),
+        ("Mistral", {"is_causal": False}, "attention to later tokens too"),
+        ("Gemma", {"head_dim": 8, "use_bidirectional_attention": True}, "later tokens too"),
         ("GPTJ", {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}, "interleaved rotary"),
     ],
 )
@@ -136,6 +223,45 @@ def test_what_cannot_be_reproduced_is_refused_with_the_reason(monkeypatch, name,
     monkeypatch.setitem(KINDS, "refused", (name, options))
     with pytest.raises(UnsupportedModelError, match=reason):
         extract_weights(bridge_of(random_model("refused")))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("is_causal", False, "attention to later tokens too"),
+        ("scale_attn_by_inverse_layer_idx", True, "an attention scale that differs by layer"),
+    ],
+)
+def test_settings_of_gpt2_that_are_refused_with_the_reason(setting, value, reason):
+    hf_model = random_gpt2("2x4")
+    setattr(hf_model.config, setting, value)
+    with pytest.raises(UnsupportedModelError, match=reason):
+        extract_weights(bridge_of(hf_model))
+
+
+def test_encoders_are_refused_with_the_reason():
+    from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+
+    t5 = T5Config(vocab_size=VOCAB, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+    with pytest.raises(UnsupportedModelError, match="an encoder besides its decoder"):
+        extract_weights(bridge_of(T5ForConditionalGeneration(t5)))
+    bert = BertConfig(
+        vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedModelError, match=r"norms after each .*later tokens too"):
+        extract_weights(bridge_of(BertForMaskedLM(bert)))
+    with pytest.raises(UnsupportedModelError, match="attention to later tokens too"):
+        extract_weights(native(attn_only=True, attention_dir="bidirectional"))
+
+
+def test_a_component_that_the_configuration_does_not_mention():
+    hf_model = random_model("llama")
+    # Doubles what the first block writes.
+    bridge = bridge_of(hf_model)
+    bridge.blocks[0].register_forward_hook(lambda module, inputs, output: output * 2)
+    with pytest.raises(UnsupportedModelError, match="a component that its config does not mention"):
+        extract_weights(bridge)
 
 
 def test_a_saved_folder_of_another_kind_loads_and_is_searched(tmp_path):

@@ -133,14 +133,14 @@ def test_the_largest_n(model):
     assert set(circuit.kept) <= largest
     with pytest.raises(ValueError, match="top_n is for methods eap, eap_ig; got method 'acdc'"):
         ax.find_circuit(model, task, top_n=12)
-    with pytest.raises(ValueError, match="top_n must be between 1 and"):
+    with pytest.raises(ValueError, match="top_n must be a whole number between 1 and"):
         ax.find_circuit(model, task, method="eap", top_n=0)
 
 
 def test_unknown_methods_are_named(model):
     with pytest.raises(ValueError, match=r"unknown attribution method 'eapig'\. Did you mean"):
         ax.attribute(model, random_task(), "eapig")
-    with pytest.raises(ValueError, match="steps must be at least 1"):
+    with pytest.raises(ValueError, match="steps must be a whole number from 1 on"):
         ax.attribute(model, random_task(), "eap_ig", steps=0)
 
 

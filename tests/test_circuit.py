@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from dataclasses import replace
 
+import networkx as nx
 import numpy as np
 import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuit import Circuit
+from acdc_explorer.graph import Edge, graph_of
+from acdc_explorer.metrics import METRICS, Metric
 from acdc_explorer.models import Model
+from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def test_networkx_has_the_kept_edges(circuit):
     assert ids == sorted(circuit.kept)
     for sender, receiver, key, data in graph.edges(keys=True, data=True):
         assert data["id"].startswith(f"{sender}->{receiver}")
-        assert key == (data["qkv"] or "other")
+        assert key == (data.get("qkv") or "other")
 
 
 def test_a_file_brings_back_everything(circuit, tmp_path):
@@ -110,9 +116,16 @@ def test_an_unbegun_circuit_is_the_full_model(model, task, circuit):
         ("[1, 2]", "no circuit file"),
         ('{"format": "other"}', "no circuit file"),
         ('{"format": "acdc_explorer.circuit", "version": 99}', "of version 99; this"),
-        ('{"format": "acdc_explorer.circuit", "version": 1}', "damaged circuit file: KeyError"),
+        (
+            '{"format": "acdc_explorer.circuit", "version": 1}',
+            "damaged circuit file: model is missing",
+        ),
+        ('{"format": "acdc_explorer.circuit", "version": true}', "of version True; this"),
         (b"\xff\xfe\x00", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON .it nests too deep"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_bad_files_are_refused(tmp_path, content, message):
     path = tmp_path / "c.json"
@@ -125,20 +138,169 @@ def test_bad_files_are_refused(tmp_path, content, message):
     ("change", "message"),
     [
         (lambda data: data["steps"].append(["a9.h9->logits", 1, 2, True, False]), "unknown edge"),
-        (lambda data: data["steps"].append([1, 2, 3]), "damaged"),
-        (lambda data: data["settings"].update(rule="none"), "unknown rule"),
-        (lambda data: data["settings"].update(surprise=1), "damaged"),
-        (lambda data: data["model"].update(n_layers="many"), "damaged"),
+        (lambda data: data["steps"].append([1, 2, 3]), "steps.*must be .receiver, live. or"),
+        (lambda data: data["settings"].update(rule="none"), "settings: unknown rule"),
+        (lambda data: data["settings"].update(surprise=1), "settings: unknown field 'surprise'"),
+        (lambda data: data["settings"].update(threshold="x"), "settings.threshold must be a"),
+        (lambda data: data["settings"].update(threshold=math.nan), "finite number above 0"),
+        (lambda data: data["settings"].update(threshold=-1), "finite number above 0.*got -1"),
+        (lambda data: data["settings"].update(threshold=True), "finite number above 0.*got True"),
+        (lambda data: data["settings"].update(order_seed=1.5), "settings.order_seed must be a"),
+        (lambda data: data["settings"].pop("threshold_text"), "threshold_text is missing"),
+        (lambda data: data["model"].update(n_layers="many"), "model.n_layers must be a whole"),
+        (lambda data: data["model"].update(n_layers=10**9), "from 1 to 1000; got 1000000000"),
+        (lambda data: data["model"].update(n_layers=True), "from 1 to 1000; got True"),
+        (lambda data: data["model"].update(n_layers=1000, n_heads=1000), "at most 300,000,000 are"),
+        (lambda data: data["model"].update(has_mlps=1), "model.has_mlps must be true or false"),
+        (lambda data: data["model"].update(labels=["a", "a"]), "model.labels must be a list of at"),
+        (lambda data: data["model"].update(labels=[""]), "different texts, none empty"),
+        (lambda data: data["model"].update(labels=[3]), "model.labels.0. must be text; got 3"),
+        (lambda data: data["steps"][1].__setitem__(3, "false"),
+         "steps.1..kept must be true or false; got 'false'"),
+        (lambda data: data["steps"][1].__setitem__(1, math.nan), "steps.1..before must be a"),
+        (lambda data: data["steps"][1].__setitem__(2, 10**400), "steps.1..after must be a finite"),
+        (lambda data: data["steps"][1].__setitem__(2, True), "after must be a finite.*got True"),
+        (lambda data: data["steps"][0].__setitem__(1, 1), "steps.0..live must be true or false"),
+        (lambda data: data["steps"][0].__setitem__(0, "logit"), "receiver 'logit'. Did you mean"),
+        (lambda data: data["steps"].insert(2, data["steps"][1]), "steps.2.: .* a second time"),
+        (lambda data: data["steps"].append(["logits", False]), "logits comes a second time"),
+        (lambda data: data["steps"].append(data["steps"][1]), "among the edges into a0.h0<q>"),
+        (lambda data: data["steps"].pop(0), "steps.0.: .* among the edges into no receiver"),
+        (lambda data: data["steps"][0].__setitem__(1, False), "into logits, which is not live"),
+        (lambda data: data["metric"].update(full=math.nan), "metric.full must be a finite number"),
+        (lambda data: data["metric"].update(corrupted="1"), "metric.corrupted must be a finite"),
+        (lambda data: data["metric"].update(higher_is_better=1), "higher_is_better must be true"),
+        (lambda data: data["metric"].pop("circuit"), "metric.circuit is missing"),
+        (lambda data: data.update(complete="no"), "complete must be true or false; got 'no'"),
+        (lambda data: data.update(steps={}), "steps must be a list; got an object"),
+        (lambda data: data["task"].update(options=[]), "task.options must be an object"),
     ],
-)
+)  # fmt: skip
 def test_damaged_files_say_what_is_wrong(circuit, tmp_path, change, message):
     path = tmp_path / "c.json"
     circuit.save(path)
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"c\.json' is a damaged circuit file: .*{message}"):
         Circuit.load(path)
+
+
+def test_a_big_models_file_is_soon_read(tmp_path):
+    graph, steps = graph_of(12, 12), list[ReceiverStep | EdgeStep]()
+    for receiver in graph.search_receivers():
+        steps.append(ReceiverStep(receiver, live=True))
+        for sender in graph.search_senders(receiver):
+            edge = Edge(graph.senders[sender], receiver)
+            steps.append(EdgeStep(edge, 3.0, 2.0, kept=sender == 0))
+    settings = SearchSettings(0.1, "0.1")
+    circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, tuple(steps))
+    circuit.save(tmp_path / "c.json")
+    started = time.process_time()
+    loaded = Circuit.load(tmp_path / "c.json")
+    assert time.process_time() - started < 3
+    assert loaded == circuit
+
+
+def test_files_without_a_direction_have_that_of_their_metric(circuit):
+    data = circuit.to_json()
+    del data["metric"]["unit"], data["metric"]["higher_is_better"]
+    for name, unit, higher in [("nll", "nats", False), ("logit_diff", "logits", True),
+                               ("my_own", "", True)]:  # fmt: skip
+        data["metric"]["name"] = name
+        loaded = Circuit.from_json(data)
+        assert (loaded.metric_unit, loaded.higher_is_better) == (unit, higher)
+
+
+def damage() -> Metric:
+    """A metric of which less is better, that no one knows by name."""
+
+    def values(logits, answers, wrong, clean):
+        return METRICS["logit_diff"].per_prompt(logits, wrong, answers, clean)
+
+    return Metric("damage", "damage", "units", values, higher_is_better=False,
+                  default_rule="signed")  # fmt: skip
+
+
+def nll(logits):
+    """A user's function that happens to be called as a metric is, but goes the other way."""
+    return logits[..., 3] - logits[..., 4]
+
+
+@pytest.mark.parametrize(("metric", "higher", "unit"), [(damage(), False, "units"),
+                                                        (nll, True, "")])  # fmt: skip
+def test_a_circuit_knows_its_metrics_direction(model, tmp_path, metric, higher, unit):
+    task = random_task(metric=metric)
+    found = ax.find_circuit(model, task, 0.1, rule="signed")
+    assert (found.higher_is_better, found.metric_unit) == (higher, unit)
+    low, high = found.valid_interval
+    assert 0 <= low < 0.1 <= high
+    assert 0 < len(found.kept) < found.n_tested
+    found.save(tmp_path / "c.json")
+    loaded = Circuit.load(tmp_path / "c.json")
+    assert loaded == found
+    assert loaded.valid_interval == (low, high)
+
+
+@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize("kind", ["graphml", "gexf", "gml"])
+def test_graph_files_read_back(model, task, tmp_path, kind, positions):
+    circuit = ax.find_circuit(model, task, 0.2, positions=positions)
+    graph = circuit.to_networkx()
+    write, read = getattr(nx, f"write_{kind}"), getattr(nx, f"read_{kind}")
+    write(graph, tmp_path / "graph")
+    options = {"force_multigraph": True} if kind == "graphml" else {}
+    back = read(tmp_path / "graph", **options)
+    assert set(back.nodes) == set(graph.nodes)
+    assert len(circuit.kept) > 3
+    assert sorted(data["id"] for *_, data in back.edges(data=True)) == sorted(circuit.kept)
+    if kind == "gml":
+        assert back.nodes == graph.nodes
+        assert back.edges == graph.edges
+
+
+@pytest.mark.parametrize("method", ["acdc", "path_patching", "eap"])
+def test_connected_edges_are_those_on_a_path_from_input_to_logits(model, task, method):
+    circuit = ax.find_circuit(model, task, 0.3, method=method)
+    graph = circuit.to_networkx()
+    from_input = nx.descendants(graph, "input") | {"input"}
+    to_logits = nx.ancestors(graph, "logits") | {"logits"}
+    expected = {
+        data["id"]
+        for sender, receiver, data in graph.edges(data=True)
+        if sender in from_input and receiver in to_logits
+    }
+    assert expected
+    connected = circuit.connected()
+    assert set(connected) == expected
+    assert connected == [edge for edge in circuit.kept if edge in expected]
+    assert (circuit.connected_mask == circuit.graph.mask_of(connected)).all()
+
+
+def test_edges_from_nothing_are_told(model, task):
+    whole = ax.find_circuit(model, task, 0.05)
+    assert len(whole.connected()) == len(whole.kept)
+    assert "connected" not in whole.summary()
+    steps = [
+        replace(step, kept=step.edge.id in ("m1->logits", "a0.h1->m1", "input->m1", "m0->m1"))
+        if isinstance(step, EdgeStep) else step
+        for step in whole.steps
+    ]  # fmt: skip
+    cut = replace(whole, steps=tuple(steps))
+    assert cut.connected() == ["m1->logits", "input->m1"]
+    assert "4 edges kept (2 connected to the input), 110 tested" in cut.summary()
+    # While a search goes on, it has not come to the input yet.
+    assert "connected" not in replace(cut, complete=False).summary()
+
+
+def test_labels_need_not_agree_along_a_path():
+    """What is read as a key at one label is used by the queries of later ones."""
+    graph = graph_of(2, 1, labels=("IO", "END"))
+    ids = ["a1.h0->logits@END", "m0->a1.h0<k>@IO", "input->m0@IO", "a0.h0->a1.h0<q>@END"]
+    steps = tuple(EdgeStep(graph.parse_edge(edge), 2.0, 1.0, kept=True) for edge in ids)
+    settings = SearchSettings(0.1, "0.1")
+    circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, steps)
+    assert circuit.connected() == ids[:3]
 
 
 def test_a_missing_file_is_missing(tmp_path):

@@ -230,6 +230,7 @@ class TestSearch:
         assert acdc_explorer.Circuit.load(saved).kept == circuit.kept
         assert f"{len(circuit.kept)} of {len(circuit.edges)}" in captured.out
         assert f"{circuit.metric_value:.4f}" in captured.out
+        assert f"connected          {len(circuit.connected())} of them" in captured.out
         printed = [line.split()[0] for line in captured.out.splitlines() if "->" in line]
         kept = circuit.edges[circuit.edges["state"] == "kept"]
         by_size = kept.reindex(kept["effect"].abs().sort_values(ascending=False).index)
@@ -262,6 +263,8 @@ class TestSearch:
             (["search", "mini", "ioi", "--threshold", "abc"], "abc"),
             (["search", "mini", "ioi", "--method", "acdcc"], "'acdc'"),
             (["search", "mini", "ioi", "--out", "no/such/folder/c.json"], "no/such/folder"),
+            # Said before anything is loaded: this model does not exist.
+            (["search", "minu", "ioi", "--out", "."], "--out: cannot write '.': it is a folder"),
         ],
     )
     def test_wrong_arguments_end_in_one_line(

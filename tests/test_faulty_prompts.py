@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
+import pandas as pd
 import pytest
+import torch
 from prompt_tables import CLEAN, TO, other, row, table
 
 import acdc_explorer as ax
+from acdc_explorer.engine.checks import check_fits
 from acdc_explorer.tasks.tokenizing import fitting_pairs, side_by_side
 
 
@@ -156,7 +160,9 @@ def test_faulty_files(mini, tmp_path):
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="is not UTF-8 text"):
         ax.Task.from_csv(tmp_path / "x", mini)
-    for text, message in [("", "JSONL text is empty"), ('{"a": 1}\n{', "line 2 is not JSON"),
+    for text, message in [("", "JSONL text is empty"), ('{"a": 1}\n{', "line 2 is not valid JSON"),
+                          ("[" * 100_000, "line 1 is not valid JSON .it nests too deep"),
+                          ('{"a": ' + "9" * 5000 + "}", "line 1 is not valid JSON"),
                           ("\n3", "line 2 is not a JSON object but '3'")]:  # fmt: skip
         (tmp_path / "x").write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -200,3 +206,48 @@ def test_a_beginning_of_text_token_in_the_prompts_is_told(bpe):
     )
     parted = {name: row()[name].replace("went", f"{start} went") for name in ("clean", "corrupted")}
     assert ax.Task.from_dataframe(table(row(**parted)), bpe).n_prompts == 1
+
+
+@pytest.mark.parametrize("first_bad", [0, 20_000])
+def test_many_faulty_rows_are_told_in_no_time(mini, first_bad):
+    bad = {"corrupted": f"When Xerxes {TO.format('Eric')} me", "answer": "Zoe", "IO": "Marie"}
+    frame = pd.DataFrame([row(IO=2)] * first_bad + [row(**bad)] * (100_000 - first_bad))
+    frame["clean"] += [f" {number % 100} {number // 100 % 100}" for number in frame.index]
+    frame["corrupted"] += [f" {number % 100} {number // 100 % 100}" for number in frame.index]
+    started = time.process_time()
+    message = message_of(frame, mini)
+    assert time.process_time() - started < 10
+    assert "of 1000 prompts cannot be used (99000 more were not looked at):" in message
+
+
+def test_a_few_faulty_rows_of_many_are_all_found(mini):
+    rows = [row(clean=f"{CLEAN} {n:02d} {m}", corrupted=f"{row()['corrupted']} {n:02d} {m}")
+            for n in range(100) for m in range(15)]  # fmt: skip
+    for faulty in (3, 1400):
+        rows[faulty]["answer"] = "Zoe"
+    message = message_of(table(*rows), mini)
+    assert message.startswith("2 of 1500 prompts cannot be used:\n  row 3: ")
+    assert "\n  row 1400: answer ' Zoe' is not in" in message
+
+
+def test_prompts_that_differ_only_after_end_are_refused():
+    clean = torch.tensor([[1, 2, 3, 4], [1, 2, 5, 6]])
+    corrupted = clean.clone()
+    corrupted[:, 3] = 7
+    fields = {"answer_tokens": torch.tensor([1, 1]), "wrong_tokens": torch.tensor([2, 2])}
+    with pytest.raises(ValueError, match="up to END, clean and corrupted prompts are all the same"):
+        ax.Task("t", clean, corrupted, **fields, positions={"END": torch.tensor([2, 2])})
+    assert ax.Task("t", clean, corrupted, **fields, positions={"END": torch.tensor([2, 3])})
+
+
+def test_answers_must_be_tokens_that_the_model_says_and_prompts_those_that_it_reads(mini):
+    weights = dataclasses.replace(mini.weights, W_U=mini.weights.W_U[:, :50])
+    more = dataclasses.replace(mini.weights, W_E=mini.weights.W_E[:50])
+    task = ax.Task("t", torch.tensor([[1, 2]]), torch.tensor([[1, 3]]),
+                   torch.tensor([60]), torch.tensor([4]))  # fmt: skip
+    check_fits(more, task)
+    with pytest.raises(ValueError, match=r"answer_tokens holds .* gives logits for 50 tokens"):
+        check_fits(weights, task)
+    task = dataclasses.replace(task, corrupted_tokens=torch.tensor([[1, 60]]))
+    with pytest.raises(ValueError, match=r"corrupted_tokens holds ids .* the model reads 50 tok"):
+        check_fits(more, task)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import numpy as np
 import pytest
 
@@ -62,6 +65,28 @@ def test_senders_come_before_receivers():
 def test_what_is_no_edge_is_refused_by_name(edge_id, message):
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         graph_of(2, 3).parse_edge(edge_id)
+
+
+@pytest.mark.parametrize("labels", [(), ("IO", "S2", "rest", "END")])
+@pytest.mark.parametrize("edge_id", ["a0.h0->a31.h99<q>", "a3.h0->m5@EMD", "x" * 10**6, "", "->"],
+                         ids=lambda edge_id: edge_id[:9])  # fmt: skip
+def test_a_wrong_edge_of_a_large_model_is_told_at_once(edge_id, labels):
+    graph = Graph(32, 32, labels=labels)
+    started = time.process_time()
+    with pytest.raises(ValueError, match="unknown edge") as error:
+        graph.parse_edge(edge_id)
+    assert time.process_time() - started < 1
+    assert len(str(error.value)) < 700
+    if edge_id.startswith("a"):
+        nearest = re.search(r"Did you mean '(.*?)'", str(error.value))
+        assert graph.parse_edge(nearest[1]).id == nearest[1]
+        assert nearest[1].partition("->")[0] == edge_id.partition("->")[0]
+
+
+def test_edges_come_in_the_order_of_the_matrix():
+    for graph in (Graph(2, 2), Graph(1, 2, labels=("a", "END"), parallel=True)):
+        cells = np.argwhere(graph.edge_mask)
+        assert graph.edge_ids == [graph.edge_at(*cell).id for cell in cells]
 
 
 def test_what_is_no_node_is_refused_by_name():

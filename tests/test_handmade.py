@@ -206,7 +206,7 @@ def test_other_tasks_are_refused_by_their_words():
     model = ax.load_model("or-gate")
     with pytest.raises(ValueError, match="words that the model does not know: "):
         ax.load_task("ioi", model, 4)
-    with pytest.raises(ValueError, match="the model has 20 tokens"):
+    with pytest.raises(ValueError, match=r"the model .* 20 tokens"):
         model.engine(random_task())
 
 

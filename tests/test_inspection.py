@@ -113,7 +113,7 @@ def test_wrong_names_and_shapes_are_refused(model, task, circuit):
     with pytest.raises(ValueError, match="unknown node"):
         ax.inspect_node(model, task, circuit, "a9.h9")
     other = Model(bridge_of(random_gpt2("3x2")), "other")
-    with pytest.raises(ValueError, match="2 layers x 4 heads; this one has 3 x 2"):
+    with pytest.raises(ValueError, match="2 layers x 4 heads; this one has 3 layers x 2 heads"):
         ax.inspect_edge(other, task, circuit, circuit.kept[-1])
 
 

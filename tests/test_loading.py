@@ -11,9 +11,11 @@ import sys
 import pytest
 import torch
 from bpe import bpe_gpt2, bpe_tokenizer, save_bpe_gpt2
-from conftest import attention_only, bridge_of, random_gpt2, random_task
+from conftest import attention_only, bridge_of, random_gpt2, random_model, random_task
+from safetensors.torch import save_file
 
 import acdc_explorer as ax
+from acdc_explorer.engine.weights import UnsupportedModelError
 from acdc_explorer.tasks.ioi import ioi_pairs
 
 TOKENS = torch.arange(8)[None]
@@ -109,6 +111,8 @@ def test_arguments_that_do_not_go_with_the_model(tmp_path):
         ({"model": "or-gate", "tokenizer": 3}, "'or-gate' is hand-built and takes no tokenizer"),
         ({"model": bridge, "revision": "v1"}, "revision goes with a name on the Hugging Face hub"),
         ({"model": bridge, "tokenizer": 3}, "tokenizer goes with a Hugging Face model"),
+        ({"model": "mini", "tokenizer": 3}, "must be one of transformers' tokenizers.*; got 3"),
+        ({"model": random_gpt2("2x4"), "tokenizer": "gpt2"}, "transformers' .*; got 'gpt2'"),
         ({"model": "mini", "dtype": torch.float16}, r"must be float32.*got torch\.float16"),
         ({"model": "mini", "dtype": "int8"}, "must be float32.*got 'int8'"),
         ({"model": "mini", "device": "gpu"}, "device must be 'auto', 'cpu', .*; got 'gpu'"),
@@ -133,6 +137,10 @@ def test_pickles_are_read_only_when_allowed(tmp_path):
     model = ax.load_model(tmp_path, allow_pickle=True)
     with torch.no_grad():
         torch.testing.assert_close(logits_of(model), hf_model(TOKENS).logits)
+    # Another file of tensors beside them does not allow it.
+    save_file({"step": torch.ones(1)}, tmp_path / "optimizer.safetensors")
+    with pytest.raises(ValueError, match=r"only pytorch_model\.bin: pickled weights.*allow_pickle"):
+        ax.load_model(tmp_path)
 
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path):
@@ -141,8 +149,9 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "evil.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "evil.py").write_text("raise SystemExit('the code was run')")
-    with pytest.raises(ValueError, match="cannot load the model"):
+    with pytest.raises(ValueError, match=r"model_type 'own' is none .* is not run") as raised:
         ax.load_model(tmp_path)
+    assert "trust_remote_code" not in str(raised.value)
 
 
 # Old TransformerLens's names of parameters, and how a bridge's tensor becomes one of them.
@@ -183,8 +192,6 @@ def old_checkpoint(folder, normalization):
 
 @pytest.mark.parametrize("normalization", ["LN", "LNPre"])
 def test_old_transformer_lens_checkpoints(tmp_path, normalization):
-    from safetensors.torch import save_file
-
     state, logits = old_checkpoint(tmp_path / "old", normalization)
     save_file(state, tmp_path / "old" / "model.safetensors")
     model = ax.load_model(tmp_path / "old")
@@ -207,7 +214,7 @@ def test_old_checkpoints_that_are_pickled_or_faulty(tmp_path):
         ax.load_model(tmp_path / "old", allow_pickle=True)
     del state["blocks.1.attn.W_V"]
     torch.save(state, tmp_path / "old" / "model_final.pth")
-    with pytest.raises(ValueError, match=r"cannot load the model in .*\n.*Missing key.*attn.*v\."):
+    with pytest.raises(ValueError, match=r"missing are 1 .*\('blocks\.1\.attn\.v\.weight'\)"):
         ax.load_model(tmp_path / "old", allow_pickle=True)
 
 
@@ -232,6 +239,13 @@ def test_a_revision_in_the_cache_needs_no_network(tmp_path):
         ax.load_model("mini").tokenizer.save_pretrained(repo / "snapshots" / commit)
         (repo / "refs").mkdir(exist_ok=True)
         (repo / "refs" / revision).write_text(commit)
+    # Of this one a file is missing that its index lists.
+    random_model("llama").save_pretrained(
+        tmp_path / "models--someone--part" / "snapshots" / ("c" * 40), max_shard_size="20KB"
+    )
+    (tmp_path / "models--someone--part" / "refs").mkdir()
+    (tmp_path / "models--someone--part" / "refs" / "main").write_text("c" * 40)
+    next((tmp_path / "models--someone--part").rglob("model-00002*")).unlink()
     script = (
         "import acdc_explorer as ax, sys\n"
         "for revision in (None, 'main', 'v2'):\n"
@@ -239,6 +253,8 @@ def test_a_revision_in_the_cache_needs_no_network(tmp_path):
         "    print(m.weights.W_E[0, 0].item())\n"
         "try: ax.load_model('someone/tiny', revision='v3')\n"
         "except ConnectionError as error: print(error)\n"
+        "try: ax.load_model('someone/part')\n"
+        "except ValueError as error: print(error)\n"
     )
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     result = subprocess.run(
@@ -251,6 +267,7 @@ def test_a_revision_in_the_cache_needs_no_network(tmp_path):
     )
     assert "cache in revision 'v3'" in lines[3]
     assert "`hf download someone/tiny --revision v3`" in lines[3]
+    assert "1 of the 4 files of its weights are missing ('model-00002-of-0" in lines[4]
 
 
 def test_unsupported_model_objects():
@@ -259,5 +276,7 @@ def test_unsupported_model_objects():
     config = BertConfig(
         hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9
     )
-    with pytest.raises(ValueError, match="BertModel"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"BertModel .*TransformerLens does not support"
+    ):
         ax.load_model(BertModel(config))

@@ -12,7 +12,7 @@ from prompt_tables import other, row, same, table
 import acdc_explorer as ax
 from acdc_explorer.metrics import NO_TOKEN
 from acdc_explorer.tasks.answers import spelled_after
-from acdc_explorer.tasks.labels import changed_tokens, parse_label
+from acdc_explorer.tasks.labels import changed_tokens, label_fault, occurrences, parse_label
 from acdc_explorer.tasks.prompts import TokenSpan
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
@@ -121,9 +121,33 @@ def test_labels_are_words_phrases_indices_and_spans(mini):
     ],
 )  # fmt: skip
 def test_cells_of_labels(cell, span):
-    found = parse_label(cell, "Mary met John, he met Johnny")
-    assert found == span
-    assert type(found) is type(span)
+    clean = "Mary met John, he met Johnny"
+    found = parse_label(cell, clean)
+    if found is None:
+        assert label_fault(cell, clean) == span
+    else:
+        assert found == span
+        assert type(found) is type(span)
+
+
+def test_no_token_index_is_too_long_to_be_told():
+    for cell in (10**30, 10**5000, -(10**5000), "9" * 5000, "1:" + "9" * 5000):
+        assert parse_label(cell, "Mary met John") is None
+        assert label_fault(cell, "Mary met John")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text", "starts"),
+    [
+        ("aa", "aaaa aa a aa", [5, 10]),
+        ("..", "....", [0, 2]),
+        ("a b", "a b a b_ a b", [0, 9]),
+        ("é", "éa é _é", [3]),
+        ("b", "", []),
+    ],
+)
+def test_where_a_phrase_occurs(phrase, text, starts):
+    assert occurrences(phrase, text) == starts
 
 
 @pytest.mark.parametrize(
@@ -243,12 +267,21 @@ def test_datasets_of_auto_circuit(mini, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[", "the file is not JSON"),
+        ("[", "the file is not valid JSON"),
         ("[]", "no auto-circuit dataset"),
+        ("[" * 100_000, "the file is not valid JSON .it nests too deep"),
+        ('{"prompts": [], "word_idxs": {"IO": ' + "9" * 5000 + "}}", "the file is not valid JSON"),
+        ('{"prompts": [], "word_idxs": {"IO": ' + "9" * 50 + "}}", "indices; got 9+ for 'IO'"),
+        ('{"prompts": [], "word_idxs": {"IO": true}}', "token indices; got True for 'IO'"),
+        ('{"prompts": [], "word_idxs": {"IO": NaN}}', "token indices; got nan for 'IO'"),
+        ('{"prompts": [], "word_idxs": 0}', "must map names to token indices; got 0"),
+        ('{"prompts": [], "seq_labels": ""}', "seq_labels must be a list of names; got ''"),
+        ('{"prompts": [], "word_idxs": {"clean": 1}}', "no position may be called 'clean'"),
         ('{"prompts": [{"clean": "a"}]}', "prompt 0 has no corrupt and no answers and no wrong"),
         ('{"prompts": [{"clean": [1], "corrupt": [2], "answers": [3], "wrong_answers": [4]}]}',
          "prompt 0 is given as token ids"),
     ],
+    ids=lambda text: text[:40],
 )  # fmt: skip
 def test_faulty_datasets(mini, tmp_path, text, message):
     (tmp_path / "x.json").write_text(text)

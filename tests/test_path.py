@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
+from acdc_explorer.metrics import METRICS, Metric
 from acdc_explorer.models import Model
+from acdc_explorer.searches.path import path_steps
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +102,72 @@ def test_bad_ranges_and_foreign_paths_are_refused(model, task):
     known = ax.threshold_path(model, random_task(seed=1), 0.5, 1.0)
     with pytest.raises(ValueError, match="of another model or other prompts"):
         ax.threshold_path(model, task, 0.5, 1.0, known=known)
+
+
+def nll(logits):
+    """Called as a metric of which less is better, but of this more is."""
+    return logits[..., 3] - logits[..., 4]
+
+
+def test_the_direction_of_an_own_metric_gives_the_intervals(model):
+    def damage(logits, answers, wrong, clean):
+        return METRICS["logit_diff"].per_prompt(logits, wrong, answers, clean)
+
+    own = Metric("damage", "damage", "logits", damage, higher_is_better=False)
+    for metric in (own, nll):
+        task = random_task(metric=metric)
+        path = ax.threshold_path(model, task, 0.02, 1.0, rule="signed")
+        table = path.table
+        assert 3 < len(table) < 100
+        assert (table.low < table.high).all()
+        assert table.low.is_monotonic_decreasing
+        assert table.meets_next.iloc[:-1].all()
+        for circuit in path.circuits:
+            assert path.at(circuit.threshold) is circuit
+
+
+def test_a_path_that_makes_no_progress_stops(model, task, monkeypatch):
+    """Were a circuit's interval wrong for any reason, no threshold would ever be settled."""
+    engine = model.engine(task)
+    settings = replace(ax.find_circuit(model, task, 0.5).settings, rule="signed")
+    of_search = ax.Circuit.of_search
+
+    def wrong_way_round(*arguments, **options):
+        return replace(of_search(*arguments, **options), higher_is_better=False)
+
+    monkeypatch.setattr(ax.Circuit, "of_search", staticmethod(wrong_way_round))
+    steps = path_steps("m", engine, settings, 0.2, 1.0)
+    assert sum(isinstance(step, ax.Circuit) for step in steps) < 12
+
+
+def test_damaged_paths_name_the_place(found, tmp_path):
+    _, path = found
+    path.save(tmp_path / "path.json")
+    data = json.loads((tmp_path / "path.json").read_text())
+    data["circuits"][1]["steps"][1][3] = "false"
+    for content, message in [
+        (json.dumps(data), r"circuits\[1\]\.steps\[1\]\.kept must be true or false; got 'false'"),
+        ("[" * 100_000, "not valid JSON .it nests too deep"),
+        ('{"format": "acdc_explorer.path", "circuits": [{}]}', r"circuits\[0\].format is missing"),
+        ('{"format": "acdc_explorer.path"}', "circuits is missing"),
+        ('{"format": "acdc_explorer.path", "circuits": {}}', "circuits must be a list"),
+    ]:
+        (tmp_path / "x.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"is no file of a threshold path: {message}"):
+            ax.ThresholdPath.load(tmp_path / "x.json")
+
+
+def test_a_failed_save_leaves_the_old_path(found, tmp_path, monkeypatch):
+    _, path = found
+    (tmp_path / "path.json").write_text("old")
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        path.save(tmp_path / "path.json")
+    assert (tmp_path / "path.json").read_text() == "old"
+    with pytest.raises(ValueError, match="it is a folder"):
+        path.save(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["path.json"]

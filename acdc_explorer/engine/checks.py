@@ -23,18 +23,28 @@ def check_labels_apart(task: Task) -> None:
 
 
 def check_fits(weights: ModelWeights, task: Task) -> None:
-    """Raises a ValueError if the prompts are too long or hold tokens that the model lacks."""
+    """Raises a ValueError if the prompts are too long or hold tokens that the model lacks.
+
+    Prompts are read through the embedding and answers through the unembedding, which need not be of
+    one size.
+    """
     if task.n_positions > weights.n_ctx:
         raise ValueError(
             f"task {task.name!r} has prompts of {task.n_positions} tokens, but the model reads "
             f"{weights.n_ctx} at most"
         )
-    for name in ("clean_tokens", "corrupted_tokens", "answer_tokens", "wrong_tokens"):
+    n_read, n_said = weights.W_E.shape[0], weights.W_U.shape[1]
+    for name, does, n_tokens in (
+        ("clean_tokens", "reads", n_read),
+        ("corrupted_tokens", "reads", n_read),
+        ("answer_tokens", "gives logits for", n_said),
+        ("wrong_tokens", "gives logits for", n_said),
+    ):
         tokens = getattr(task, name)
-        tokens = tokens[tokens != NO_TOKEN] if "answer" in name or "wrong" in name else tokens
+        tokens = tokens[tokens != NO_TOKEN] if does != "reads" else tokens
         low, high = int(tokens.min()), int(tokens.max())
-        if low < 0 or high >= weights.n_vocab:
+        if low < 0 or high >= n_tokens:
             raise ValueError(
-                f"task {task.name!r}: {name} holds ids from {low} to {high}, but the model has "
-                f"{weights.n_vocab} tokens (ids 0 to {weights.n_vocab - 1})"
+                f"task {task.name!r}: {name} holds ids from {low} to {high}, but the model {does} "
+                f"{n_tokens} tokens (ids 0 to {n_tokens - 1})"
             )

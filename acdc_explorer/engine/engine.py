@@ -30,7 +30,7 @@ from acdc_explorer.engine.positions import PositionSet, PositionSets
 from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import QKV, Graph, Node
-from acdc_explorer.metrics import Metric, mean_weights
+from acdc_explorer.metrics import METRICS, Metric, check_metric, mean_weights, values_of
 from acdc_explorer.tasks.task import Task
 
 Ablation = Literal["corrupted", "zero", "mean"]
@@ -113,13 +113,9 @@ class Engine:
             self._mean = self._mean_run()
         finals = self.by_part(lambda part: part.sets.end.take(part.clean.resid_final)[:, 0])
         self.final_at_end: Float[Tensor, "prompt d_model"] = finals
-        self.clean_by_prompt = self.metric_by_prompt(finals)
-        if self.clean_by_prompt.shape != end.shape or not self.clean_by_prompt.isfinite().all():
-            raise ValueError(
-                f"metric {self.metric.name!r} must give one finite number per prompt "
-                f"({len(end)}); on the clean prompts it gave shape "
-                f"{list(self.clean_by_prompt.shape)}: {self.clean_by_prompt}"
-            )
+        # Of a slice, the engine of all prompts.
+        self._whole = self
+        self.clean_by_prompt = self._checked_clean_values()
 
     def forget(self) -> None:
         """Lets go of the two runs and of what was made from them; they are made again if needed."""
@@ -156,15 +152,26 @@ class Engine:
         return self._run(self.task.corrupted_tokens)
 
     def _mean_run(self) -> Run:
-        """The mean of the corrupted runs, one prompt long."""
+        """The mean of the corrupted runs, one prompt long.
+
+        At each position it is that of the prompts that reach it: what stands after END is padding.
+        """
+        positions = torch.arange(self.task.n_positions, device=self._end.device)
+        in_prompt = (positions <= self._end[:, None])[..., None]
+        n_prompts = in_prompt.sum(0).clamp_min(1)
         total: Run | None = None
         for part in self.parts():
-            run = part._run(self.task.corrupted_tokens).map(
-                lambda tensor: tensor.sum(0, keepdim=True)
-            )
+            counted = in_prompt[part._rows.start : part._rows.stop]
+
+            def sum_over_prompts(tensor: Tensor, counted: Tensor = counted) -> Tensor:
+                # Heads' outputs have an axis of heads between prompts and positions.
+                mask = counted if tensor.ndim == 3 else counted[:, None]
+                return torch.where(mask, tensor, 0).sum(0, keepdim=True)
+
+            run = part._run(self.task.corrupted_tokens).map(sum_over_prompts)
             total = run if total is None else total.map(torch.add, run)
         assert total is not None
-        return total.map(lambda tensor: tensor / self.n_prompts)
+        return total.map(lambda tensor: tensor / n_prompts)
 
     def parts(self, at_most: int | None = None) -> Iterator[Engine]:
         """The engine, or engines for slices of its prompts, of so many that their runs fit.
@@ -268,14 +275,64 @@ class Engine:
     def metric_by_prompt(
         self, final: Float[Tensor, "*batch prompt d_model"]
     ) -> Float[Tensor, "*batch prompt"]:
-        """The metric for values of the final stream at END."""
+        """The metric for values of the final stream at END.
+
+        Raises:
+            ValueError: if a metric that is a function returns anything but finite values.
+        """
         if self.metric.linear:
             normed = normalize(final, self.weights.ln_final)
             direction, offset = self._direction
             return torch.einsum("...nd,nd->...n", normed, direction) + offset
-        return self.metric.per_prompt(
-            self._logits(final), self._answers, self._wrong, self.clean_logits
+        if self.metric.takes_batches:
+            return self.metric.per_prompt(
+                self._logits(final), self._answers, self._wrong, self.clean_logits
+            )
+        circuits = final.reshape(-1, *final.shape[-2:])
+        return torch.stack([self._values_of_one(each) for each in circuits]).view(final.shape[:-1])
+
+    def _values_of_one(self, final: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
+        """The values of a metric that sees one circuit and all prompts at a time."""
+        whole, start, stop = self._whole, self._rows.start, self._rows.stop
+        # The prompts of other slices are clean meanwhile: values do not depend on one another.
+        clean = whole.clean_logits
+        logits = torch.cat([clean[:start], self._logits(final), clean[stop:]])
+        values = values_of(self.metric, logits, whole._answers, whole._wrong, clean)
+        return values[start:stop]
+
+    def _checked_clean_values(self) -> Float[Tensor, " prompt"]:
+        """The metric of the clean run, once it is sure to be one."""
+        if self.metric is METRICS.get(self.metric.name):
+            values = self.metric_by_prompt(self.final_at_end)
+            if not values.isfinite().all():
+                raise ValueError(
+                    f"metric {self.metric.name!r} is not finite on the clean prompts: {values}"
+                )
+            return values
+        values = values_of(
+            self.metric, self.clean_logits.clone(), self._answers, self._wrong, self.clean_logits
         )
+        check_metric(self.metric, self.clean_logits, self._answers, self._wrong)
+        if self.metric.linear:
+            by_direction = self.metric_by_prompt(self.final_at_end)
+            if not torch.allclose(by_direction, values, rtol=1e-4, atol=1e-4):
+                raise ValueError(
+                    f"metric {self.metric.name!r} is said to be linear, but is not the mean answer "
+                    f"logit minus the mean wrong logit: {values} on the clean prompts, where that "
+                    f"is {by_direction}"
+                )
+        return values
+
+    @cached_property
+    def metric_has_gradient(self) -> bool:
+        """Whether the metric can be differentiated, as attribution must."""
+        with torch.enable_grad():
+            final = self.final_at_end.detach().requires_grad_()
+            try:
+                return self.metric_by_prompt(final).requires_grad
+            except RuntimeError:
+                # "Can't call numpy() on Tensor that requires grad", and the like.
+                return False
 
     def _logits(self, final: Tensor) -> Tensor:
         normed = normalize(final, self.weights.ln_final)
@@ -337,6 +394,7 @@ class Engine:
             "clean_logits",
             "label_sets",
             "doubled",
+            "metric_has_gradient",
         ):
             part.__dict__.pop(name, None)
         part.forget()

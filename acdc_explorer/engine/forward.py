@@ -20,8 +20,13 @@ from acdc_explorer.engine.weights import Block, ModelWeights, Norm, Rotary
 from acdc_explorer.graph import QKV, QKVS, Node
 
 
-def normalize(x: Float[Tensor, "*batch d"], norm: Norm) -> Float[Tensor, "*batch d"]:
-    """Normalises over the last axis: layer norm, or RMS norm where there is no bias."""
+def normalize(x: Float[Tensor, "*batch d"], norm: Norm | None) -> Float[Tensor, "*batch d"]:
+    """Normalises over the last axis: layer norm, or RMS norm where there is no bias.
+
+    Without a norm, the very tensor that it was given.
+    """
+    if norm is None:
+        return x
     if norm.bias is None:
         return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
     return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
@@ -115,7 +120,7 @@ def mlp(
         hidden = linear(normed, weights.W_in, weights.b_in, activation)
     else:
         hidden = linear(normed, weights.W_in, weights.b_in)
-        hidden = hidden * linear(normed, weights.W_gate, None, activation)
+        hidden = hidden * linear(normed, weights.W_gate, weights.b_gate, activation)
     return linear(hidden, weights.W_out, weights.b_out)
 
 

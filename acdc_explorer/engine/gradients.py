@@ -104,14 +104,17 @@ def _record(engine: Engine, resid: Tensor) -> _Tape:
 
 def _through_norm(
     x: Float[Tensor, "prompt pos d_model"],
-    norm: Norm,
+    norm: Norm | None,
     upstream: Float[Tensor, "head prompt pos d_model"],
 ) -> Float[Tensor, "head prompt pos d_model"]:
     """Gradients before a norm from those after it, for several heads that read the same stream.
 
     With y = (x - mean x) / s and s^2 = mean((x - mean x)^2) + eps (RMS norm: no mean), the gradient
     g after the weight's factor becomes (g - [mean g] - y mean(g y)) / s.
+    Without a norm they are the same.
     """
+    if norm is None:
+        return upstream
     centred = x if norm.bias is None else x - x.mean(-1, keepdim=True)
     scale = (centred.square().mean(-1, keepdim=True) + norm.eps).rsqrt()
     y, g = centred * scale, upstream * norm.weight

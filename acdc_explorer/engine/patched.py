@@ -8,7 +8,9 @@ of two sums, which are the same (DESIGN section 3):
     ablated input - sum over kept senders (ablated output - this run's output)
 
 The first sum of each is one running stream shared by all receivers. The last is one matrix product
-for all the inputs of a block: over the removed senders, or the kept ones if there are fewer.
+for all the inputs of a block: over the removed senders, or the kept ones if there are fewer. Under
+zero ablation it is always the kept ones: next to nothing may be left in a stream, and a norm would
+make the rounding large that the first form leaves there.
 
 Only tokens from the first that can differ between the runs up to END are computed, and of the last
 block only END; keys and values before them are clean.
@@ -88,8 +90,14 @@ class _PatchedRuns:
         self.agreeing = (masks == masks[:1]).all(axis=(0, 2))
         kept = self.graph.edge_mask & ~masks
         reading = self._reading()
-        self.sums_kept = bool(kept[:, reading].sum() < masks[:, reading].sum())
+        self.sums_kept = engine.ablation == "zero" or bool(
+            kept[:, reading].sum() < masks[:, reading].sum()
+        )
         counted = kept if self.sums_kept else masks
+        for number, circuit in enumerate(circuits):
+            if circuit.partial is not None:
+                # Counted by itself, at the positions where it is to be.
+                counted[number][self.graph.cell(circuit.partial[0])] = False
         needed = counted[:, reading].any((0, 1))
         for circuit in circuits:
             if circuit.partial is not None:
@@ -175,8 +183,9 @@ class _PatchedRuns:
         if not partial:
             return total
         total = total.expand(len(self.circuits), len(receivers), -1, -1, -1).clone()
-        for number, (edge, positions) in partial:
-            here = self.at.take(positions[..., None].to(total.dtype))[rows]
+        for number, (edge, removed_at) in partial:
+            counted_at, sign = (~removed_at, -1) if self.sums_kept else (removed_at, 1)
+            here = sign * self.at.take(counted_at[..., None].to(total.dtype))[rows]
             missing = self._missing_from(self.graph.sender_index[edge.sender], number)[rows]
             total[number, receivers.index(edge.receiver.at(None))] += here * missing
         return total
@@ -212,17 +221,17 @@ class _PatchedRuns:
         # After the last block's keys and values only END is read: the last of the tokens computed.
         is_last = layer == self.graph.n_layers - 1
         queries = slice(-1, None) if is_last else slice(None)
-        z_change = self._z_changes(layer, heads, queries) if heads else None
+        z = self._z_of(layer, heads, queries) if heads else None
         if is_last:
             self._narrow_to_end()
         # In a parallel block the MLP reads the stream before the heads have written to it.
         if node and self.graph.parallel:
-            out_change = self._mlp_change(node)
-        self._write_heads(layer, heads, z_change)
+            out = self._mlp_output(node)
+        self._write_heads(layer, heads, z)
         if node:
             if not self.graph.parallel:
-                out_change = self._mlp_change(node)
-            self._write_mlp(node, out_change)
+                out = self._mlp_output(node)
+            self._write_mlp(node, out)
 
     def _narrow_to_end(self) -> None:
         self.at = self.engine.sets.end
@@ -231,10 +240,10 @@ class _PatchedRuns:
             if missing is not None:
                 missing.buffer = missing.buffer[..., -1:, :].contiguous()
 
-    def _z_changes(
+    def _z_of(
         self, layer: int, heads: list[int], queries: slice
     ) -> Float[Tensor, "circuit head prompt width d_head"]:
-        """How the outputs of a block's heads, before W_O, differ from the clean run's.
+        """The outputs of a block's heads, before W_O.
 
         Args:
             layer: of the block.
@@ -242,12 +251,10 @@ class _PatchedRuns:
             queries: at which of the computed tokens.
         """
         base = self._base(Node("head", layer, heads[0]))
-        clean_z = self.at.take(self.engine.clean.z[layer].transpose(0, 1))[heads, :, queries]
         floats = 3 * len(heads) * base[:, 0].numel()
         size = max(_BLOCK_FLOATS // floats, math.ceil(_BLOCK_TOKENS / self.at.width))
         blocks = [slice(start, start + size) for start in range(0, base.shape[1], size)]
-        z = torch.cat([self._z(layer, heads, base, queries, rows) for rows in blocks], dim=2)
-        return z - clean_z
+        return torch.cat([self._z(layer, heads, base, queries, rows) for rows in blocks], dim=2)
 
     def _z(
         self, layer: int, heads: list[int], base: Tensor, queries: slice, rows: slice
@@ -301,37 +308,41 @@ class _PatchedRuns:
             )
         return self._allowed[window]
 
-    def _write_heads(self, layer: int, heads: list[int], z_change: Tensor | None) -> None:
+    def _write_heads(self, layer: int, heads: list[int], z: Tensor | None) -> None:
         """Takes in what a block's heads write; None if none of them is computed."""
         engine, W_O = self.engine, self.engine.weights.blocks[layer].W_O
-        if z_change is not None and not self.sums_kept:
-            z_together = z_change.movedim(1, 3).flatten(3)
+        if z is not None and not self.sums_kept:
+            clean_z = self.at.take(engine.clean.z[layer].transpose(0, 1))[heads]
+            z_together = (z - clean_z).movedim(1, 3).flatten(3)
             self.change = self.change + linear(z_together, W_O[heads].flatten(0, 1))
         for head in range(self.graph.n_heads):
             node = Node("head", layer, head)
             index = self.graph.sender_index[node]
             if self.needed[index]:
-                missing = engine.output_delta(node, self.at)[None]
                 if head in heads:
-                    assert z_change is not None
-                    missing = missing - z_change[:, heads.index(head)]
+                    assert z is not None
+                    ablated_z = self.at.take(engine.ablated.output_of(node))
+                    missing = ablated_z - z[:, heads.index(head)]
+                else:
+                    missing = engine.output_delta(node, self.at)[None]
                 self._keep_missing(index, linear(missing, W_O[head]))
 
-    def _mlp_change(self, node: Node) -> Tensor | None:
+    def _mlp_output(self, node: Node) -> Tensor | None:
         if not self._is_computed(node):
             return None
-        engine = self.engine
         x = self._read([Receiver(node)], self._base(node))[:, 0]
-        out = mlp(x, engine.weights.blocks[node.layer], engine.weights.activation)
-        return out - self.at.take(engine.clean.mlp_out[node.layer])
+        return mlp(x, self.engine.weights.blocks[node.layer], self.engine.weights.activation)
 
-    def _write_mlp(self, node: Node, change: Tensor | None) -> None:
-        index = self.graph.sender_index[node]
-        if change is not None and not self.sums_kept:
-            self.change = self.change + change
+    def _write_mlp(self, node: Node, out: Tensor | None) -> None:
+        engine, index = self.engine, self.graph.sender_index[node]
+        if out is not None and not self.sums_kept:
+            self.change = self.change + (out - self.at.take(engine.clean.mlp_out[node.layer]))
         if self.needed[index]:
-            missing = self.engine.delta(index, self.at)[None]
-            self._keep_missing(index, missing if change is None else missing - change)
+            if out is not None:
+                missing = self.at.take(engine.ablated.mlp_out[node.layer]) - out
+            else:
+                missing = engine.delta(index, self.at)[None]
+            self._keep_missing(index, missing)
 
 
 class _Missing:

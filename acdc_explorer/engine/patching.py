@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import head_slot
+from acdc_explorer.engine.forward import Run, head_slot
 from acdc_explorer.engine.linear import linear
 from acdc_explorer.engine.positions import PositionSet
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
@@ -57,17 +57,34 @@ class LiveInput:
 
 
 class LiveCircuit:
-    """The circuit as far as a backwards search has come."""
+    """The circuit as far as a backwards search has come.
 
-    def __init__(self, engine: Engine):
+    Attributes:
+        engine: model and task.
+        sums_what_is_left: whether decided inputs are summed up from the kept senders' outputs,
+            instead of from the clean run's input and what has changed since. Zero ablation can
+            leave next to nothing in a stream, and a norm makes that large again, and with it the
+            rounding that a difference of two large sums would leave.
+        inputs: input -> what is known of it; those opened so far.
+        kept_inputs: node -> the inputs into which an edge of it is kept.
+        outputs: node -> how its output differs from `baseline`, where it can reach the metric;
+            nodes that are not here have their clean output.
+    """
+
+    def __init__(self, engine: Engine, *, sums_what_is_left: bool = False):
         """Starts with the full model, nothing tested."""
-        self.engine = engine
+        self.engine, self.sums_what_is_left = engine, sums_what_is_left
         self.inputs: dict[Receiver, LiveInput] = {}
         self.kept_inputs: dict[Node, list[Receiver]] = {}
         self.outputs: dict[Node, OutputChange] = {}
         self._written_at: dict[Node, PositionSet] = {LOGITS: engine.sets.end}
         self._slots: dict[tuple[Node, QKV], Tensor] = {}
         self._base_floats = 0
+
+    @property
+    def baseline(self) -> Run:
+        """The run from which outputs are told apart: what is left is a difference from nothing."""
+        return self.engine.ablated if self.sums_what_is_left else self.engine.clean
 
     def is_live(self, receiver: Receiver) -> bool:
         """Whether a path of kept edges leads from what a receiver reads to the metric."""
@@ -135,7 +152,7 @@ class LiveCircuit:
 
         Args:
             sender: the node.
-            change: of its output, at `known_at`.
+            change: of its output from `baseline`, at `known_at`.
             known_at: where the change is given.
             through: the positions at which it reaches the input; within `known_at` and `to`.
             to: the positions of the result, zero outside `through`.
@@ -156,6 +173,8 @@ class LiveCircuit:
             changing: sender -> positions at which its change is left out.
         """
         engine, live = self.engine, self.inputs.get(whole)
+        if self.sums_what_is_left and live is not None and live.decided:
+            return self._sum_of_what_is_left(whole, live, at, changing or {})
         total = self._base(whole, at)
         for sender, kept_at in live.kept.items() if live else ():
             if sender not in self.outputs:
@@ -166,6 +185,36 @@ class LiveCircuit:
             if through:
                 known_at = self.written_at(sender)
                 total = total + self.carry(sender, self.outputs[sender], known_at, through, at)
+        return total
+
+    def _sum_of_what_is_left(
+        self,
+        whole: Receiver,
+        live: LiveInput,
+        at: PositionSet,
+        changing: Mapping[Node, PositionSet],
+    ) -> Stream:
+        """`input_now` where all edges but the kept ones are gone: what the kept senders write.
+
+        At positions that are not decided, no sender has changed: the input is the clean run's.
+        """
+        engine, sets = self.engine, self.engine.sets
+        total = at.take(engine.ablated.input_of(whole.node))
+        if sets.difference(at, live.decided):
+            clean = at.take(engine.clean.input_of(whole.node))
+            total = torch.where(at.holding(live.decided), total, clean)
+        for sender, kept_at in live.kept.items():
+            through = sets.intersection(sets.intersection(kept_at, at), live.decided)
+            if sender in changing:
+                through = sets.difference(through, changing[sender])
+            if not through:
+                continue
+            if sender in self.outputs:
+                known_at = self.written_at(sender)
+                total = total + self.carry(sender, self.outputs[sender], known_at, through, at)
+            else:
+                delta = engine.delta(engine.graph.sender_index[sender], through)
+                total = total - through.move(delta, at)
         return total
 
     def _base(self, whole: Receiver, at: PositionSet) -> Stream:
@@ -230,6 +279,8 @@ class LiveCircuit:
             written_at = self.written_at(node)
             if at is not written_at:
                 before = self.outputs.get(node)
+                if before is None and self.sums_what_is_left:
+                    before = -self.engine.output_delta(node, written_at)
                 if before is None:
                     change = at.move(change, written_at)
                 else:

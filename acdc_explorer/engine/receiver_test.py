@@ -194,7 +194,7 @@ class ReceiverTest:
 
     def _chain_inputs(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt width d_model"]:
         """What the receiver reads with the first, the first two, ... of these edges removed."""
-        if self.engine.ablation == "zero":
+        if self.circuit.sums_what_is_left:
             return self._chain_inputs_of_what_is_left(senders)
         inputs = self.engine.deltas(senders, self.at)
         inputs[0] += self._now
@@ -204,10 +204,7 @@ class ReceiverTest:
         return inputs
 
     def _chain_inputs_of_what_is_left(self, senders: Sequence[int]) -> Tensor:
-        """The same under zero ablation: the sum of what is still there.
-
-        Taking away instead would leave rounding where nothing is left, and a norm makes that large.
-        """
+        """The same as the sum of what is still there."""
         engine = self.engine
         there = self._left.difference(senders)
         for sender, at in self._live.kept.items():
@@ -260,13 +257,13 @@ class ReceiverTest:
     def _mlp_output(self, node: Node) -> OutputChange:
         weights, at = self.engine.weights, self._changing[node]
         out = mlp(self._input(Receiver(node)), weights.blocks[node.layer], weights.activation)
-        return out - at.take(self.engine.clean.mlp_out[node.layer])
+        return out - at.take(self.circuit.baseline.mlp_out[node.layer])
 
     def _head_outputs(self, heads: list[Node]) -> Iterator[OutputChange]:
         """Of some heads of a block that change at the same positions."""
-        at, clean_z = self._heads[heads[0]].output, self.engine.clean.z[heads[0].layer]
-        clean = clean_z[:, [head.head for head in heads]].transpose(0, 1)
-        yield from self._patterns(heads) @ self._slots(heads, "v") - at.take(clean)[:, None]
+        at, all_z = self._heads[heads[0]].output, self.circuit.baseline.z[heads[0].layer]
+        z = all_z[:, [head.head for head in heads]].transpose(0, 1)
+        yield from self._patterns(heads) @ self._slots(heads, "v") - at.take(z)[:, None]
 
     def _patterns(self, heads: list[Node]) -> Float[Tensor, "head candidate prompt query key"]:
         """Attention; computed once where only values change in this test."""

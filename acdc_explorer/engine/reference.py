@@ -71,8 +71,16 @@ class Reference:
         if ablation == "zero":
             self._ablated = {key: torch.zeros_like(out) for key, out in self._ablated.items()}
         if ablation == "mean":
+            # Over the prompts that have the position: what stands after END is padding.
+            in_prompt = torch.arange(task.n_positions) <= task.end[:, None]
             self._ablated = {
-                key: out.mean(0, keepdim=True).expand_as(out) for key, out in self._ablated.items()
+                key: torch.stack(
+                    [
+                        out[has_it, position].sum(0) / max(1, int(has_it.sum()))
+                        for position, has_it in enumerate(in_prompt.T)
+                    ]
+                ).expand_as(out)
+                for key, out in self._ablated.items()
             }
         with torch.no_grad():
             self._clean_logits = self._at_end(bridge(task.clean_tokens, prepend_bos=False))
@@ -130,7 +138,7 @@ class Reference:
             ):
                 removed[row, sender] = True
                 after = self.evaluate(removed).mean().item()
-                change = settings.change(before, after, full, self.metric)
+                change = settings.change(before, after, full, self.metric.higher_is_better)
                 kept = change >= settings.threshold
                 yield EdgeStep(Edge(self.graph.senders[sender], receiver), before, after, kept)
                 if kept:
@@ -155,7 +163,7 @@ class Reference:
                 patched[row, sender] = True
                 frozen = graph.edge_mask & ~found & ~patched
                 after = self.evaluate(patched, frozen).mean().item()
-                change = settings.change(clean, after, clean, self.metric)
+                change = settings.change(clean, after, clean, self.metric.higher_is_better)
                 kept = change >= settings.threshold
                 yield EdgeStep(Edge(graph.senders[sender], receiver), clean, after, kept)
                 if kept:

@@ -17,9 +17,11 @@ from acdc_explorer.graph import Node, Receiver
 class SlicedCircuit:
     """The live circuits of the slices of an engine's prompts; as a rule there is one slice."""
 
-    def __init__(self, engine: Engine):
-        """Starts with the full model, nothing tested."""
-        self.circuits = [LiveCircuit(part) for part in engine.parts()]
+    def __init__(self, engine: Engine, *, sums_what_is_left: bool = False):
+        """Starts with the full model, nothing tested; arguments as for `LiveCircuit`."""
+        self.circuits = [
+            LiveCircuit(part, sums_what_is_left=sums_what_is_left) for part in engine.parts()
+        ]
         # The metric by now.
         self.values = [circuit.engine.clean_by_prompt for circuit in self.circuits]
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from acdc_explorer.engine.linear import ACTIVATIONS
+from acdc_explorer.engine.unsupported import unsupported_parts
 from acdc_explorer.graph import QKV, Graph, graph_of
 
 if TYPE_CHECKING:
@@ -50,10 +50,16 @@ class Rotary:
 
 @dataclass(frozen=True)
 class Mlp:
-    """The weights of an MLP; a gated one has a `W_gate`."""
+    """The weights of an MLP; a gated one has a `W_gate`.
 
-    ln: Norm
+    Attributes:
+        ln: or None in a model without norms.
+        b_gate: or None, whether gated or not.
+    """
+
+    ln: Norm | None
     W_gate: Float[Tensor, "d_model d_mlp"] | None
+    b_gate: Float[Tensor, " d_mlp"] | None
     W_in: Float[Tensor, "d_model d_mlp"]
     b_in: Float[Tensor, " d_mlp"]
     W_out: Float[Tensor, "d_mlp d_model"]
@@ -70,12 +76,13 @@ class Block:
     """The weights of one transformer block.
 
     Attributes:
+        ln1: or None in a model without norms.
         q_norm: of each head's queries before they are rotated, or None; `k_norm` likewise.
         window: how many keys a query sees, its own included, or None for all.
         mlp: or None in an attention-only model.
     """
 
-    ln1: Norm
+    ln1: Norm | None
     W_Q: Float[Tensor, "head d_model d_head"]
     W_K: Float[Tensor, "head d_model d_head"]
     W_V: Float[Tensor, "head d_model d_head"]
@@ -104,6 +111,7 @@ class ModelWeights:
     Attributes:
         W_pos: learned positions, or None.
         rotary: rotary positions, or None.
+        ln_final: or None in a model without norms.
         activation: name of the MLP's activation, a key of `ACTIVATIONS`.
         attn_scale: attention scores are divided by it.
         parallel: whether an MLP reads what the heads of its block read.
@@ -114,7 +122,7 @@ class ModelWeights:
     W_pos: Float[Tensor, "ctx d_model"] | None
     rotary: Rotary | None
     blocks: tuple[Block, ...]
-    ln_final: Norm
+    ln_final: Norm | None
     W_U: Float[Tensor, "d_model vocab"]
     b_U: Float[Tensor, " vocab"]
     activation: str
@@ -184,41 +192,30 @@ def extract_weights(bridge: TransformerBridge) -> ModelWeights:
         UnsupportedModelError: if the architecture has parts that the engine does not compute, or
             the engine's logits on random tokens differ from the bridge's.
     """
-    cfg = bridge.cfg
-    reasons = _unsupported_parts(bridge)
-    if reasons:
+    try:
+        reasons = unsupported_parts(bridge)
+        if reasons:
+            raise UnsupportedModelError(
+                f"cannot patch {_name(bridge.cfg)} edge by edge: it has {', '.join(reasons)}, "
+                "which the engine does not compute. Supported: models of GPT-2's, GPT-Neo's, "
+                "GPT-NeoX's, OPT's, LLaMA's, Mistral's, Qwen 2 and 3's, Gemma 1's and Phi's kind, "
+                "with or without MLPs or norms"
+            )
+        with torch.no_grad():
+            weights = _map_tensors(_read(bridge), _plain)
+    except (AttributeError, LookupError, TypeError, NotImplementedError) as error:
         raise UnsupportedModelError(
-            f"cannot patch {_name(cfg)} edge by edge: it has {', '.join(reasons)}, which the "
-            "engine does not compute. Supported: models of GPT-2's, GPT-Neo's, GPT-NeoX's, OPT's, "
-            "LLaMA's, Mistral's, Qwen 2 and 3's, Gemma 1's and Phi's kind, with or without MLPs"
-        )
-    with torch.no_grad():
-        weights = _map_tensors(_read(bridge), lambda tensor: tensor.detach().float().contiguous())
+            f"cannot patch {_name(bridge.cfg)} edge by edge: it is built in another way than the "
+            f"models that the engine knows ({error})"
+        ) from error
     _check_logits(bridge, weights)
     return weights
 
 
-def _unsupported_parts(bridge: Any) -> list[str]:
-    cfg = bridge.cfg
-    positions = cfg.positional_embedding_type
-    attn, mlp = bridge.blocks[0].attn, getattr(bridge.blocks[0], "mlp", None)
-    checks = {
-        f"{cfg.normalization_type} normalisation": cfg.normalization_type
-        not in ("LN", "LNPre", "RMS", "RMSPre"),
-        f"{positions} positions": positions not in ("standard", "rotary"),
-        # GPT-J keeps its own; its neighbours' pairing is another one than everybody else's.
-        "interleaved rotary positions": positions == "rotary" and not hasattr(bridge, "rotary_emb"),
-        "norms after as well as before each sublayer": bool(cfg.use_normalization_before_and_after)
-        or hasattr(bridge.blocks[0], "ln1_post"),
-        "a cap on attention scores": (cfg.attn_scores_soft_cap or -1) > 0,
-        "a cap on logits": (cfg.output_logits_soft_cap or -1) > 0,
-        "an attention scale that differs by layer": bool(cfg.scale_attn_by_inverse_layer_idx),
-        "experts": bool(getattr(cfg, "num_experts", None)),
-        f"the activation {cfg.act_fn!r}": mlp is not None and cfg.act_fn not in ACTIVATIONS,
-        "a norm over all heads' queries together": hasattr(attn, "q_norm")
-        and attn.q_norm.original_component.weight.shape != (cfg.d_head,),
-    }
-    return [part for part, present in checks.items() if present]
+def _plain(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().float().contiguous()
+    # What was made in inference mode cannot be differentiated through.
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _name(cfg: Any) -> str:
@@ -270,6 +267,9 @@ def _attn_scale(attn: Any, cfg: Any) -> float:
     scaling = getattr(attn, "scaling", None)
     if isinstance(scaling, float):
         return 1 / scaling
+    # Of TransformerLens's own attention, which heeds no `use_attn_scale`.
+    if isinstance(getattr(attn, "scale", None), float):
+        return float(attn.scale)
     # GPT-Neo scales nothing; TransformerLens's configuration does not tell.
     if not cfg.use_attn_scale or hasattr(attn, "attention_type"):
         return 1.0
@@ -277,14 +277,18 @@ def _attn_scale(attn: Any, cfg: Any) -> float:
     return float(cfg.attn_scale) if cfg.attn_scale > 0 else math.sqrt(cfg.d_head)
 
 
-def _read_norm(norm: Any, cfg: Any) -> Norm:
+def _read_norm(norm: Any, cfg: Any) -> Norm | None:
     # TransformerLens's own models are not wrapped around others.
     original = getattr(norm, "original_component", None) or norm
+    if isinstance(original, torch.nn.Identity):
+        return None
     eps = float(getattr(original, "eps", None) or getattr(original, "variance_epsilon", cfg.eps))
     # An "LNPre" has no parameters: its weight was folded into what reads it.
     weight = getattr(original, "weight", torch.ones(cfg.d_model, device=cfg.device))
     bias = getattr(original, "bias", None)
-    if bias is None and not cfg.normalization_type.startswith("RMS"):
+    # The last norm may be an RMS norm among layer norms.
+    rms = "RMS" in type(original).__name__ or str(cfg.normalization_type).startswith("RMS")
+    if bias is None and not rms:
         bias = torch.zeros_like(weight)
     return Norm(weight + 1 if cfg.rmsnorm_uses_offset else weight, bias, eps)
 
@@ -340,10 +344,13 @@ def _read_mlp(block: Any, cfg: Any) -> Mlp | None:
     def or_zeros(bias: Tensor | None, size: int) -> Tensor:
         return mlp.W_in.new_zeros(size) if bias is None else bias
 
+    gated = bool(cfg.gated_mlp)
+
     return Mlp(
         # Phi's heads and MLP share one norm.
         ln=_read_norm(block.ln2 if hasattr(block, "ln2") else block.ln1, cfg),
-        W_gate=mlp.W_gate if cfg.gated_mlp else None,
+        W_gate=mlp.W_gate if gated else None,
+        b_gate=mlp.b_gate if gated else None,
         W_in=mlp.W_in,
         b_in=or_zeros(mlp.b_in, mlp.W_in.shape[1]),
         W_out=mlp.W_out,
@@ -364,6 +371,6 @@ def _check_logits(bridge: Any, weights: ModelWeights) -> None:
     if not error <= 1e-4 * max(1.0, scale):
         raise UnsupportedModelError(
             f"cannot patch {_name(bridge.cfg)} edge by edge: the engine's logits differ from the "
-            f"model's by {error:.2g} on logits up to {scale:.2g}. The model has a part that its "
-            "configuration does not tell of, or computes in less than float32"
+            f"model's by {error:.2g} on logits up to {scale:.2g}. The model has a component that "
+            "its config does not mention, or computes in less than float32"
         )

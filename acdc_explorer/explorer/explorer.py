@@ -11,11 +11,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
-from typing import Any
+from typing import Any, Unpack
 
 import ipywidgets as W
 import traitlets as T
 
+from acdc_explorer.api import SearchOptions, check_options
 from acdc_explorer.explorer import panel
 from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Controls, name_of
@@ -67,7 +68,7 @@ class Explorer(Selecting):
         n_prompts: int = 64,
         seed: int = 0,
         device: str = "auto",
-        **options: Any,
+        **options: Unpack[SearchOptions],
     ):
         """Builds the widget and starts the search.
 
@@ -79,16 +80,17 @@ class Explorer(Selecting):
             n_prompts: for a task given by name.
             seed: likewise.
             device: for a model given by name.
-            options: other arguments of `find_circuit`: method, positions, rule, order, ...
+            options: other arguments of `find_circuit` but `top_n`.
 
         Raises:
-            ValueError: if the threshold is no positive number.
+            ValueError: if the threshold is no positive number, or there is no such option.
         """
         self._ui = threading.RLock()
         self._syncing = False
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
         _check_threshold(threshold)
+        check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._figure = CircuitFigure(self._edges_clicked, self._node_clicked)

@@ -16,7 +16,6 @@ from acdc_explorer.explorer.controls import Chooser, Finder
 from acdc_explorer.explorer.figure import CircuitFigure
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import edge_inspection, node_inspection, shares_at
-from acdc_explorer.metrics import METRICS
 from acdc_explorer.models import Model
 from acdc_explorer.runner import Runner
 from acdc_explorer.tasks import Task
@@ -77,8 +76,7 @@ class Selecting(W.VBox):
 
     @property
     def _unit(self) -> str:
-        metric = METRICS.get(self.circuit.metric_name) if self.circuit else None
-        return metric.unit if metric else ""
+        return self.circuit.metric_unit if self.circuit else ""
 
     def _edges_clicked(self, edge_ids: list[str]) -> None:
         with self._ui:

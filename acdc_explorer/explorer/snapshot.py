@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import plotly.graph_objects as go
 
 from acdc_explorer.circuit import KEPT, Circuit
 from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS, KIND_NAMES
+from acdc_explorer.files import write_text
 
 
 def write_page(
@@ -27,6 +27,9 @@ def write_page(
         figure: the graph.
         parts: HTML to stand below the title.
         circuit: whose kept edges are listed in full, however many the graph draws.
+
+    Raises:
+        ValueError: if the path is a folder's, or nothing can be written there.
     """
     graph = go.Figure(figure).to_html(
         full_html=False, include_plotlyjs=True, config=CONFIG, default_height="700px"
@@ -40,7 +43,7 @@ def write_page(
         f'<body class="acdc-explorer"><h1>acdc_explorer</h1><p>{title}</p>'
         f'<div class="acdc-graph">{graph}</div>{"".join(parts)}{_table(circuit)}</body></html>\n'
     )
-    Path(path).write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _table(circuit: Circuit | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.api import find_circuit
 from acdc_explorer.circuit import Circuit
+from acdc_explorer.files import write_text
 from acdc_explorer.models.corpus import PARTS
 from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.measuring import head_table, held_out_task, measure, what_is_held_out
@@ -95,7 +96,7 @@ def write_card(
         }
         for name in STANDARD_TASKS
     }
-    (folder / MEASURED_FILE).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / MEASURED_FILE, json.dumps(measured, indent=1) + "\n")
     circuits = {
         name: find_circuit(model, load_task(name, model), THRESHOLD) for name in STANDARD_TASKS
     }
@@ -151,7 +152,7 @@ and of words vary, so no fixed place holds the answer. The answer 99 of numbers
 is that of one sequence alone, 95 96 97 98, which is held out: as an answer training never saw it.
 
 {_ioi_section(model, circuits["ioi"], jobs)}"""
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
 
 
 def _measured_table(

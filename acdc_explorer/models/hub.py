@@ -8,6 +8,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from acdc_explorer.models.faults import told_of
+from acdc_explorer.models.model_files import missing_shards
+
 _TIMEOUT_SECONDS = 3.0
 # Weights are read from safetensors only: unpickling a stranger's file runs their code.
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -28,13 +31,15 @@ def hub_folder(
 
     Raises:
         ValueError: if the hub has no such model or revision.
-        ConnectionError: if it is not in the cache and the hub does not answer in three seconds.
+        ConnectionError: if it is not in the cache and the hub does not answer in three seconds. A
+            folder that is cached in part is returned then, for `check_folder` to say what it lacks.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     patterns = [*_FILES, *(_PICKLES if allow_pickle else ())]
     weights = ["*.safetensors", *(_PICKLES if allow_pickle else ())]
+    cached = None
     with contextlib.suppress(LocalEntryNotFoundError, FileNotFoundError):
         folder = Path(
             snapshot_download(
@@ -42,9 +47,23 @@ def hub_folder(
             )
         )
         if any(list(folder.glob(pattern)) for pattern in weights):
-            return folder
-    _require_on_hub(name, revision, known)
+            cached = folder
+    if cached is not None and not _lacks_shards(cached):
+        return cached
+    try:
+        _require_on_hub(name, revision, known)
+    except ConnectionError:
+        if cached is None:
+            raise
+        return cached
     return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+
+
+def _lacks_shards(folder: Path) -> bool:
+    if not (folder / "config.json").is_file():
+        return False
+    with told_of(str(folder)):
+        return bool(missing_shards(folder))
 
 
 def _require_on_hub(name: str, revision: str | None, known: Sequence[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acdc_explorer.engine.arithmetic import plain_arithmetic
 from acdc_explorer.models.model import Model
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ def load_model(
         device: "auto" takes a GPU where there is one, and leaves a model object where it is. A
             TransformerBridge stays where it is in any case.
         tokenizer: for a model object, which has none of its own; for a folder or a name, instead of
-            its own.
+            its own, or where it has none. Prompts given as token numbers need none.
         revision: of a model on the hub: a branch, tag or commit.
         dtype: float32, as the engine computes; models saved otherwise are converted.
         allow_pickle: whether to read pickled weights (*.bin, *.pth, *.pt) where there are no
@@ -55,9 +59,9 @@ def load_model(
             results.
 
     Raises:
-        ValueError: if there is no such model, the folder holds none, an argument does not go with
-            the model, or the engine cannot reproduce it (then an `UnsupportedModelError` with the
-            reason).
+        ValueError: if there is no such model, the folder holds none or weights that are damaged or
+            not those that its config.json describes, an argument does not go with the model, or the
+            engine cannot reproduce it (then an `UnsupportedModelError` with the reason).
         ConnectionError: if a hub model is neither cached nor reachable within three seconds.
     """
     import torch
@@ -67,16 +71,36 @@ def load_model(
             f"dtype must be float32, since that is what the engine computes in; got {dtype!r}. "
             "Models saved in another are converted when they are loaded"
         )
-    if isinstance(model, (str, os.PathLike)):
-        name = os.fspath(model)
-        bridge = _boot_named(name, device, tokenizer, revision, allow_pickle)
-        return Model(bridge, name, memory_gib)
-    if revision is not None:
-        raise ValueError(
-            f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
-            f"{type(model).__name__}"
-        )
-    return _wrapped(model, device, tokenizer, memory_gib)
+    with _as_in_a_fresh_process():
+        if isinstance(model, (str, os.PathLike)):
+            name = os.fspath(model)
+            bridge = _boot_named(name, device, tokenizer, revision, allow_pickle)
+            return Model(bridge, name, memory_gib)
+        if revision is not None:
+            raise ValueError(
+                f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
+                f"{type(model).__name__}"
+            )
+        return _wrapped(model, device, tokenizer, memory_gib)
+
+
+@contextlib.contextmanager
+def _as_in_a_fresh_process() -> Iterator[None]:
+    """Loads the same model whatever PyTorch's modes, and leaves random numbers as they were.
+
+    Models are filled with random numbers before they are loaded.
+    """
+    import numpy as np
+    import torch
+
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(gpus), plain_arithmetic():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def _wrapped(
@@ -119,9 +143,10 @@ def _boot_named(
     revision: str | None,
     allow_pickle: bool,
 ) -> Any:
-    from acdc_explorer.models.booting import boot_folder, check_folder
+    from acdc_explorer.models.booting import boot_folder
     from acdc_explorer.models.handmade import HANDMADE, build_handmade
     from acdc_explorer.models.hub import hub_folder
+    from acdc_explorer.models.model_files import check_folder
 
     device = _checked_device(device)
     if name in HANDMADE:

@@ -26,7 +26,7 @@ from acdc_explorer.engine.patched import evaluate_removed
 from acdc_explorer.engine.removed import RemovedEdges
 from acdc_explorer.engine.slices import SlicedCircuit, SlicedTest
 from acdc_explorer.graph import Edge, Receiver
-from acdc_explorer.searches.attribution import edge_scores
+from acdc_explorer.searches.attribution import edge_scores, scores_for_order
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule
 from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
@@ -64,7 +64,7 @@ class _AcdcSearch:
     ):
         self.known = deque(step for step in known if isinstance(step, EdgeStep))
         self.engine, self.settings = engine, settings
-        self.circuit = SlicedCircuit(engine)
+        self.circuit = SlicedCircuit(engine, sums_what_is_left=engine.ablation == "zero")
         self.lengths = ChainLength(engine, chain_length)
         self.metric = engine.full_metric
         self.removed = engine.graph.mask_of([])
@@ -72,8 +72,7 @@ class _AcdcSearch:
         self.n_kept = 0
         # Approximate effects, by which to choose the length of chains.
         self.expected: np.ndarray | None = None
-        # In float64, so that rounding has no say in the order.
-        self.order_scores = edge_scores(engine.doubled) if settings.order == "attribution" else None
+        self.order_scores = scores_for_order(engine) if settings.order == "attribution" else None
 
     def steps(self) -> Iterator[Step]:
         graph = self.engine.graph
@@ -122,7 +121,7 @@ class _AcdcSearch:
         On one thread, as in the explorer, that saves up to a quarter of a long search; with more
         threads, for which short chains are cheap, little.
         """
-        if self.n_kept < _KEPT_BEFORE_EXPECTING:
+        if self.n_kept < _KEPT_BEFORE_EXPECTING or not self.engine.metric_has_gradient:
             return chain
         if self.expected is None:
             few = next(self.engine.parts(16))

@@ -27,6 +27,8 @@ from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings,
 
 ATTRIBUTIONS = ("eap", "eap_ig")
 IG_STEPS = 5
+# Of scores that order tests, in the metric's units.
+_ORDER_DECIMALS = 9
 # Floats of gradients and sender differences in one batch of prompts.
 _BATCH_FLOATS = 64_000_000
 
@@ -48,8 +50,13 @@ def edge_scores(
     """
     if method not in ATTRIBUTIONS:
         raise unknown_name("attribution method", method, ATTRIBUTIONS)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number from 1 on; got {steps!r}")
+    if not engine.metric_has_gradient:
+        raise ValueError(
+            f"metric {engine.metric.name!r} has no gradient with respect to the logits, which "
+            f"method {method!r} and order 'attribution' need"
+        )
     graph = engine.graph
     floats = engine.sets.changed.width * engine.weights.W_E.shape[1]
     fitting = max(1, _BATCH_FLOATS // (floats * (len(graph.senders) + 6 * graph.n_heads)))
@@ -57,6 +64,15 @@ def edge_scores(
     for part in engine.parts(fitting):
         scores += _sums(part, method, steps)
     return scores / engine.n_prompts
+
+
+def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
+    """Scores by which order "attribution" sorts, the same on every machine and in every slicing.
+
+    In float64 and rounded, so that scores that differ by rounding alone tie, as they all do under
+    KL divergence: at the clean run, its minimum, its gradient is zero.
+    """
+    return np.round(edge_scores(engine.doubled), _ORDER_DECIMALS)
 
 
 def _sums(engine: Engine, method: str, steps: int) -> np.ndarray:
@@ -117,7 +133,7 @@ def attribution_steps(engine: Engine, settings: SearchSettings) -> Iterator[Step
         row = graph.receiver_index[receiver]
         for sender in graph.search_senders(receiver, settings.order, settings.order_seed):
             after = full - float(scores[row, sender])
-            change = settings.change(full, after, full, engine.metric)
+            change = settings.change(full, after, full, engine.metric.higher_is_better)
             kept = change >= settings.threshold
             if kept:
                 live.add(graph.senders[sender])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.searches.steps import SearchSettings
 
@@ -17,9 +19,6 @@ class DecisionRule:
         """Takes rule and threshold from the settings, sizes from the engine."""
         self._settings, self._engine = settings, engine
         self._tolerance = BORDERLINE * max(1.0, engine.clean_by_prompt.abs().max().item())
-        if engine.ablation == "zero":
-            # What little is left in a stream is scaled up by the norm, and its rounding with it.
-            self._tolerance *= 10
 
     def is_borderline(self, before: float, after: float) -> bool:
         """Whether rounding could decide."""
@@ -39,4 +38,9 @@ class DecisionRule:
     def _distance(self, before: float, after: float, full: float) -> float:
         """How far a change is above the threshold; negative if the edge goes."""
         settings, metric = self._settings, self._engine.metric
-        return settings.change(before, after, full, metric) - settings.threshold
+        if not math.isfinite(after):
+            raise ValueError(
+                f"metric {metric.name!r} is {after} once an edge is removed; a search needs finite "
+                "values"
+            )
+        return settings.change(before, after, full, metric.higher_is_better) - settings.threshold

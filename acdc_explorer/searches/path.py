@@ -16,12 +16,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuit import Circuit, circuit_from
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.files import write_text
+from acdc_explorer.schema import Value, read_json
 from acdc_explorer.searches.methods import search_steps
 from acdc_explorer.searches.steps import SearchSettings, Step
 
@@ -120,9 +121,13 @@ class ThresholdPath:
         return dropped
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes all circuits with their decisions as JSON (`ThresholdPath.load` reads it)."""
+        """Writes all circuits with their decisions as JSON (`ThresholdPath.load` reads it).
+
+        Raises:
+            ValueError: if the path is a folder's, or nothing can be written there.
+        """
         data = {"format": _FORMAT, "circuits": [circuit.to_json() for circuit in self.circuits]}
-        Path(path).write_text(json.dumps(data), encoding="utf-8")
+        write_text(path, json.dumps(data))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> ThresholdPath:
@@ -130,17 +135,15 @@ class ThresholdPath:
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if it is no such file.
+            ValueError: if it is no such file, or is damaged; naming the value that is wrong.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            if data["format"] != _FORMAT:
-                raise ValueError(f'"format" is {data["format"]!r}')
-            return ThresholdPath(tuple(map(Circuit.from_json, data["circuits"])))
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"{str(path)!r} is no file of a threshold path: {type(error).__name__}: {error}"
-            ) from error
+            value = Value(read_json(path))
+            if value["format"].data != _FORMAT:
+                raise value["format"].error(repr(_FORMAT))
+            return ThresholdPath(tuple(map(circuit_from, value["circuits"].items())))
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is no file of a threshold path: {error}") from None
 
 
 def _meet(lower: Circuit, upper: Circuit) -> bool:
@@ -198,7 +201,12 @@ def path_steps(
         as it is found.
     """
     path = path or ThresholdPath()
+    searched = {circuit.threshold for circuit in path.circuits}
     while (threshold := next_threshold(path, low, high)) is not None:
+        if threshold in searched:
+            # Its circuit's interval ends short of it, by rounding: there is nothing in between.
+            return
+        searched.add(threshold)
         nearest = path.nearest(threshold)
         at = replace(settings, threshold=threshold, threshold_text=f"{threshold:.6g}")
         steps: list[Step] = []
@@ -212,3 +220,13 @@ def path_steps(
             # Rounding at the very end of an interval: nothing lies in between.
             return
         yield circuit
+        if not _holds(circuit, threshold):
+            # What is known does not grow, so that this would go on for ever.
+            return
+
+
+def _holds(circuit: Circuit, threshold: float) -> bool:
+    """Whether a circuit's interval holds a threshold, but for rounding."""
+    low, high = circuit.valid_interval
+    rounding = _MEETING * max(1.0, abs(circuit.full_metric))
+    return low - rounding < threshold <= high + rounding

@@ -88,6 +88,11 @@ class SearchSettings:
             if given not in allowed:
                 raise unknown_name(what, given, allowed)
 
+        if not isinstance(self.order_seed, int) or self.order_seed < 0:
+            raise ValueError(
+                f"order_seed must be a whole number from 0 on; got {self.order_seed!r}"
+            )
+
         if self.method != "acdc" and self.rule == "cumulative":
             raise ValueError(
                 f"rule 'cumulative' is for method 'acdc'; {self.method!r} changes one edge of the "
@@ -100,20 +105,20 @@ class SearchSettings:
                 "depend on the order"
             )
 
-    def change(self, before: float, after: float, full: float, metric: Metric | None) -> float:
+    def change(self, before: float, after: float, full: float, higher_is_better: bool) -> float:
         """The number that is compared with the threshold; an edge stays if it is not smaller.
 
         Args:
             before: the metric of the circuit with the edge.
             after: without it.
             full: of the full model.
-            metric: which way is worse; None: down.
+            higher_is_better: the metric's direction: whether a fall does damage.
         """
         if self.rule == "cumulative":
             return abs(full - after)
         if self.rule == "abs":
             return abs(before - after)
-        return before - after if metric is None or metric.higher_is_better else after - before
+        return before - after if higher_is_better else after - before
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""

@@ -118,6 +118,8 @@ class _Tokens:
                 bare = answer.lstrip(" ")
                 spellings = (answer, bare, f" {bare}", pair.clean + answer)
                 texts |= dict.fromkeys((pair.clean, stripped, *spellings))
+        # Asked for once: a tokenizer takes long to say it.
+        self._unknown = tokenizer.unk_token_id
         ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         self.of: dict[str, list[int]] = dict(zip(texts, ids, strict=True))
 
@@ -127,7 +129,7 @@ class _Tokens:
         ids = together[len(before) :]
         if together[: len(before)] != before or len(ids) != 1:
             ids = self.of[answer]
-        if self._tokenizer.unk_token_id in ids:
+        if self._unknown in ids:
             return "not in the vocabulary of the model's tokenizer"
         if len(ids) != 1:
             return f"{len(ids)} tokens, {shown_tokens(ids, self._tokenizer)}; it must be one"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from acdc_explorer.engine.arithmetic import plain_arithmetic
 from acdc_explorer.metrics import NO_TOKEN
 
 if TYPE_CHECKING:
@@ -113,9 +114,10 @@ def answered_correctly(task: Task, logits: Tensor) -> Tensor:
 
 def check_task(task: Task, model: Model) -> TaskCheck:
     """Runs the clean and the corrupted prompts and judges the outcome; see `Task.check`."""
-    engine = model.engine(task)
-    clean, corrupted = engine.clean_by_prompt, engine.corrupted_by_prompt
-    accuracy = answered_correctly(task, engine.clean_logits).double().mean().item()
+    with plain_arithmetic():
+        engine = model.engine(task)
+        clean, corrupted = engine.clean_by_prompt, engine.corrupted_by_prompt
+        accuracy = answered_correctly(task, engine.clean_logits).double().mean().item()
     return TaskCheck(
         task=task.name,
         model=model.name,

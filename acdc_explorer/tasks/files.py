@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from acdc_explorer.schema import parse_json, shown
 from acdc_explorer.tasks.table import COLUMNS
 
 SEVERAL = "|"
+# More than any prompt has.
+_MOST_TOKENS = 10**9
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
@@ -132,23 +135,31 @@ def frame_of_auto_circuit(text: str, first_token: int) -> pd.DataFrame:
 
 
 def _auto_circuit_labels(data: Mapping[str, Any]) -> dict[str, int]:
-    words = data.get("word_idxs") or {}
-    names = data.get("seq_labels") or []
-    if not isinstance(words, dict) or not all(type(index) is int for index in words.values()):
-        raise ValueError(f"word_idxs must map names to token indices; got {words!r}")
+    words = {} if data.get("word_idxs") is None else data["word_idxs"]
+    names = [] if data.get("seq_labels") is None else data["seq_labels"]
+    if not isinstance(words, dict):
+        raise ValueError(f"word_idxs must map names to token indices; got {shown(words)}")
+    for name, index in words.items():
+        if type(index) is not int or not 0 <= index < _MOST_TOKENS:
+            raise ValueError(
+                f"word_idxs must map names to token indices; got {shown(index)} for {shown(name)}"
+            )
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"seq_labels must be a list of names; got {names!r}")
-    if words:
-        return dict(words)
-    labels: dict[str, int] = {}
-    for index, name in enumerate(names):
-        times = names[:index].count(name)
-        labels[name if not times else f"{name} ({times + 1})"] = index
+        raise ValueError(f"seq_labels must be a list of names; got {shown(names)}")
+    labels: dict[str, int] = dict(words)
+    times: Counter[str] = Counter()
+    for index, name in enumerate(() if words else names):
+        times[name] += 1
+        labels[name if times[name] == 1 else f"{name} ({times[name]})"] = index
+    for label in labels:
+        # They would take the prompts' place in the table.
+        if label in COLUMNS:
+            raise ValueError(f"no position may be called {label!r}, as a column of prompts is")
     return labels
 
 
 def _parse(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{what} is not JSON: {error}") from None
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{what} is {error}") from None

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from acdc_explorer.schema import shown
 from acdc_explorer.tasks.prompts import TokenSpan
 
 # Label -> for each prompt the indices of its tokens.
 LabelledTokens = dict[str, list[list[int]]]
 
 _CHANGED = "changed"
+# A token's index or a span of them; no prompt has tokens of more digits.
+_TOKENS = re.compile(r"(-?[0-9]{1,18})(?:\s*:\s*(-?[0-9]{1,18}))?")
+_HUGE = 10**18
 
 
-def parse_label(cell: object, clean: str) -> tuple[int, int] | str:
+def parse_label(cell: object, clean: str) -> tuple[int, int] | None:
     """Reads the cell of a label.
 
     Args:
@@ -25,23 +29,44 @@ def parse_label(cell: object, clean: str) -> tuple[int, int] | str:
         clean: the clean prompt.
 
     Returns:
-        A `TokenSpan`, (start, end) character offsets, or else a text that says what is wrong.
+        A `TokenSpan`, (start, end) character offsets, or None if the cell is none of these;
+        `label_fault` says why.
     """
+    text = _text_of(cell)
+    if text is None:
+        return None
+    if found := _TOKENS.fullmatch(text):
+        start = int(found[1])
+        end = int(found[2]) if found[2] else start + 1
+        return TokenSpan(start, end) if 0 <= start < end else None
+    starts = occurrences(text, clean)
+    return (starts[0], starts[0] + len(text)) if len(starts) == 1 else None
+
+
+def _text_of(cell: object) -> str | None:
+    """A label's cell as text, or None where it is of another type."""
     if isinstance(cell, float) and cell.is_integer():
         # What pandas makes of whole numbers beside an empty cell.
         cell = int(cell)
-    if isinstance(cell, bool) or not isinstance(cell, (str, int, np.integer)):
-        return f"is {cell!r}; it must be a word, a token index or a span like '3:6'"
-    text = str(cell).strip()
-    if found := re.fullmatch(r"(-?\d+)(?:\s*:\s*(-?\d+))?", text):
-        start = int(found[1])
-        end = int(found[2]) if found[2] else start + 1
-        if 0 <= start < end:
-            return TokenSpan(start, end)
+    if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
+        # Python refuses to write out the longest numbers; no token has such an index.
+        return str(cell) if -_HUGE < cell < _HUGE else None
+    return cell.strip() if isinstance(cell, str) else None
+
+
+def label_fault(cell: object, clean: str) -> str:
+    """What is wrong with a cell of which `parse_label` can make nothing.
+
+    Args:
+        cell: of a label.
+        clean: the clean prompt.
+    """
+    text = _text_of(cell)
+    if text is None:
+        return f"is {shown(cell)}; it must be a word, a token index or a span like '3:6'"
+    if _TOKENS.fullmatch(text):
         return f"is {text!r}; token indices count from 0, and a span '3:6' goes from 3 up to 5"
     starts = occurrences(text, clean)
-    if len(starts) == 1:
-        return starts[0], starts[0] + len(text)
     if starts:
         return (
             f"is {text!r}, which occurs {len(starts)} times in the clean prompt; give more words "
@@ -55,9 +80,23 @@ def parse_label(cell: object, clean: str) -> tuple[int, int] | str:
 
 def occurrences(phrase: str, text: str) -> list[int]:
     """Where a phrase starts in a text, not counting places inside a longer word."""
-    before = r"(?<!\w)" if phrase[0].isalnum() else ""
-    after = r"(?!\w)" if phrase[-1].isalnum() else ""
-    return [found.start() for found in re.finditer(before + re.escape(phrase) + after, text)]
+    # By hand: to compile a pattern for each of many phrases takes far longer than to look for it.
+    starts = []
+    start = text.find(phrase)
+    while start >= 0:
+        end = start + len(phrase)
+        inside_word = (phrase[0].isalnum() and _in_word(text[max(0, start - 1) : start])) or (
+            phrase[-1].isalnum() and _in_word(text[end : end + 1])
+        )
+        if not inside_word:
+            starts.append(start)
+        start = text.find(phrase, start + 1 if inside_word else end)
+    return starts
+
+
+def _in_word(letter: str) -> bool:
+    """Whether a letter belongs to a word; an empty text does not."""
+    return letter.isalnum() or letter == "_"
 
 
 def changed_tokens(

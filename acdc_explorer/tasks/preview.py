@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from torch import Tensor
 
+from acdc_explorer.engine.arithmetic import plain_arithmetic
 from acdc_explorer.tasks.check import answered_correctly
 from acdc_explorer.tasks.prompts import each
 
@@ -53,8 +54,9 @@ def _place(task: Task, row: int, index: Tensor) -> str:
 
 
 def _answers_of(task: Task, model: Model) -> dict[str, list[object]]:
-    engine = model.engine(task)
-    top = engine.clean_logits.argmax(-1).tolist()
+    with plain_arithmetic():
+        engine = model.engine(task)
+        top = engine.clean_logits.argmax(-1).tolist()
     tokenizer = model.tokenizer
     return {
         "top_answer": [tokenizer.decode([token]) for token in top] if tokenizer else top,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.tasks.labels import parse_label
-from acdc_explorer.tasks.problems import Problems
+from acdc_explorer.schema import shown
+from acdc_explorer.tasks.labels import label_fault, parse_label
+from acdc_explorer.tasks.problems import Problems, Text
 from acdc_explorer.tasks.prompts import PromptPair, TokenSpan
 from acdc_explorer.tasks.tokenizing import TokenizedPairs, tokenize_pairs
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("clean", "corrupted", "answer", "wrong_answer")
 _RESERVED = ("END", "rest")
+# Of a table with more rows some are tried first, the first ones and about as many spread over all
+# of it; if so many of them are faulty, no others are looked at.
+_TRIED, _FEW = 1000, 100
 # Stands in for a label that is not found: faulty rows go on to the tokenizer, so that what it finds
 # wrong with them is told at the same time.
 _SOMEWHERE = TokenSpan(0, 1)
@@ -40,10 +45,27 @@ def tokenize_table(
 
     Raises:
         ValueError: for columns that are missing or cannot be labels; otherwise, all at once and by
-            row, for everything that `read_rows` and `tokenize_pairs` find.
+            row, for everything that `read_rows` and `tokenize_pairs` find. If many of a long
+            table's rows are faulty, not all are looked at, and that is said.
     """
     labels = _check_columns(frame)
-    problems = Problems(list(frame.index if frame.index.is_unique else range(len(frame))))
+    rows = list(frame.index if frame.index.is_unique else range(len(frame)))
+    if len(rows) > _TRIED:
+        # What is wrong with a long table is mostly wrong everywhere: to say so takes no minutes.
+        for some in (slice(_TRIED), slice(None, None, len(rows) // _TRIED)):
+            tried = rows[some]
+            problems = Problems(tried, n_unseen=len(rows) - len(tried))
+            try:
+                _tokenize(frame.iloc[some], labels, model, problems, guess_spaces)
+            except ValueError:
+                if not 0 < len(problems.faulty) < _FEW:
+                    raise
+    return _tokenize(frame, labels, model, Problems(rows), guess_spaces)
+
+
+def _tokenize(
+    frame: pd.DataFrame, labels: list[str], model: Model, problems: Problems, guess_spaces: bool
+) -> TokenizedPairs:
     pairs = read_rows(frame, labels, problems)
     return tokenize_pairs(
         list(pairs.values()),
@@ -97,7 +119,7 @@ def read_rows(
     pairs: dict[Hashable, PromptPair] = {}
     seen: dict[tuple[object, ...], Hashable] = {}
     for row, cells in zip(problems.rows, table.to_dict("records"), strict=True):
-        faults: list[str] = []
+        faults: list[Text] = []
         clean, corrupted = (_read_text(cells, column, faults) for column in COLUMNS[:2])
         answer, wrong = (_read_answers(cells, column, faults) for column in COLUMNS[2:])
         if clean and clean == corrupted:
@@ -109,10 +131,9 @@ def read_rows(
                 spans[label] = _SOMEWHERE
             elif clean:
                 span = parse_label(cells[label], clean)
-                if isinstance(span, str):
-                    faults.append(f"{label} {span}")
-                    span = _SOMEWHERE
-                spans[label] = span
+                if span is None:
+                    faults.append(partial(_label_fault, label, cells[label], clean))
+                spans[label] = span or _SOMEWHERE
         if clean and corrupted and answer and wrong:
             key = (clean, corrupted, answer, wrong)
             if key in seen:
@@ -124,24 +145,28 @@ def read_rows(
     return pairs
 
 
+def _label_fault(label: str, cell: object, clean: str) -> str:
+    return f"{label} {label_fault(cell, clean)}"
+
+
 def _is_empty(cell: object) -> bool:
     if isinstance(cell, str):
         return not cell.strip()
     return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))  # type: ignore[call-overload]
 
 
-def _read_text(cells: dict[Any, Any], column: str, faults: list[str]) -> str:
+def _read_text(cells: dict[Any, Any], column: str, faults: list[Text]) -> str:
     cell = cells[column]
     if _is_empty(cell):
         faults.append(f"{column} is empty")
         return ""
     if not isinstance(cell, str):
-        faults.append(f"{column} is {cell!r}, which is not text")
+        faults.append(f"{column} is {shown(cell)}, which is not text")
         return ""
     return cell
 
 
-def _read_answers(cells: dict[Any, Any], column: str, faults: list[str]) -> tuple[str, ...]:
+def _read_answers(cells: dict[Any, Any], column: str, faults: list[Text]) -> tuple[str, ...]:
     cell = cells[column]
     several = isinstance(cell, (list, tuple, np.ndarray))
     texts = list(cell) if several else [cell]
@@ -150,7 +175,7 @@ def _read_answers(cells: dict[Any, Any], column: str, faults: list[str]) -> tupl
         return ()
     wrong_type = [text for text in texts if not isinstance(text, str)]
     if wrong_type:
-        faults.append(f"{column} is {wrong_type[0]!r}, which is not text")
+        faults.append(f"{column} is {shown(wrong_type[0])}, which is not text")
         return ()
     repeated = [text for text in dict.fromkeys(texts) if texts.count(text) > 1]
     if repeated:

@@ -55,7 +55,7 @@ class Task:
 
     Raises:
         ValueError: if shapes disagree, prompts are empty, an index lies outside its prompt, or the
-            clean and corrupted prompts are all the same.
+            clean and corrupted prompts are all the same up to END.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Task:
         end = positions.pop(END, torch.full((self.n_prompts,), self.n_positions - 1))
         set_field(self, "positions", {**positions, END: end})
         self._check_positions()
+        self._check_difference()
 
     @staticmethod
     def from_pairs(
@@ -313,11 +314,6 @@ class Task:
             if (tokens == NO_TOKEN).all(1).any():
                 row = int((tokens == NO_TOKEN).all(1).nonzero()[0])
                 raise ValueError(f"task {self.name!r}: {name} of prompt {row} are all missing")
-        if torch.equal(clean, corrupted):
-            raise ValueError(
-                f"task {self.name!r}: clean and corrupted prompts are all the same, so patching "
-                "cannot change anything"
-            )
 
     def _check_positions(self) -> None:
         for label, index in self.positions.items():
@@ -348,6 +344,15 @@ class Task:
             raise ValueError(
                 f"task {self.name!r}: END is {int(self.end.max())} in a prompt of "
                 f"{self.n_positions} tokens"
+            )
+
+    def _check_difference(self) -> None:
+        # What comes after END is not read.
+        read = torch.arange(self.n_positions)[None] <= self.end[:, None]
+        if not ((self.clean_tokens != self.corrupted_tokens) & read).any():
+            raise ValueError(
+                f"task {self.name!r}: up to END, clean and corrupted prompts are all the same, so "
+                "patching cannot change anything"
             )
 
     def _check_span(self, label: str, mask: Tensor) -> None:

@@ -73,8 +73,8 @@ def tokenize_pairs(
     if tokenizer is None or not tokenizer.is_fast:
         raise ValueError(
             "prompts given as text need a model with a fast tokenizer; this model has "
-            f"{'no tokenizer' if tokenizer is None else 'a slow one'}. Pass token tensors to "
-            "Task(...) instead"
+            f"{'no tokenizer' if tokenizer is None else 'a slow one'}. Pass tokenizer= to "
+            "load_model, or token tensors to Task(...)"
         )
     prefix = [_bos(tokenizer)] if prepend_bos else []
     clean = _Encoded([pair.clean for pair in pairs], prefix, tokenizer)
@@ -182,6 +182,8 @@ def _check_prompts(
     tokenizer: PreTrainedTokenizerBase,
     problems: Problems,
 ) -> None:
+    # Asked for once: a tokenizer takes long to say them.
+    unknown_id, unknown_text = tokenizer.unk_token_id, tokenizer.unk_token
     for number, row in enumerate(rows):
         for name, encoded in (("clean", clean), ("corrupted", corrupted)):
             ids = encoded.bare[number]
@@ -195,13 +197,13 @@ def _check_prompts(
                     f"{name} starts with {start!r}, which the model puts before every prompt; "
                     "leave it out",
                 )
-            words = [encoded.texts[number][slice(*span)] for span in spans]
-            # GPT-2's unknown token is its end-of-text token, which only its own name gives.
-            unknown = [
-                word
-                for token, word in zip(ids, words, strict=True)
-                if token == tokenizer.unk_token_id and word != tokenizer.unk_token
+            words = [
+                encoded.texts[number][slice(*span)]
+                for token, span in zip(ids, spans, strict=True)
+                if token == unknown_id
             ]
+            # GPT-2's unknown token is its end-of-text token, which only its own name gives.
+            unknown = [word for word in words if word != unknown_text]
             if unknown:
                 listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
                 problems.add(row, f"{name} has words that the model does not know: {listed}")
@@ -218,14 +220,17 @@ def _check_lengths(
 ) -> None:
     if len(clean) == len(corrupted):
         return
-    lines = side_by_side(
-        *([shown_tokens([token], tokenizer) for token in ids] for ids in (clean, corrupted))
-    )
-    problems.add(
-        row,
-        "clean and corrupted must have the same number of tokens; they have "
-        f"{len(clean)} and {len(corrupted)}:\n  clean      {lines[0]}\n  corrupted  {lines[1]}",
-    )
+
+    def text() -> str:
+        lines = side_by_side(
+            *([shown_tokens([token], tokenizer) for token in ids] for ids in (clean, corrupted))
+        )
+        return (
+            "clean and corrupted must have the same number of tokens; they have "
+            f"{len(clean)} and {len(corrupted)}:\n  clean      {lines[0]}\n  corrupted  {lines[1]}"
+        )
+
+    problems.add(row, text)
 
 
 def side_by_side(first: list[str], second: list[str]) -> tuple[str, str]:

@@ -1,0 +1,160 @@
+"""Reading JSON that anybody may have written: every value is checked and named by its place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from acdc_explorer.errors import unknown_name
+
+_LONGEST_SHOWN = 100
+_LARGEST = 1e100
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is not UTF-8 text, or as `parse_json`.
+    """
+    try:
+        return parse_json(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not valid JSON ({error})") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; numbers may be NaN or infinite, as `json.loads` has it.
+
+    Raises:
+        ValueError: if the text is not JSON, nests too deep, or holds a whole number of thousands of
+            digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("not valid JSON (it nests too deep)") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON ({error})") from None
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it, cut short where it is long.
+
+    Args:
+        value: anything that JSON can hold, or that a table's cell does.
+    """
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+        # Python refuses to write out the longest ones.
+        return f"a whole number of {value.bit_length()} bits"
+    # Of a text only what is shown, and one more: a million characters need not be quoted.
+    text = repr(value[: _LONGEST_SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _LONGEST_SHOWN + 2 else f"{text[:_LONGEST_SHOWN]}…"
+
+
+class Value:
+    """A value from a JSON file, with the place where it stands, as `steps[12].kept`.
+
+    Each method returns the value as one type, and raises a ValueError that names the place, what is
+    allowed there, and what was found.
+
+    Attributes:
+        data: as `json.loads` gives it.
+        place: empty for the whole file.
+    """
+
+    __slots__ = ("data", "place")
+
+    def __init__(self, data: Any, place: str = ""):
+        self.data = data
+        self.place = place
+
+    def error(self, allowed: str) -> ValueError:
+        """The error for a value that is not what is allowed in its place."""
+        return ValueError(f"{self.place or 'it'} must be {allowed}; got {shown(self.data)}")
+
+    def __getitem__(self, key: str) -> Value:
+        """A field of an object, which must be there."""
+        if not isinstance(self.data, dict):
+            raise self.error("an object")
+        place = f"{self.place}.{key}" if self.place else key
+        if key not in self.data:
+            raise ValueError(f"{place} is missing")
+        return Value(self.data[key], place)
+
+    def __contains__(self, key: str) -> bool:
+        """Whether an object has a field."""
+        return isinstance(self.data, dict) and key in self.data
+
+    def get(self, key: str, default: Any) -> Value:
+        """A field of an object, or a default where it is missing, as in older files."""
+        if isinstance(self.data, dict) and key not in self.data:
+            return Value(default, f"{self.place}.{key}" if self.place else key)
+        return self[key]
+
+    def fields(self, allowed: Collection[str]) -> dict[str, Value]:
+        """An object's fields by name, of which each must be an allowed one."""
+        if not isinstance(self.data, dict):
+            raise self.error("an object")
+        for key in self.data:
+            if key not in allowed:
+                raise ValueError(f"{self.place}: {unknown_name('field', key, allowed)}")
+        return {key: self[key] for key in self.data}
+
+    def mapping(self) -> dict[str, Any]:
+        """An object as it is."""
+        if not isinstance(self.data, dict):
+            raise self.error("an object")
+        return dict(self.data)
+
+    def items(self) -> list[Value]:
+        """A list's items."""
+        if not isinstance(self.data, list):
+            raise self.error("a list")
+        return [Value(item, f"{self.place}[{number}]") for number, item in enumerate(self.data)]
+
+    def text(self) -> str:
+        """A text."""
+        if not isinstance(self.data, str):
+            raise self.error("text")
+        return self.data
+
+    def truth(self) -> bool:
+        """True or false, and no number that stands for them."""
+        if not isinstance(self.data, bool):
+            raise self.error("true or false")
+        return self.data
+
+    def whole(self, low: int, high: int | None = None) -> int:
+        """A whole number from `low` up to and with `high`, if there is such a limit."""
+        allowed = "at least {}" if high is None else "from {} to {}"
+        if (
+            not isinstance(self.data, int)
+            or isinstance(self.data, bool)
+            or self.data < low
+            or (high is not None and self.data > high)
+        ):
+            raise self.error(f"a whole number {allowed.format(low, high)}")
+        return self.data
+
+    def number(self, *, positive: bool = False) -> float:
+        """A finite number, whole or not, of such a size that differences are finite too.
+
+        Args:
+            positive: whether it must be above 0.
+        """
+        data = self.data
+        is_number = isinstance(data, (int, float)) and not isinstance(data, bool)
+        # NaN is neither.
+        if not is_number or not -_LARGEST < data < _LARGEST or (positive and data <= 0):
+            above = " above 0" if positive else ""
+            raise self.error(f"a finite number{above}, smaller than {_LARGEST:g}")
+        return float(data)

@@ -1,0 +1,35 @@
+"""What the README says of the bundled model's circuits is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import acdc_explorer as ax
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def circuits():
+    model = ax.load_model("mini")
+    task = ax.load_task("ioi", model, n_prompts=64, seed=0)
+    return model, task, ax.find_circuit(model, task, threshold="3%")
+
+
+def test_the_script_names_edges_of_the_circuit(circuits):
+    model, task, circuit = circuits
+    positional = ax.find_circuit(model, task, "7%", positions=True)
+    script = README.partition("## In a script")[2].partition("## ")[0]
+    named = re.findall(r"'([^' ]+->[^' ]+)'|\"([^\" ]+->[^\" ]+)\"", script)
+    edges = [one or other for one, other in named]
+    assert len(edges) >= 4
+    assert set(edges) <= {*circuit.kept, *positional.kept}
+    assert script.count(f"{len(circuit.kept)} edges in the order of the tests") == 1
+    assert script.count(f"the {len(circuit.connected())} that the input reaches") == 1
+    # The first example shows an edge that does something.
+    inspected = re.search(r'inspect_edge\(model, task, circuit, "([^"]+)"\)', script)
+    effects = ax.inspect_edge(model, task, circuit, inspected[1]).by_position
+    assert effects.abs().max() > 0.5
