@@ -140,7 +140,7 @@ def test_a_model_whose_logits_differ_is_refused():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"length": 20}, "reads 16 at most"), ({"vocabulary": 10}, "has 40 tokens")],
+    [({"length": 20}, "reads 16 at most"), ({"vocabulary": 10}, "reads 40 tokens")],
 )
 def test_tasks_that_do_not_fit_the_model(change, message):
     weights = extract_weights(bridge_of(random_gpt2("2x4")))
