@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
-    from acdc_explorer.circuit import Circuit
+    from acdc_explorer.circuits.circuit import Circuit
+    from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
+    from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
-    from acdc_explorer.searches.path import ThresholdPath
-    from acdc_explorer.tasks import (
-        PromptPair,
-        PublishedCircuit,
-        Task,
-        list_tasks,
-        load_task,
-        published_circuit,
-    )
+    from acdc_explorer.task_check import check_task, preview_task
+    from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
 
 __version__ = "0.1.0"
 
+# Public name -> the module that it comes from.
 _HOMES = {
-    "Circuit": "circuit",
+    "Circuit": "circuits.circuit",
     "Explorer": "explorer",
+    "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
-    "PublishedCircuit": "tasks",
+    "PublishedCircuit": "circuits.published",
     "Task": "tasks",
+    "ThresholdPath": "circuits.threshold_path",
     "attribute": "api",
+    "check_task": "task_check",
     "evaluate": "api",
     "find_circuit": "api",
     "inspect_edge": "inspection",
@@ -43,21 +43,23 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
-    "published_circuit": "tasks",
+    "preview_task": "task_check",
+    "published_circuit": "circuits.published",
     "search": "api",
     "threshold_path": "api",
-    "ThresholdPath": "searches.path",
 }
 
 __all__ = [
     "Circuit",
     "Explorer",
+    "Metric",
     "Model",
     "PromptPair",
     "PublishedCircuit",
     "Task",
     "ThresholdPath",
     "attribute",
+    "check_task",
     "evaluate",
     "find_circuit",
     "inspect_edge",
@@ -66,6 +68,7 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "preview_task",
     "published_circuit",
     "search",
     "threshold_path",

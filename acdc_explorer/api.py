@@ -2,109 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from collections.abc import Iterable, Iterator
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.circuit import Circuit
-from acdc_explorer.engine.arithmetic import plain_arithmetic, stepwise
-from acdc_explorer.engine.engine import Ablation, Engine, mean_metric
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import Edge, Order
-from acdc_explorer.metrics import Rule
-from acdc_explorer.models import Model, load_model
-from acdc_explorer.searches.attribution import ATTRIBUTIONS, IG_STEPS, edge_scores
-from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.path import ThresholdPath, path_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings, Step, parse_threshold
-from acdc_explorer.tasks import Task, load_task
-
-
-class SearchOptions(TypedDict, total=False):
-    """The options of `find_circuit`, which `search`, `threshold_path` and `Explorer` take too."""
-
-    method: str
-    rule: Rule | None
-    order: Order
-    order_seed: int
-    ablation: Ablation
-    positions: bool
-    split_qkv: bool
-    replay: Circuit | None
-    top_n: int | None
-
-
-def resolve(model: Any, task: Task | str) -> tuple[Model, Task]:
-    """Loads what was given by name."""
-    model = load_model(model)
-    if isinstance(task, str):
-        return model, load_task(task, model)
-    if not isinstance(task, Task):
-        raise ValueError(
-            f"task must be a Task, or the name of one (see list_tasks()); got {type(task).__name__}"
-        )
-    return model, task
-
-
-def check_options(options: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> None:
-    """Raises a ValueError for an option that is unknown or does not apply.
-
-    Args:
-        options: by name.
-        refused: of `SearchOptions`, those that do not apply here, and what to do instead.
-    """
-    refused = refused or {}
-    allowed = [name for name in SearchOptions.__annotations__ if name not in refused]
-    for name, value in options.items():
-        if name in refused and value is not None:
-            raise ValueError(f"{name} does not apply here: {refused[name]}")
-        if name not in SearchOptions.__annotations__:
-            raise unknown_name("option", name, allowed)
-
-
-def prepared(
-    model: Model, task: Task, threshold: float | str, options: SearchOptions
-) -> tuple[Engine, SearchSettings, Sequence[Step]]:
-    """Turns the options of `find_circuit` into an engine, settings, and the steps to replay.
-
-    Raises:
-        ValueError: naming the argument that is wrong and what is allowed.
-    """
-    check_options(options)
-    engine = model.engine(
-        task,
-        options.get("ablation", "corrupted"),
-        positions=options.get("positions", False),
-        split_qkv=options.get("split_qkv", True),
-    )
-    method, top_n, replay = options.get("method", "acdc"), options.get("top_n"), None
-    if top_n is not None:
-        threshold = _threshold_of_top(engine, method, top_n)
-    settings = SearchSettings(
-        threshold=parse_threshold(threshold, engine.full_metric, engine.metric),
-        threshold_text=str(threshold).strip(),
-        method=method,
-        rule=options.get("rule") or engine.metric.default_rule,
-        order=options.get("order", "default"),
-        order_seed=options.get("order_seed", 0),
-        ablation=engine.ablation,
-    )
-    replay = options.get("replay")
-    return engine, settings, _steps_to_replay(replay, engine, settings) if replay else ()
+from acdc_explorer.arguments import (
+    KindOfSearch,
+    SearchOptions,
+    check_options,
+    prepared,
+    resolve,
+    steps_to_replay,
+)
+from acdc_explorer.arithmetic import plain_arithmetic, stepwise
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import parse_threshold
+from acdc_explorer.circuits.steps import EdgeStep
+from acdc_explorer.circuits.threshold_path import ThresholdPath
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.scoring import mean_metric
+from acdc_explorer.graph import Edge
+from acdc_explorer.models.model import ModelLike
+from acdc_explorer.options import Ablation, Method, Order, Rule
+from acdc_explorer.searches.attribution import IG_STEPS, edge_scores
+from acdc_explorer.searches.methods import circuit_of, search_steps
+from acdc_explorer.searches.threshold_path import path_steps
+from acdc_explorer.tasks.task import Task
 
 
 def find_circuit(
-    model: Any,
+    model: ModelLike,
     task: Task | str,
     threshold: float | str = "7%",
     *,
-    method: str = "acdc",
+    method: Method = "acdc",
     rule: Rule | None = None,
     order: Order = "default",
     order_seed: int = 0,
@@ -148,9 +84,9 @@ def find_circuit(
         ValueError: naming the argument that is wrong and what is allowed.
     """
     with plain_arithmetic():
-        model, task = resolve(model, task)
+        loaded, task = resolve(model, task)
         engine, settings, known = prepared(
-            model,
+            loaded,
             task,
             threshold,
             {
@@ -166,67 +102,11 @@ def find_circuit(
             },
         )
         steps = search_steps(engine, settings, known)
-        return Circuit.of_search(model.name, engine, settings, steps)
-
-
-def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
-    if method not in ATTRIBUTIONS:
-        raise ValueError(
-            f"top_n is for methods {', '.join(ATTRIBUTIONS)}; got method {method!r}, which needs a "
-            "threshold"
-        )
-    n_edges = engine.graph.n_edges
-    if type(top_n) is not int or not 1 <= top_n <= n_edges:
-        raise ValueError(
-            f"top_n must be a whole number between 1 and {n_edges}, the number of edges; got "
-            f"{top_n!r}"
-        )
-    sizes = np.sort(np.abs(edge_scores(engine, method)[engine.graph.edge_mask]))
-    # A threshold of zero is none.
-    return max(float(sizes[-top_n]), 1e-12)
-
-
-def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
-    """Raises a ValueError if a circuit is of another model or of other prompts.
-
-    Args:
-        engine: on which it is about to be used.
-        circuit: from anywhere.
-        role: what it is called in the message.
-    """
-    # Both runs' metrics: of KL divergence the clean one is 0 whatever the prompts.
-    then = (circuit.metric_name, circuit.full_metric, circuit.corrupted_metric)
-    now = (engine.metric.name, engine.full_metric, engine.corrupted_metric)
-    same_values = all(
-        math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-6)
-        for pair in zip(then[1:], now[1:], strict=True)
-    )
-    shapes = [f"{g.n_layers} layers x {g.n_heads} heads" for g in (circuit.graph, engine.graph)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{role} is of a model with {shapes[0]}; this one has {shapes[1]}")
-    same_direction = circuit.higher_is_better == engine.metric.higher_is_better
-    if circuit.graph != engine.graph or then[0] != now[0] or not same_values or not same_direction:
-        told = "{0} {1:.6g} clean, {2:.6g} corrupted".format
-        raise ValueError(
-            f"{role} is of another model or other prompts: {told(*then)}; here it is {told(*now)}"
-        )
-
-
-def _steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
-    """The steps of a circuit, checked to come from the search that is about to be made."""
-    check_found_here(engine, circuit, "the circuit to replay")
-    for what in ("method", "rule", "order", "order_seed", "ablation"):
-        found_with, asked = getattr(circuit.settings, what), getattr(settings, what)
-        if found_with != asked:
-            raise ValueError(
-                f"the circuit to replay was found with {what} {found_with!r}; this search has "
-                f"{asked!r}"
-            )
-    return circuit.steps
+        return circuit_of(loaded.name, engine, settings, steps)
 
 
 def attribute(
-    model: Any,
+    model: ModelLike,
     task: Task | str,
     method: str = "eap",
     *,
@@ -258,8 +138,8 @@ def attribute(
         ValueError: naming the argument that is wrong and what is allowed.
     """
     with plain_arithmetic():
-        model, task = resolve(model, task)
-        engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
+        loaded, task = resolve(model, task)
+        engine = engine_for(loaded, task, ablation, positions=positions, split_qkv=split_qkv)
         scores, graph = edge_scores(engine, method, steps), engine.graph
     cells = np.argwhere(graph.edge_mask)
     receivers = [graph.receivers[row] for row in cells[:, 0]]
@@ -277,14 +157,14 @@ def attribute(
 
 
 def threshold_path(
-    model: Any,
+    model: ModelLike,
     task: Task | str,
     low: float | str = "1%",
     high: float | str = "20%",
     *,
     seconds: float = 60.0,
-    known: ThresholdPath | None = None,
-    **options: Unpack[SearchOptions],
+    replay: ThresholdPath | None = None,
+    **options: Unpack[KindOfSearch],
 ) -> ThresholdPath:
     """Finds the circuit of every threshold between two, as exact intervals.
 
@@ -295,29 +175,25 @@ def threshold_path(
         high: the highest.
         seconds: after which to stop, with gaps left between intervals; the circuit that is being
             found then is the last.
-        known: a path to go on from, found with the same arguments but for these.
-        options: other arguments of `find_circuit` but `replay` and `top_n`.
+        replay: a path to go on from, found with the same arguments but for these.
+        options: other arguments of `find_circuit` but `top_n`.
 
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
-    check_options(
-        options,
-        refused={
-            "replay": "a path goes on from another path, given as known=",
-            "top_n": "a path goes from threshold to threshold",
-        },
-    )
+    check_options(options, refused={"top_n": "a path goes from threshold to threshold"})
+    if not isinstance(replay, ThresholdPath | None):
+        raise ValueError(f"replay must be a ThresholdPath here; got a {type(replay).__name__}")
     with plain_arithmetic():
-        model, task = resolve(model, task)
-        engine, settings, _ = prepared(model, task, low, options)
+        loaded, task = resolve(model, task)
+        engine, settings, _ = prepared(loaded, task, low, SearchOptions(**options))
         top = parse_threshold(high, engine.full_metric, engine.metric)
         if top <= settings.threshold:
             raise ValueError(f"high must be above low; got low {low!r} and high {high!r}")
-        path, started = known or ThresholdPath(), time.monotonic()
+        path, started = replay or ThresholdPath(), time.monotonic()
         for circuit in path.circuits:
-            _steps_to_replay(circuit, engine, settings)
-        for step in path_steps(model.name, engine, settings, settings.threshold, top, path):
+            steps_to_replay(circuit, engine, settings)
+        for step in path_steps(loaded.name, engine, settings, settings.threshold, top, path):
             if isinstance(step, Circuit):
                 path = path.with_circuit(step)
                 if time.monotonic() - started > seconds:
@@ -326,7 +202,7 @@ def threshold_path(
 
 
 def search(
-    model: Any,
+    model: ModelLike,
     task: Task | str,
     threshold: float | str = "7%",
     **options: Unpack[SearchOptions],
@@ -346,22 +222,23 @@ def search(
         ValueError: naming the argument that is wrong and what is allowed.
     """
     with plain_arithmetic():
-        model, task = resolve(model, task)
-        engine, settings, known = prepared(model, task, threshold, options)
+        loaded, task = resolve(model, task)
+        engine, settings, known = prepared(loaded, task, threshold, options)
     steps = stepwise(search_steps(engine, settings, known))
     return (step for step in steps if isinstance(step, EdgeStep))
 
 
 def evaluate(
-    model: Any,
+    model: ModelLike,
     task: Task | str,
-    removed: Iterable[str | Edge],
+    removed: Iterable[str | Edge] | None = None,
     *,
+    kept: Iterable[str | Edge] | None = None,
     ablation: Ablation = "corrupted",
     positions: bool = False,
     split_qkv: bool = True,
 ) -> float:
-    """The metric, mean over prompts, with some edges removed.
+    """The metric, mean over prompts, with some edges removed, or with all but some.
 
     Runs the CLEAN prompts and patches CORRUPTED activations into the removed edges. With none
     removed this is the clean run; with all removed, the corrupted run.
@@ -370,15 +247,20 @@ def evaluate(
         model: anything that `load_model` takes.
         task: a `Task`, or the name of one.
         removed: edge ids, as "a2.h1->a3.h0<q>", or with `positions` "a2.h1->a3.h0<q>@END".
+        kept: the edges that stay, instead of those that are removed.
         ablation: what removed edges carry.
         positions: as in `find_circuit`.
         split_qkv: likewise.
 
     Raises:
-        ValueError: if an edge is not in the model's graph.
+        ValueError: if an edge is not in the model's graph, or not exactly one of `removed` and
+            `kept` is given.
     """
+    if (removed is None) == (kept is None):
+        raise ValueError("give either removed=, the edges to remove, or kept=, those that stay")
     with plain_arithmetic():
-        model, task = resolve(model, task)
-        engine = model.engine(task, ablation, positions=positions, split_qkv=split_qkv)
-        mask = engine.graph.mask_of(removed)
+        loaded, task = resolve(model, task)
+        engine = engine_for(loaded, task, ablation, positions=positions, split_qkv=split_qkv)
+        graph = engine.graph
+        mask = graph.mask_of(removed) if kept is None else graph.edge_mask & ~graph.mask_of(kept)
         return mean_metric(evaluate_removed(engine, [RemovedEdges(mask)])[0])

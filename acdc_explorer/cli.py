@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from acdc_explorer import __version__
 
 if TYPE_CHECKING:
-    from acdc_explorer.circuit import Circuit
+    from acdc_explorer.circuits.circuit import Circuit
 
 PROGRAM = "acdc-explorer"
 NOTEBOOK = "ioi.ipynb"

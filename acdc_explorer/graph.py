@@ -21,8 +21,6 @@ from acdc_explorer.unknown_ids import unknown_edge
 QKV = Literal["q", "k", "v"]
 QKVS: tuple[QKV, ...] = ("q", "k", "v")
 NodeKind = Literal["input", "head", "mlp", "logits"]
-Order = Literal["default", "ascending_heads", "random", "attribution"]
-ORDERS: tuple[Order, ...] = ("default", "ascending_heads", "random", "attribution")
 
 # The position whose logits are scored, and all positions that have no label.
 END, REST = "END", "rest"
@@ -167,14 +165,15 @@ class Graph:
         """Every place that reads the residual stream, the earliest first."""
         inputs: list[Receiver] = []
         for layer in range(self.n_layers):
-            for qkv in self._head_inputs:
+            for qkv in self.head_inputs:
                 inputs += [Receiver(Node("head", layer, head), qkv) for head in range(self.n_heads)]
             inputs += [Receiver(Node("mlp", layer))] * self.has_mlps
         inputs.append(Receiver(LOGITS))
         return tuple(receiver for each in inputs for receiver in self.receivers_at(each))
 
     @property
-    def _head_inputs(self) -> tuple[QKV | None, ...]:
+    def head_inputs(self) -> tuple[QKV | None, ...]:
+        """Which inputs a head has: q, k and v, or one."""
         return QKVS if self.split_qkv else (None,)
 
     def receivers_at(self, whole: Receiver) -> list[Receiver]:
@@ -209,7 +208,7 @@ class Graph:
     def inputs_of(self, node: Node) -> tuple[Receiver, ...]:
         """A node's inputs, at all positions: q, k and v of a head; none of `input`."""
         if node.kind == "head":
-            return tuple(Receiver(node, qkv) for qkv in self._head_inputs)
+            return tuple(Receiver(node, qkv) for qkv in self.head_inputs)
         return () if node.kind == "input" else (Receiver(node),)
 
     def head_input(self, head: Node, qkv: QKV) -> Receiver:
@@ -303,64 +302,6 @@ class Graph:
         for edge in edges:  # type: ignore[attr-defined]
             mask[self.cell(edge if isinstance(edge, Edge) else self.parse_edge(edge))] = True
         return mask
-
-    def search_receivers(self, order: Order = "default") -> list[Receiver]:
-        """Receivers in the order in which ACDC visits them (DESIGN section 3).
-
-        The logits; then per block from the last: its MLP, then all v inputs, all k inputs, all q
-        inputs, heads descending (ascending under `ascending_heads`). With position labels, each of
-        them at the last label first, and at the positions without a label last.
-        """
-        heads = range(self.n_heads)
-        if order != "ascending_heads":
-            heads = heads[::-1]
-        inputs = [Receiver(LOGITS)]
-        for layer in reversed(range(self.n_layers)):
-            inputs += [Receiver(Node("mlp", layer))] * self.has_mlps
-            for qkv in reversed(self._head_inputs):
-                inputs += [Receiver(Node("head", layer, head), qkv) for head in heads]
-        receivers = []
-        for whole in inputs:
-            at_labels = self.receivers_at(whole)[::-1]
-            receivers += sorted(at_labels, key=lambda receiver: receiver.position == REST)
-        return receivers
-
-    def search_senders(
-        self,
-        receiver: Receiver,
-        order: Order = "default",
-        seed: int = 0,
-        scores: np.ndarray | None = None,
-    ) -> list[int]:
-        """Indices of a receiver's senders in the order in which ACDC tests them.
-
-        Latest first: within a block the MLP, then heads descending (ascending under
-        `ascending_heads`); the input last. `random` shuffles them, the same way for the same seed.
-        `attribution` takes the edges with the smallest |score| first.
-
-        Args:
-            receiver: whose senders.
-            order: as above.
-            seed: for `random`.
-            scores: of all edges [n_receivers, n_senders], for `attribution`.
-        """
-        indices = np.arange(self.n_senders_to(receiver))
-        if order == "random":
-            # Seeded by receiver too, so that one receiver's order does not hang on the others'.
-            rng = np.random.default_rng([seed, self.receiver_index[receiver]])
-            return rng.permutation(indices).tolist()
-        if order == "attribution":
-            if scores is None:
-                raise ValueError("order 'attribution' needs scores")
-            row = np.abs(scores[self.receiver_index[receiver], : len(indices)])
-            return indices[::-1][np.argsort(row[::-1], kind="stable")].tolist()
-        if order == "ascending_heads":
-            return sorted(indices.tolist(), key=self._ascending_heads_key)
-        return indices[::-1].tolist()
-
-    def _ascending_heads_key(self, index: int) -> tuple[int, int, int]:
-        sender = self.senders[index]
-        return -sender.layer, 0 if sender.kind == "mlp" else 1, sender.head
 
 
 @lru_cache(maxsize=32)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
 
-from acdc_explorer.api import check_found_here, resolve
-from acdc_explorer.circuit import KEPT, REMOVED, UNTESTED, Circuit
-from acdc_explorer.engine.arithmetic import plain_arithmetic
-from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.removed import RemovedEdges
+from acdc_explorer.arguments import check_found_here, resolve
+from acdc_explorer.arithmetic import plain_arithmetic
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import REST, Edge, Node
-from acdc_explorer.models import Model
+from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.tasks import Task
 
 OTHER = "other"
@@ -78,7 +80,7 @@ class NodeInspection:
 
 
 def inspect_edge(
-    model: Any, task: Task | str, circuit: Circuit, edge: str | Edge
+    model: ModelLike, task: Task | str, circuit: Circuit, edge: str | Edge
 ) -> EdgeInspection:
     """Measures what one edge does in a circuit, alone, by position and by prompt.
 
@@ -93,15 +95,15 @@ def inspect_edge(
             of other prompts.
     """
     with plain_arithmetic():
-        model, task = resolve(model, task)
-        engine = engine_of(circuit, model, task)
+        loaded, task = resolve(model, task)
+        engine = engine_of(circuit, loaded, task)
         return edge_inspection(
             engine, circuit, engine.graph.parse_edge(edge) if isinstance(edge, str) else edge
         )
 
 
 def inspect_node(
-    model: Any, task: Task | str, circuit: Circuit, node: str | Node
+    model: ModelLike, task: Task | str, circuit: Circuit, node: str | Node
 ) -> NodeInspection:
     """Ranks the kept edges into and out of a node, and gives a head's attention.
 
@@ -116,8 +118,8 @@ def inspect_node(
             of other prompts.
     """
     with plain_arithmetic():
-        model, task = resolve(model, task)
-        engine = engine_of(circuit, model, task)
+        loaded, task = resolve(model, task)
+        engine = engine_of(circuit, loaded, task)
         return node_inspection(
             engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node
         )
@@ -125,7 +127,8 @@ def inspect_node(
 
 def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
     """The engine on which a circuit was found."""
-    return model.engine(
+    return engine_for(
+        model,
         task,
         circuit.settings.ablation,
         positions=bool(circuit.graph.labels),

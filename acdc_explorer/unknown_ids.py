@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from acdc_explorer.schema import shown
+from acdc_explorer.checked_json import shown
 
 if TYPE_CHECKING:
     from acdc_explorer.graph import Graph, Receiver

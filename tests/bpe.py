@@ -7,8 +7,8 @@ from functools import cache
 
 import torch
 
-from acdc_explorer.tasks.ioi import TEMPLATES, fill
-from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
+from acdc_explorer.tasks.builtin.ioi import TEMPLATES, fill
+from acdc_explorer.tasks.builtin.words import NAMES, OBJECTS, PLACES
 
 END_OF_TEXT = "<|endoftext|>"
 

@@ -135,8 +135,8 @@ def bridge_of(hf_model, dtype=torch.float32):
 
 def assert_logits_equal_transformers(hf_model) -> None:
     """The engine's logits against the original model's, longer than any window."""
-    from acdc_explorer.engine.forward import run
-    from acdc_explorer.engine.weights import extract_weights
+    from acdc_explorer.models.bridge import extract_weights
+    from acdc_explorer.models.forward import run
 
     weights = extract_weights(bridge_of(hf_model))
     tokens = torch.randint(weights.n_vocab, (3, 13), generator=torch.Generator().manual_seed(1))

@@ -26,18 +26,18 @@ from conftest import (
     ungrouped,
 )
 
-from acdc_explorer.circuit import Circuit
-from acdc_explorer.engine.engine import ABLATIONS, Engine
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import extract_weights
-from acdc_explorer.graph import ORDERS
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.metrics import METRICS, Metric
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.options import ABLATIONS, ORDERS, RULES
 from acdc_explorer.searches.attribution import scores_for_order
-from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.steps import RULES, EdgeStep, ReceiverStep, SearchSettings
+from acdc_explorer.searches.methods import circuit_of, search_steps
 from acdc_explorer.tasks.task import Task
+from acdc_explorer.testing.reference import Reference
 
 MODELS = [*SHAPES, *KINDS, "attention-only"]
 FUNCTIONS = ["logit of a token", "entropy, lower is better", "answer by prompt index"]
@@ -218,7 +218,7 @@ def check(case: Case) -> Compared:
         known = list(search_steps(engine, settings_of(case, engine, case.replayed_share)))
     steps = list(search_steps(engine, settings, known))
     compared = _compare_decisions(case, engine, settings, steps, reference)
-    circuit = Circuit.of_search("fuzz", engine, settings, steps)
+    circuit = circuit_of("fuzz", engine, settings, steps)
     low, high = circuit.valid_interval
     assert low < settings.threshold + 1e-6
     assert settings.threshold - 1e-6 <= high

@@ -20,15 +20,18 @@ from conftest import (
 from test_attribution import assert_derivatives
 from test_positions import labelled_task
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import normalize, run
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import UnsupportedModelError, extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.models.faults import UnsupportedModelError
+from acdc_explorer.models.forward import normalize, run
 from acdc_explorer.searches.acdc import acdc_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
+from acdc_explorer.searches.methods import circuit_of
+from acdc_explorer.testing.reference import Reference
 
 NATIVE = ["attention-only", "no norms", "no norms, attention-only"]
 ALL = [*KINDS, *NATIVE]
@@ -149,7 +152,7 @@ def test_random_removed_sets_equal_the_reference(kind, ablation):
     expected = torch.stack([reference.evaluate(mask) for mask in masks])
     assert (expected.mean(1) - expected[0].mean()).abs().max() > 0.01
     circuits = [RemovedEdges(mask) for mask in masks]
-    exact = evaluate_removed(engine.doubled, circuits)
+    exact = evaluate_removed(engine.in_float64, circuits)
     torch.testing.assert_close(exact, expected.double(), rtol=0, atol=TOLERANCE)
     if ablation != "zero":
         # A stream of which all is taken away is rounding alone, and an RMS norm blows that up.
@@ -183,7 +186,7 @@ def test_an_attention_only_model_has_no_mlps(tmp_path):
     engine, _ = make("attention-only")
     assert not any(node.kind == "mlp" for node in engine.graph.nodes)
     settings = SearchSettings(0.1, "0.1")
-    circuit = Circuit.of_search("toy", engine, settings, acdc_steps(engine, settings))
+    circuit = circuit_of("toy", engine, settings, acdc_steps(engine, settings))
     circuit.save(tmp_path / "toy.json")
     assert Circuit.load(tmp_path / "toy.json").graph == engine.graph
 

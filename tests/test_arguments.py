@@ -10,6 +10,7 @@ import torch
 from conftest import bridge_of, random_gpt2, random_model, random_task
 
 import acdc_explorer as ax
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.inspection import shares_at
 from acdc_explorer.models import Model
 
@@ -44,7 +45,7 @@ class TestOptions:
             call(model, task, 0.2, positons=True)
 
     def test_what_does_not_apply_is_refused_by_name(self, model, task, circuit):
-        with pytest.raises(ValueError, match=r"replay does not apply here: .* known="):
+        with pytest.raises(ValueError, match="replay must be a ThresholdPath here; got a Circuit"):
             ax.threshold_path(model, task, replay=circuit)
         with pytest.raises(ValueError, match=r"top_n does not apply here: .* threshold"):
             ax.threshold_path(model, task, top_n=5)
@@ -83,7 +84,7 @@ class TestAnotherTask:
         with pytest.raises(ValueError, match=message):
             ax.inspect_node(model, other, circuit, "m0")
         with pytest.raises(ValueError, match=message):
-            shares_at(model.engine(other), circuit, "END")
+            shares_at(engine_for(model, other), circuit, "END")
 
     def test_so_is_another_metric_or_model(self, model, circuit):
         with pytest.raises(ValueError, match="of another model or other prompts"):
@@ -108,7 +109,7 @@ class TestAroundACall:
 
     def results(self, hf_model):
         model, task = ax.load_model(hf_model), random_task()
-        check, preview = task.check(model), task.preview(model)
+        check, preview = ax.check_task(model, task), ax.preview_task(model, task)
         found = ax.find_circuit(model, task, 0.02)
         assert len(found.kept) > 20
         inspected = ax.inspect_edge(model, task, found, found.kept[0])
@@ -152,8 +153,8 @@ class TestAroundACall:
 
 
 def test_an_exit_in_a_metric_does_not_end_the_worker():
-    from acdc_explorer.run_state import Request
-    from acdc_explorer.runner import Runner
+    from acdc_explorer.runner.runner import Runner
+    from acdc_explorer.runner.state import Request
 
     calls = []
 
@@ -178,7 +179,7 @@ def test_an_exit_in_a_metric_does_not_end_the_worker():
 def test_the_options_are_those_of_find_circuit():
     import inspect
 
-    from acdc_explorer.api import SearchOptions
+    from acdc_explorer.arguments import SearchOptions
 
     parameters = inspect.signature(ax.find_circuit).parameters.values()
     options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -11,15 +9,17 @@ from conftest import attention_only, bridge_of, random_gpt2, random_model, rando
 from test_positions import labelled_task
 
 import acdc_explorer as ax
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.models import Model
+from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.attribution import edge_scores
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
+from acdc_explorer.testing.reference import Reference
 
 KINDS = ["gpt2", "gpt_neo", "llama", "qwen3", "gemma", "gpt_neox", "attention-only"]
 
@@ -34,10 +34,14 @@ def make(kind="gpt2", task=None, **options):
 
 def assert_derivatives(engine: Engine, step: float = 1e-6) -> None:
     """Against patching some edges alone, each by a small part of the way to its ablated value."""
-    near = copy.copy(engine)
-    near._deltas_at_end = None
-    between = engine.clean.map(lambda clean, ablated: clean.lerp(ablated, step), engine.ablated)
-    near._runs = engine.clean, between
+    runs = engine.slices[0]
+    between = runs.clean.map(lambda clean, ablated: clean.lerp(ablated, step), runs.ablated)
+    near = engine.with_graph(positions=bool(engine.graph.labels), split_qkv=engine.graph.split_qkv)
+    near.slices = (
+        PromptRuns(
+            engine.weights, engine.task, runs.rows, engine.ablation, runs=(runs.clean, between)
+        ),
+    )
     graph, scores = engine.graph, edge_scores(engine)
     cells = np.random.default_rng(0).permutation(np.argwhere(graph.edge_mask))[:60]
     masks = [graph.mask_of([graph.edge_at(*cell)]) for cell in cells]

@@ -13,11 +13,15 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.graph import Edge, graph_of
 from acdc_explorer.metrics import METRICS, Metric
 from acdc_explorer.models import Model
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings
+from acdc_explorer.searches.methods import circuit_of
+from acdc_explorer.searches.order import search_receivers, search_senders
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +95,8 @@ def test_a_file_brings_back_everything(circuit, tmp_path):
 
 
 def test_a_partial_circuit_keeps_its_untested_edges(model, task, circuit, tmp_path):
-    engine = model.engine(task)
-    partial = Circuit.of_search("m", engine, circuit.settings, circuit.steps[:30], complete=False)
+    engine = engine_for(model, task)
+    partial = circuit_of("m", engine, circuit.settings, circuit.steps[:30], complete=False)
     assert (partial.edges.state == "untested").any()
     partial.save(tmp_path / "partial.json")
     loaded = Circuit.load(tmp_path / "partial.json")
@@ -102,7 +106,7 @@ def test_a_partial_circuit_keeps_its_untested_edges(model, task, circuit, tmp_pa
 
 
 def test_an_unbegun_circuit_is_the_full_model(model, task, circuit):
-    empty = Circuit.of_search("m", model.engine(task), circuit.settings, [], complete=False)
+    empty = circuit_of("m", engine_for(model, task), circuit.settings, [], complete=False)
     assert empty.metric_value == empty.full_metric
     assert (empty.edges.state == "untested").all()
     assert empty.valid_interval == (0.0, math.inf)
@@ -188,13 +192,13 @@ def test_damaged_files_say_what_is_wrong(circuit, tmp_path, change, message):
 
 def test_a_big_models_file_is_soon_read(tmp_path):
     graph, steps = graph_of(12, 12), list[ReceiverStep | EdgeStep]()
-    for receiver in graph.search_receivers():
+    for receiver in search_receivers(graph):
         steps.append(ReceiverStep(receiver, live=True))
-        for sender in graph.search_senders(receiver):
+        for sender in search_senders(graph, receiver):
             edge = Edge(graph.senders[sender], receiver)
             steps.append(EdgeStep(edge, 3.0, 2.0, kept=sender == 0))
     settings = SearchSettings(0.1, "0.1")
-    circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, tuple(steps))
+    circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, 3.0, tuple(steps))
     circuit.save(tmp_path / "c.json")
     started = time.process_time()
     loaded = Circuit.load(tmp_path / "c.json")
@@ -203,12 +207,12 @@ def test_a_big_models_file_is_soon_read(tmp_path):
 
 
 def test_files_without_a_direction_have_that_of_their_metric(circuit):
-    data = circuit.to_json()
+    data = circuit.to_dict()
     del data["metric"]["unit"], data["metric"]["higher_is_better"]
     for name, unit, higher in [("nll", "nats", False), ("logit_diff", "logits", True),
                                ("my_own", "", True)]:  # fmt: skip
         data["metric"]["name"] = name
-        loaded = Circuit.from_json(data)
+        loaded = Circuit.from_dict(data)
         assert (loaded.metric_unit, loaded.higher_is_better) == (unit, higher)
 
 
@@ -299,7 +303,7 @@ def test_labels_need_not_agree_along_a_path():
     ids = ["a1.h0->logits@END", "m0->a1.h0<k>@IO", "input->m0@IO", "a0.h0->a1.h0<q>@END"]
     steps = tuple(EdgeStep(graph.parse_edge(edge), 2.0, 1.0, kept=True) for edge in ids)
     settings = SearchSettings(0.1, "0.1")
-    circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, steps)
+    circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, 3.0, steps)
     assert circuit.connected() == ids[:3]
 
 

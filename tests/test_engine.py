@@ -14,11 +14,12 @@ from conftest import (
 )
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import UnsupportedModelError, extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.metrics import METRICS
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.models.faults import UnsupportedModelError
+from acdc_explorer.testing.reference import Reference
 
 ABLATION_KINDS = ["corrupted", "zero", "mean"]
 
@@ -45,7 +46,7 @@ def test_random_removed_sets_equal_the_reference(hf_model, ablation):
     assert (expected.mean(1) - expected[0].mean()).abs().max() > 0.01
     circuits = [RemovedEdges(mask) for mask in masks]
     torch.testing.assert_close(
-        evaluate_removed(engine.doubled, circuits), expected, rtol=0, atol=1e-12
+        evaluate_removed(engine.in_float64, circuits), expected, rtol=0, atol=1e-12
     )
     single = evaluate_removed(engine, circuits).double()
     torch.testing.assert_close(single, expected, rtol=0, atol=5e-5)
@@ -72,7 +73,7 @@ def test_none_removed_is_clean_and_all_removed_is_corrupted(hf_model):
 def test_every_metric_equals_the_reference(metric):
     hf_model, task = random_gpt2("2x4"), random_task(metric=metric)
     reference = Reference(bridge_of(hf_model, torch.float64), task)
-    engine = Engine(extract_weights(bridge_of(hf_model)), task).doubled
+    engine = Engine(extract_weights(bridge_of(hf_model)), task).in_float64
     masks = removed_sets(engine.graph, seed=1)
     expected = torch.stack([reference.evaluate(mask) for mask in masks])
     got = evaluate_removed(engine, [RemovedEdges(mask) for mask in masks])
@@ -96,11 +97,11 @@ def test_sets_of_answers_are_averaged():
 
 def test_an_edge_removed_at_all_positions_piece_by_piece_is_the_edge_removed(hf_model):
     """Removing an edge at a set of positions and at the others must meet in the whole."""
-    engine = Engine(extract_weights(bridge_of(hf_model)), random_task()).doubled
+    engine = Engine(extract_weights(bridge_of(hf_model)), random_task()).in_float64
     graph = engine.graph
     rng = np.random.default_rng(2)
     mask = graph.edge_mask & (rng.random(graph.edge_mask.shape) < 0.3)
-    everywhere = torch.from_numpy(engine.sets.all.mask)
+    everywhere = torch.from_numpy(engine.slices[0].sets.all.mask)
     nowhere = torch.zeros_like(everywhere)
     for row, column in rng.permutation(np.argwhere(graph.edge_mask & ~mask))[:12]:
         edge = graph.edge_at(row, column)
@@ -121,13 +122,13 @@ def test_an_edge_removed_at_all_positions_piece_by_piece_is_the_edge_removed(hf_
 
 @pytest.mark.parametrize("floats", [1, 20_000, 60_000])
 def test_batches_of_circuits_and_prompts_do_not_change_values(hf_model, monkeypatch, floats):
-    engine = Engine(extract_weights(bridge_of(hf_model)), random_task(), "mean").doubled
+    engine = Engine(extract_weights(bridge_of(hf_model)), random_task(), "mean").in_float64
     masks = removed_sets(engine.graph)
     edge = engine.graph.edge_at(*np.argwhere(engine.graph.edge_mask & ~masks[3])[5])
-    positions = torch.rand(engine.sets.all.mask.shape, generator=torch.Generator()) < 0.5
+    positions = torch.rand(engine.slices[0].sets.all.mask.shape, generator=torch.Generator()) < 0.5
     circuits = [*map(RemovedEdges, masks), RemovedEdges(masks[3], (edge, positions))]
     together = evaluate_removed(engine, circuits)
-    monkeypatch.setattr("acdc_explorer.engine.patched._BATCH_FLOATS", floats)
+    monkeypatch.setattr("acdc_explorer.engine.evaluate._BATCH_FLOATS", floats)
     torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=1e-12)
 
 

@@ -13,13 +13,14 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
 from acdc_explorer.explorer.figure import MAX_DRAWN, CircuitFigure
 from acdc_explorer.explorer.layout import CURVE_POINTS, LayerLayout
 from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.graph import graph_of
 from acdc_explorer.models import Model
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings
 
 THRESHOLD = 0.05
 
@@ -214,7 +215,7 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.session.search_steps", broken)
+        patch.setattr("acdc_explorer.runner.session.search_steps", broken)
         explorer.run()
         assert explorer.wait(10) == "error"
     assert 'class="acdc-error"' in explorer._error.value
@@ -228,7 +229,7 @@ def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch)
     def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
-    monkeypatch.setattr("acdc_explorer.explorer.selection.edge_inspection", broken)
+    monkeypatch.setattr("acdc_explorer.explorer.side_panel.edge_inspection", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "cannot measure" in explorer._panel.value)
     assert explorer.status == "done"
@@ -273,7 +274,7 @@ def test_pausing_stopping_and_going_on(model, task, monkeypatch):
             time.sleep(0.01)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.session.search_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.runner.session.search_steps", slow_steps)
     explorer = ax.Explorer(model, task, THRESHOLD)
     until(lambda: explorer.circuit is not None and explorer.circuit.n_tested > 3)
     explorer._controls.pause.click()
@@ -332,7 +333,7 @@ def fake_circuit(n_kept: int, complete: bool = True) -> Circuit:
         for cell, effect in zip(chosen, rng.normal(size=n_kept), strict=True)
     ]
     return Circuit(
-        "m", "t", {}, graph, SearchSettings(0.01, "0.01"), "logit_diff", 3.0, 0.0,
+        "m", "t", {}, graph, SearchSettings(0.01, "0.01"), "logit_diff", 3.0, 0.0, 3.0,
         tuple(steps), complete,
     )  # fmt: skip
 

@@ -10,12 +10,13 @@ from conftest import random_task
 
 import acdc_explorer as ax
 from acdc_explorer.api import search
-from acdc_explorer.engine.engine import ABLATIONS
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.models.handmade import HANDMADE
-from acdc_explorer.searches.steps import SearchSettings
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.models.toys import HANDMADE
+from acdc_explorer.options import ABLATIONS
+from acdc_explorer.testing.reference import Reference
 
 # Model -> the metric of each of eight prompts, clean and corrupted; None where they differ.
 CLEAN = {
@@ -55,7 +56,7 @@ def ablation(request):
 
 def test_metrics_are_whole_numbers(known):
     model, task, _ = known
-    engine = model.engine(task)
+    engine = engine_for(model, task)
     for run, expected, texts in (
         (engine.clean_by_prompt, CLEAN, [pair.clean for pair in task.pairs]),
         (engine.corrupted_by_prompt, CORRUPTED, [pair.corrupted for pair in task.pairs]),
@@ -63,8 +64,8 @@ def test_metrics_are_whole_numbers(known):
         value = expected[model.name]
         values = [share_of_x(text) if value is None else value for text in texts]
         assert torch.equal(run, torch.tensor(values))
-    assert task.check(model).accuracy == 1
-    assert task.preview(model)["top_answer"].tolist() == [pair.answer[0].strip()
+    assert ax.check_task(model, task).accuracy == 1
+    assert ax.preview_task(model, task)["top_answer"].tolist() == [pair.answer[0].strip()
                                                           for pair in task.pairs]  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def test_no_part_of_the_true_edges_does_the_same(known, ablation):
     """With all other edges removed, and any set of the true ones; of twenty, any one or two."""
     model, task, recipe = known
     true = recipe.true_edges[ablation]
-    engine = model.engine(task, ablation)
+    engine = engine_for(model, task, ablation)
     graph = engine.graph
     sizes = range(0 if len(true) <= 10 else len(true) - 2, len(true) + 1)
     subsets = list(chain.from_iterable(combinations(true, size) for size in sizes))
@@ -172,7 +173,7 @@ def test_which_input_of_an_or_gate_stays_depends_on_the_order(ablation):
 def test_induction_heads_attend_to_what_came_after():
     model = ax.load_model("induction-pair")
     task = ax.load_task("induction-pair", model, 4)
-    engine = model.engine(task)
+    engine = engine_for(model, task)
     attention = ax.inspect_edge(model, task, ax.find_circuit(model, task, 0.5), "a1.h0->logits")
     assert engine.task is task
     assert attention.effect == 1
@@ -191,7 +192,7 @@ def test_the_reference_agrees(known, ablation):
     rest = model.graph.edge_mask & ~model.graph.mask_of(true)
     for removed in (rest, model.graph.mask_of(true[:2]), model.graph.mask_of(true[-1:])):
         slow = reference.evaluate(removed).mean().item()
-        fast = evaluate_removed(model.engine(task, ablation), [RemovedEdges(removed)]).mean()
+        fast = evaluate_removed(engine_for(model, task, ablation), [RemovedEdges(removed)]).mean()
         assert slow == pytest.approx(fast.item(), abs=1e-5)
     assert reference.evaluate(rest).mean().item() == pytest.approx(ax.evaluate(model, task, []))
     settings = SearchSettings(
@@ -207,7 +208,7 @@ def test_other_tasks_are_refused_by_their_words():
     with pytest.raises(ValueError, match="words that the model does not know: "):
         ax.load_task("ioi", model, 4)
     with pytest.raises(ValueError, match=r"the model .* 20 tokens"):
-        model.engine(random_task())
+        engine_for(model, random_task())
 
 
 def test_hand_built_models_are_listed():

@@ -8,9 +8,9 @@ import torch
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.engine.reference import Reference
 from acdc_explorer.graph import Edge
 from acdc_explorer.models import Model
+from acdc_explorer.testing.reference import Reference
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import pytest
 import torch
 from conftest import bridge_of, random_gpt2, random_model, random_task, ungrouped
 
-from acdc_explorer.engine import linear as module
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.linear import ACTIVATIONS, linear, linear_each
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.models import linear as module
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.models.linear import ACTIVATIONS, linear, linear_each
 from acdc_explorer.searches.acdc import acdc_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
+from acdc_explorer.testing.reference import Reference
 
 
 @pytest.fixture(params=[0, 10**18], ids=["oneDNN", "MKL"])

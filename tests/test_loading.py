@@ -15,8 +15,9 @@ from conftest import attention_only, bridge_of, random_gpt2, random_model, rando
 from safetensors.torch import save_file
 
 import acdc_explorer as ax
-from acdc_explorer.engine.weights import UnsupportedModelError
-from acdc_explorer.tasks.ioi import ioi_pairs
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.models.faults import UnsupportedModelError
+from acdc_explorer.tasks.builtin.ioi import ioi_pairs
 
 TOKENS = torch.arange(8)[None]
 
@@ -65,7 +66,7 @@ def test_gpt2s_exact_shape_from_text_to_a_circuit(tmp_path):
     model = ax.load_model(tmp_path / "big", device="cpu")
     assert model.graph.n_edges == 32_491
     task = ax.Task.from_dataframe(ioi_text(2), model)
-    engine = model.engine(task)
+    engine = engine_for(model, task)
     threshold = 0.15 * abs(engine.full_metric - engine.corrupted_metric)
     circuit = ax.find_circuit(model, task, threshold)
     assert circuit.complete

@@ -8,14 +8,15 @@ import torch
 from conftest import VOCAB, bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.metrics import METRICS, Metric, logit_diff
 from acdc_explorer.models import Model
+from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
+from acdc_explorer.testing.reference import Reference
 
 N_PROMPTS = 19
 ANSWERS = torch.randint(VOCAB, (N_PROMPTS,), generator=torch.Generator().manual_seed(5))
@@ -117,7 +118,7 @@ def test_a_function_must_take_float64():
 def test_not_finite_in_mid_search():
     """A value that only a patched run makes NaN is told of, not compared with the threshold."""
     plain, _ = make("logit_diff", n_prompts=1)
-    clean = plain.clean_logits[:, 5]
+    clean = plain.scoring.clean_logits[:, 5]
 
     def metric(logits):
         far = (logits[:, 5] - clean.to(logits)).abs() > 1
@@ -135,7 +136,7 @@ def test_a_metric_by_name_that_overflows_is_told_of():
     )
     with pytest.raises(ValueError, match="returned inf for prompt 0"):
         make(infinite)
-    engine.metric_by_prompt = lambda final: torch.full(final.shape[:-1], torch.inf)
+    engine.scoring.values = lambda final, rows: torch.full(final.shape[:-1], torch.inf)
     with pytest.raises(ValueError, match="'logit_diff' is inf once an edge is removed"):
         decisions(engine)
 
@@ -145,7 +146,7 @@ def test_a_metric_without_a_gradient_searches_but_is_not_attributed():
         return (logits.argmax(-1) == ANSWERS.to(logits.device)).float() + logits[:, 0].detach()
 
     engine, hf_model = make(right)
-    assert not engine.metric_has_gradient
+    assert not engine.scoring.has_gradient
     got = decisions(engine, 0.02)
     assert sum(step.kept for step in got) > 20
     expected = Reference(bridge_of(hf_model, torch.float64), engine.task).acdc(

@@ -10,13 +10,16 @@ import pytest
 import torch
 
 import acdc_explorer as ax
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.graph import Node
 from acdc_explorer.inspection import attention_by_label
-from acdc_explorer.models.card import N_PROMPTS
-from acdc_explorer.models.corpus import Example, Link
 from acdc_explorer.models.loading import BUNDLED
-from acdc_explorer.models.measuring import held_out_task, measure
-from acdc_explorer.models.train_mini import (
+from acdc_explorer.tasks.builtin.registry import STANDARD_TASKS
+from acdc_explorer.tasks.builtin.words import NAMES
+from acdc_explorer.training.card import N_PROMPTS
+from acdc_explorer.training.corpus import Example, Link
+from acdc_explorer.training.measuring import held_out_task, measure
+from acdc_explorer.training.train_mini import (
     JOBS,
     Recipe,
     _batch,
@@ -25,8 +28,6 @@ from acdc_explorer.models.train_mini import (
     make_tokenizer,
     train,
 )
-from acdc_explorer.tasks.registry import STANDARD_TASKS
-from acdc_explorer.tasks.words import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_heads_have_the_jobs_that_the_card_names(mini):
         nodes = [Node("head", layer, head) for layer, head in heads]
         assert f"- **{job}**: {', '.join(node.label for node in nodes)} " in card
         for name, query, key in looks[job]:
-            engine = mini.engine(held_out_task(name, mini, 64))
+            engine = engine_for(mini, held_out_task(name, mini, 64))
             for node in nodes:
                 assert attention_by_label(engine, node).loc[query, key] > 0.5
 

@@ -12,6 +12,7 @@ import torch
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.models import Model
 
 
@@ -119,8 +120,8 @@ def test_the_list_of_models():
 def test_engines_are_kept_for_the_last_tasks():
     model = Model(bridge_of(random_gpt2("2x4")), "m")
     tasks = [random_task(seed) for seed in range(3)]
-    engines = [model.engine(task) for task in tasks]
-    assert model.engine(tasks[2]) is engines[2]
-    assert model.engine(tasks[1]) is engines[1]
-    assert model.engine(tasks[0]) is not engines[0]
-    assert model.engine(tasks[0], "zero") is not model.engine(tasks[0])
+    engines = [engine_for(model, task) for task in tasks]
+    assert engine_for(model, tasks[2]) is engines[2]
+    assert engine_for(model, tasks[1]) is engines[1]
+    assert engine_for(model, tasks[0]) is not engines[0]
+    assert engine_for(model, tasks[0], "zero") is not engine_for(model, tasks[0])

@@ -8,11 +8,13 @@ import pytest
 import torch
 from conftest import VOCAB, bridge_of, random_gpt2, random_model, random_task
 
-from acdc_explorer.engine.engine import ABLATIONS, Engine
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.options import ABLATIONS
 from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
 
 
 def padded(task, seed):
@@ -50,9 +52,9 @@ def test_a_mean_is_taken_over_the_prompts_that_reach_a_position():
     engine = Engine(
         extract_weights(bridge_of(random_gpt2("2x4"))), random_task(n_prompts=6), "mean"
     )
-    corrupted = engine._run(engine.task.corrupted_tokens).mlp_out[0]
+    corrupted = engine.slices[0].corrupted_run().mlp_out[0]
     for position in range(engine.task.n_positions):
         reaching = engine.task.end >= position
         if reaching.any():
             expected = corrupted[reaching, position].mean(0)
-            torch.testing.assert_close(engine.ablated.mlp_out[0][0, position], expected)
+            torch.testing.assert_close(engine.slices[0].ablated.mlp_out[0][0, position], expected)

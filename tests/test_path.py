@@ -10,9 +10,10 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.metrics import METRICS, Metric
 from acdc_explorer.models import Model
-from acdc_explorer.searches.path import path_steps
+from acdc_explorer.searches.threshold_path import path_steps
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_a_budget_leaves_gaps_and_a_path_goes_on(model, task):
     whole = ax.threshold_path(model, task, 0.1, 1.0)
     part = ax.threshold_path(model, task, 0.1, 1.0, seconds=0)
     assert len(part.circuits) == 1
-    rest = ax.threshold_path(model, task, 0.1, 1.0, known=part)
+    rest = ax.threshold_path(model, task, 0.1, 1.0, replay=part)
     assert rest.table.edges.tolist() == whole.table.edges.tolist()
     np.testing.assert_allclose(rest.table.low, whole.table.low, rtol=0, atol=1e-5)
 
@@ -101,7 +102,7 @@ def test_bad_ranges_and_foreign_paths_are_refused(model, task):
         ax.threshold_path(model, task, "5%", 0.001)
     known = ax.threshold_path(model, random_task(seed=1), 0.5, 1.0)
     with pytest.raises(ValueError, match="of another model or other prompts"):
-        ax.threshold_path(model, task, 0.5, 1.0, known=known)
+        ax.threshold_path(model, task, 0.5, 1.0, replay=known)
 
 
 def nll(logits):
@@ -128,7 +129,7 @@ def test_the_direction_of_an_own_metric_gives_the_intervals(model):
 
 def test_a_path_that_makes_no_progress_stops(model, task, monkeypatch):
     """Were a circuit's interval wrong for any reason, no threshold would ever be settled."""
-    engine = model.engine(task)
+    engine = engine_for(model, task)
     settings = replace(ax.find_circuit(model, task, 0.5).settings, rule="signed")
     of_search = ax.Circuit.of_search
 

@@ -8,10 +8,10 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.explorer.path_plot import path_html, sensitivity
+from acdc_explorer.explorer.threshold_plot import path_html, sensitivity
 from acdc_explorer.models import Model
-from acdc_explorer.run_state import Snapshot
-from acdc_explorer.session import CurvePoint
+from acdc_explorer.runner.session import CurvePoint
+from acdc_explorer.runner.state import Snapshot
 
 
 @pytest.fixture(scope="module")

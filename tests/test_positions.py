@@ -7,16 +7,18 @@ import pytest
 import torch
 from conftest import attention_only, bridge_of, random_gpt2, random_model, random_task, ungrouped
 
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.graph import INPUT, Edge, Node, Receiver, graph_of
+from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.methods import search_steps
+from acdc_explorer.searches.order import search_receivers
 from acdc_explorer.searches.path_patching import path_patching_steps
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings
+from acdc_explorer.testing.reference import Reference
 
 KINDS = ["gpt2", "gpt_neo", "llama", "gpt_neox", "attention-only"]
 
@@ -84,7 +86,7 @@ def test_random_removed_sets_equal_the_reference(kind, ablation, options):
     masks = [edges & (rng.random(edges.shape) < share) for share in (0, 0.05, 0.5, 0.95, 1)]
     expected = torch.stack([reference.evaluate(mask) for mask in masks])
     assert (expected.mean(1) - expected[0].mean()).abs().max() > 0.01
-    got = evaluate_removed(engine.doubled, [RemovedEdges(mask) for mask in masks])
+    got = evaluate_removed(engine.in_float64, [RemovedEdges(mask) for mask in masks])
     torch.testing.assert_close(got, expected.double(), rtol=0, atol=5e-5)
 
 
@@ -92,14 +94,14 @@ def test_random_removed_sets_equal_the_reference(kind, ablation, options):
 @pytest.mark.parametrize("kind", ["gpt2", "mistral"])
 def test_blocks_of_prompts_do_not_change_values(kind, options, monkeypatch):
     engine, _ = make(kind, **options)
-    engine, edges = engine.doubled, engine.graph.edge_mask
+    engine, edges = engine.in_float64, engine.graph.edge_mask
     rng = np.random.default_rng(1)
     masks = [edges & (rng.random(edges.shape) < share) for share in (0.1, 0.5, 0.9)]
     circuits = [RemovedEdges(mask) for mask in masks]
     # Together, and one by one, since each alone may sum its kept edges instead.
     together = evaluate_removed(engine, circuits)
-    monkeypatch.setattr("acdc_explorer.engine.patched._BLOCK_FLOATS", 1)
-    monkeypatch.setattr("acdc_explorer.engine.patched._BLOCK_TOKENS", 1)
+    monkeypatch.setattr("acdc_explorer.engine.evaluate._BLOCK_FLOATS", 1)
+    monkeypatch.setattr("acdc_explorer.engine.evaluate._BLOCK_TOKENS", 1)
     alone = torch.cat([evaluate_removed(engine, [circuit]) for circuit in circuits])
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-12)
     torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=1e-12)
@@ -117,7 +119,7 @@ def test_every_decision_equals_the_reference(ablation, threshold, options):
 @pytest.mark.parametrize("options", [{}, VARIANTS[-1]])
 @pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
 def test_what_inputs_read_is_summed_again_where_there_is_no_room(ablation, options, monkeypatch):
-    monkeypatch.setattr("acdc_explorer.engine.patching._BASE_FLOATS", 0)
+    monkeypatch.setattr("acdc_explorer.engine.live_circuit._BASE_FLOATS", 0)
     engine, reference = make("gpt2", ablation, **options)
     compare(engine, reference, SearchSettings(0.05, "0.05", ablation=ablation))
 
@@ -197,7 +199,7 @@ def test_what_zero_ablation_empties_does_not_depend_on_chains(kind):
     engine, _ = make(kind, "zero")
     settings = SearchSettings(0.15, "0.15", ablation="zero")
     found = [[*acdc_steps(engine, settings, length)] for length in (1, 4, 64)]
-    exact = [*acdc_steps(engine.doubled, settings)]
+    exact = [*acdc_steps(engine.in_float64, settings)]
     for steps in found:
         for step, other in zip(steps, exact, strict=True):
             assert decision(step) == decision(other)
@@ -226,5 +228,5 @@ def test_edges_at_positions_are_named_and_counted():
         graph.parse_edge("input->a1.h2<k>@Sone")
     with pytest.raises(ValueError, match="unknown edge"):
         graph.parse_edge("input->a1.h2<k>")
-    order = [receiver.id for receiver in graph.search_receivers()]
+    order = [receiver.id for receiver in search_receivers(graph)]
     assert order[:5] == ["logits@END", "m1@END", "m1@S one", "m1@rest", "a1.h3<v>@END"]

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 import acdc_explorer as ax
-from acdc_explorer.models.compile_rasp import COMPILED, PROGRAMS
-from acdc_explorer.models.handmade import HANDMADE
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.models.toys import COMPILED, HANDMADE
+from acdc_explorer.training.compile_rasp import PROGRAMS
 
 LENGTHS = range(1, 6)
 # Sender, receiver and input: the circuits of `get_tracr_reverse_edges` and
@@ -121,7 +122,7 @@ def test_streams_hold_what_their_dimensions_say():
     model = ax.load_model("rasp-reverse")
     task = ax.load_task("rasp-reverse", model, 6)
     dimensions = json.loads((COMPILED / "reverse.json").read_text())["residual_stream"]
-    final = model.engine(task).clean.resid_final
+    final = engine_for(model, task).slices[0].clean.resid_final
     for at in range(1, 4):
         values = dict(zip(dimensions, final[:, at].T, strict=True))
         # A causal model has read as many letters as the position says, and none are to come.

@@ -12,8 +12,8 @@ from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.models import Model
-from acdc_explorer.run_state import Request
-from acdc_explorer.runner import Runner
+from acdc_explorer.runner.runner import Runner
+from acdc_explorer.runner.state import Request
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def slowly(monkeypatch, seconds=0.005):
             time.sleep(seconds)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.session.search_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.runner.session.search_steps", slow_steps)
 
 
 def until(condition, seconds=10.0):
@@ -141,7 +141,7 @@ def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runne
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.session.search_steps", broken)
+        patch.setattr("acdc_explorer.runner.session.search_steps", broken)
         runner.start(Request(model, random_task(), 0.05))
         assert runner.wait(10) == "error"
         assert str(runner.snapshot().error) == "the engine broke"
@@ -192,7 +192,7 @@ def test_inside_the_valid_interval_nothing_is_searched_again(model, runner, monk
 
     inside = (low + high) / 2
     with monkeypatch.context() as patch:
-        patch.setattr("acdc_explorer.session.search_steps", must_not_run)
+        patch.setattr("acdc_explorer.runner.session.search_steps", must_not_run)
         runner.start(Request(model, task, inside))
         assert runner.wait(10) == "done"
     again = runner.snapshot().circuit
@@ -210,15 +210,15 @@ def test_a_new_threshold_starts_from_the_decisions_that_hold(model, runner, monk
     runner.wait(30)
     low, _ = runner.snapshot().circuit.valid_interval
     tested = []
-    from acdc_explorer.engine.receiver_test import ReceiverTest
+    from acdc_explorer.engine.edge_trials import EdgeTrials
 
-    original = ReceiverTest.try_removing
+    original = EdgeTrials.try_removing
 
     def counted(self, senders):
         tested.extend(senders)
         return original(self, senders)
 
-    monkeypatch.setattr(ReceiverTest, "try_removing", counted)
+    monkeypatch.setattr(EdgeTrials, "try_removing", counted)
     below = low - 1e-4
     runner.start(Request(model, task, below))
     runner.wait(30)
@@ -289,7 +289,7 @@ def test_attribution_shows_before_the_search(model, monkeypatch):
             time.sleep(0.005)
             yield step
 
-    monkeypatch.setattr("acdc_explorer.session.search_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.runner.session.search_steps", slow_steps)
     task = random_task()
     expected = ax.find_circuit(model, task, 0.2, method="eap")
     runner = Runner()
@@ -307,8 +307,8 @@ def test_a_program_may_end_while_it_searches():
     program = """
 import time
 import acdc_explorer as ax
-from acdc_explorer.run_state import Request
-from acdc_explorer.runner import Runner
+from acdc_explorer.runner.state import Request
+from acdc_explorer.runner.runner import Runner
 runner = Runner()
 runner.start(Request("mini", "ioi", 1e-6))
 while runner.snapshot().n_done < 50:

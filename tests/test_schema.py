@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from acdc_explorer.schema import Value, parse_json, read_json, shown
+from acdc_explorer.checked_json import Value, parse_json, read_json, shown
 
 DATA = Value({"steps": [{"kept": "false", "n": True, "x": 3}], "name": "a"})
 

@@ -8,15 +8,17 @@ import pytest
 import torch
 from conftest import bridge_of, random_gpt2, random_task
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.weights import extract_weights
 from acdc_explorer.graph import Edge, Node, Receiver
 from acdc_explorer.metrics import METRICS
+from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.decisions import BORDERLINE
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.searches.methods import circuit_of
+from acdc_explorer.searches.order import search_receivers, search_senders
+from acdc_explorer.testing.reference import Reference
 
 
 def decisions(engine, settings, chain_length=None):
@@ -110,7 +112,7 @@ def test_rounding_is_far_below_the_borderline_tolerance(hf_model):
 
 def test_nothing_kept_and_everything_kept():
     engine, _ = make(random_gpt2("3x2"))
-    nothing = Circuit.of_search("m", engine, s := SearchSettings(1e6, "1e6"), acdc_steps(engine, s))
+    nothing = circuit_of("m", engine, s := SearchSettings(1e6, "1e6"), acdc_steps(engine, s))
     assert nothing.kept == []
     assert nothing.metric_value == pytest.approx(engine.corrupted_metric, abs=1e-5)
     assert nothing.faithfulness == pytest.approx(0, abs=1e-4)
@@ -121,7 +123,7 @@ def test_nothing_kept_and_everything_kept():
 def test_valid_interval_holds_at_its_ends(hf_model):
     engine, _ = make(hf_model)
     settings = SearchSettings(0.1, "0.1")
-    circuit = Circuit.of_search("m", engine, settings, acdc_steps(engine, settings))
+    circuit = circuit_of("m", engine, settings, acdc_steps(engine, settings))
     low, high = circuit.valid_interval
     assert low < 0.1 <= high
     rounding = 1e-5
@@ -141,7 +143,7 @@ def test_the_search_order_is_the_papers():
     """Logits; then per block MLP, v, k, q; heads descending; senders latest first, input last."""
     engine, _ = make(random_gpt2("2x4"))
     graph = engine.graph
-    receivers = [receiver.id for receiver in graph.search_receivers()]
+    receivers = [receiver.id for receiver in search_receivers(graph)]
     assert receivers[:7] == [
         "logits",
         "m1",
@@ -152,11 +154,11 @@ def test_the_search_order_is_the_papers():
         "a1.h3<k>",
     ]
     assert receivers[-1] == "a0.h0<q>"
-    first = graph.search_receivers()[0]
-    senders = [graph.senders[index].id for index in graph.search_senders(first)]
+    first = search_receivers(graph)[0]
+    senders = [graph.senders[index].id for index in search_senders(graph, first)]
     assert senders == ["m1", "a1.h3", "a1.h2", "a1.h1", "a1.h0", "m0", "a0.h3", "a0.h2", "a0.h1",
                        "a0.h0", "input"]  # fmt: skip
-    ascending = graph.search_senders(first, "ascending_heads")
+    ascending = search_senders(graph, first, "ascending_heads")
     assert [graph.senders[i].id for i in ascending][:5] == [
         "m1",
         "a1.h0",
@@ -164,7 +166,7 @@ def test_the_search_order_is_the_papers():
         "a1.h2",
         "a1.h3",
     ]
-    assert graph.search_senders(first, "random", 3) == graph.search_senders(first, "random", 3)
+    assert search_senders(graph, first, "random", 3) == search_senders(graph, first, "random", 3)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ class TestReplay:
         for then in thresholds:
             for now in thresholds:
                 settings = SearchSettings(now, "", rule=rule)
-                replayed = list(acdc_steps(engine, settings, known=fresh[then]))
+                replayed = list(acdc_steps(engine, settings, replay=fresh[then]))
                 assert [s for s in replayed if not isinstance(s, EdgeStep)] == [
                     s for s in fresh[now] if not isinstance(s, EdgeStep)
                 ]
@@ -236,7 +238,7 @@ class TestReplay:
         settings = SearchSettings(0.05, "0.05")
         whole = list(acdc_steps(engine, settings))
         known = whole[: int(share * len(whole))]
-        rest = list(acdc_steps(engine, settings, known=known))
+        rest = list(acdc_steps(engine, settings, replay=known))
         assert_same_decisions(
             [s for s in rest if isinstance(s, EdgeStep)],
             [s for s in whole if isinstance(s, EdgeStep)],
@@ -250,8 +252,8 @@ class TestReplay:
         def fail(*_):
             raise AssertionError("a known edge was tested again")
 
-        monkeypatch.setattr("acdc_explorer.engine.receiver_test.ReceiverTest.try_removing", fail)
-        assert len(list(acdc_steps(engine, settings, known=whole))) == len(whole)
+        monkeypatch.setattr("acdc_explorer.engine.edge_trials.EdgeTrials.try_removing", fail)
+        assert len(list(acdc_steps(engine, settings, replay=whole))) == len(whole)
 
     def test_at_a_threshold_equal_to_a_known_change(self):
         engine, reference = make(random_gpt2("2x4"))
@@ -260,14 +262,14 @@ class TestReplay:
         change = min(abs(step.effect) for step in exact if step.kept)
         for threshold in (change * (1 + 1e-9), change * (1 - 1e-9)):
             settings = SearchSettings(threshold, str(threshold))
-            got = [s for s in acdc_steps(engine, settings, known=steps) if isinstance(s, EdgeStep)]
+            got = [s for s in acdc_steps(engine, settings, replay=steps) if isinstance(s, EdgeStep)]
             assert_same_decisions(got, list(reference.acdc(settings)))
 
     def test_decisions_of_a_search_in_another_order_are_refused(self):
         engine, _ = make(random_gpt2("2x4"))
         known = list(acdc_steps(engine, SearchSettings(0.1, "", order="ascending_heads")))
-        with pytest.raises(ValueError, match="known decisions are of another search"):
-            list(acdc_steps(engine, SearchSettings(0.1, ""), known=known))
+        with pytest.raises(ValueError, match="decisions to replay are of another search"):
+            list(acdc_steps(engine, SearchSettings(0.1, ""), replay=known))
 
 
 def entropy(logits):

@@ -10,30 +10,32 @@ from conftest import bridge_of, random_gpt2, random_model, random_task
 from test_positions import labelled_task
 
 import acdc_explorer as ax
-from acdc_explorer.engine import engine as engine_module
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
+from acdc_explorer.engine import runs as runs_module
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.memory import prompts_that_fit
+from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.inspection import attention_by_label
 from acdc_explorer.models import Model
-from acdc_explorer.models.memory import prompts_that_fit
+from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
 
 
 @pytest.fixture
 def largest_run(monkeypatch):
     """How many prompts the engine has run at once, since the list was last emptied."""
     sizes = []
-    run = engine_module.run
+    run = runs_module.run
 
     def counted(weights, tokens):
         sizes.append(len(tokens))
         return run(weights, tokens)
 
-    monkeypatch.setattr(engine_module, "run", counted)
+    monkeypatch.setattr(runs_module, "run", counted)
     return sizes
 
 
@@ -89,7 +91,7 @@ def test_borderline_edges():
     change = min(abs(s.effect) for s in steps if isinstance(s, EdgeStep) and s.kept)
     for threshold in (change * (1 - 1e-6), change * (1 + 1e-6)):
         assert_same_search(whole, sliced, SearchSettings(threshold, ""))
-    assert 1 <= sliced.doubled.slice_size < 5
+    assert 1 <= sliced.in_float64.slice_size < 5
 
 
 @pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
@@ -97,7 +99,7 @@ def test_what_else_is_computed(ablation):
     whole, sliced = pair(ablation=ablation)
     torch.testing.assert_close(sliced.clean_by_prompt, whole.clean_by_prompt)
     torch.testing.assert_close(sliced.corrupted_by_prompt, whole.corrupted_by_prompt)
-    torch.testing.assert_close(sliced.clean_logits, whole.clean_logits)
+    torch.testing.assert_close(sliced.scoring.clean_logits, whole.scoring.clean_logits)
     generator = torch.Generator().manual_seed(0)
     random = torch.rand(whole.graph.edge_mask.shape, generator=generator).numpy()
     circuits = [RemovedEdges(whole.graph.edge_mask & (random < share)) for share in (0.1, 0.9)]
@@ -115,12 +117,12 @@ def test_memory_of_a_model_decides():
     per_prompt = 2 * 2 * 9 * (3 * 32 + 4 * 8) * 4
     bridge, task = bridge_of(random_gpt2("2x4")), random_task()
     small = Model(bridge, "small", memory_gib=2.5 * per_prompt / 2**30)
-    engine = small.engine(task)
+    engine = engine_for(small, task)
     assert engine.slice_size == 2
-    runs = [*engine.part(slice(1)).clean.__dict__.values()]
+    runs = [*engine.slices[0].of_rows(0, 1).clean.__dict__.values()]
     floats = sum(t.numel() for value in runs for t in (value if isinstance(value, list) else []))
     assert 2 * floats * 4 == per_prompt
-    assert small.engine(task, "zero").slice_size == 5
+    assert engine_for(small, task, "zero").slice_size == 5
     circuit = ax.find_circuit(small, task, 0.1)
     assert circuit.kept == ax.find_circuit(Model(bridge, "large"), task, 0.1).kept
     assert prompts_that_fit(small.weights, task, "corrupted", None) == task.n_prompts

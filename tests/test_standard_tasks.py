@@ -14,17 +14,17 @@ import pytest
 import torch
 
 import acdc_explorer as ax
-from acdc_explorer.models.card import N_PROMPTS
-from acdc_explorer.models.corpus import PARTS
 from acdc_explorer.models.loading import BUNDLED
-from acdc_explorer.models.measuring import held_out_task, measure
-from acdc_explorer.models.splits import HELD_OUT, IOI_TEMPLATES, split_of, split_of_order
-from acdc_explorer.tasks.ioi import TEMPLATES
+from acdc_explorer.tasks.builtin.ioi import TEMPLATES
+from acdc_explorer.tasks.builtin.registry import STANDARD_TASKS
+from acdc_explorer.tasks.builtin.words import MEN, NAMES, OBJECTS, PLACES, WOMEN
 from acdc_explorer.tasks.prompts import each
-from acdc_explorer.tasks.registry import STANDARD_TASKS
 from acdc_explorer.tasks.task import Task
 from acdc_explorer.tasks.tokenizing import fitting_pairs
-from acdc_explorer.tasks.words import MEN, NAMES, OBJECTS, PLACES, WOMEN
+from acdc_explorer.training.card import N_PROMPTS
+from acdc_explorer.training.corpus import PARTS
+from acdc_explorer.training.measuring import held_out_task, measure
+from acdc_explorer.training.splits import HELD_OUT, IOI_TEMPLATES, split_of, split_of_order
 
 MONTHS, DAYS = list(calendar.month_name)[1:], list(calendar.day_name)
 # Some of each, written down here.

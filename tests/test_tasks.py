@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import acdc_explorer as ax
-from acdc_explorer.tasks.ioi import TEMPLATES, ioi_pairs
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.tasks.builtin.ioi import TEMPLATES, ioi_pairs
+from acdc_explorer.tasks.builtin.words import NAMES, OBJECTS, PLACES
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.task import Task
-from acdc_explorer.tasks.words import NAMES, OBJECTS, PLACES
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_pairs_of_unlike_lengths_are_padded(mini):
     together = ax.find_circuit(mini, task, 0.3)
     assert together.full_metric == pytest.approx(
         (ax.find_circuit(mini, alone, 0.3).full_metric
-         + mini.engine(task).clean_by_prompt[1].item()) / 2, abs=1e-5,
+         + engine_for(mini, task).clean_by_prompt[1].item()) / 2, abs=1e-5,
     )  # fmt: skip
 
 
@@ -193,8 +194,8 @@ def test_missing_answers_do_not_count(mini, metric):
     task = Task.from_pairs("names", pairs, mini, metric)
     answers, wrong = [[one("Mary"), -1, one("John")]], [[one("Eric"), -1, -1]]
     padded = Task("names", task.clean_tokens, task.corrupted_tokens, answers, wrong, metric=metric)
-    assert mini.engine(padded).full_metric == pytest.approx(mini.engine(task).full_metric)
-    logits = mini.engine(task).clean_logits[0]
+    assert engine_for(mini, padded).full_metric == pytest.approx(engine_for(mini, task).full_metric)
+    logits = engine_for(mini, task).scoring.clean_logits[0]
     chosen = logits[[one("Mary"), one("John"), one("Eric")]]
     expected = {
         "logit_diff": chosen[:2].mean() - chosen[2],
@@ -202,7 +203,7 @@ def test_missing_answers_do_not_count(mini, metric):
         - logits.softmax(-1)[one("Eric")],
         "nll": -logits.softmax(-1)[[one("Mary"), one("John")]].sum().log(),
     }[metric]
-    assert mini.engine(task).full_metric == pytest.approx(expected.item(), rel=1e-5)
+    assert engine_for(mini, task).full_metric == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ import pytest
 import torch
 from conftest import bridge_of, random_model, random_task, ungrouped
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.inspection import edge_inspection
-from acdc_explorer.searches.methods import search_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.searches.methods import circuit_of, search_steps
+from acdc_explorer.testing.reference import Reference
 
 TOLERANCE = 5e-5
 
@@ -79,7 +79,7 @@ def test_an_edge_removed_at_some_positions():
     engine, reference = make(0)
     settings = SearchSettings(0.5, "", ablation="zero")
     steps = list(search_steps(engine, settings))
-    circuit = Circuit.of_search("llama", engine, settings, steps)
+    circuit = circuit_of("llama", engine, settings, steps)
     by_label = Reference(reference.bridge, engine.task, "zero", positions=True)
     for step in [step for step in circuit.decisions if step.kept][:10]:
         got = edge_inspection(engine, circuit, step.edge)

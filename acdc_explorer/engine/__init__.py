@@ -1,1 +1,1 @@
-"""Exact activation patching of edges, by the engine's own functions on the model's weights."""
+"""Exact activation patching: evaluating circuits of one model on one task."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from acdc_explorer.engine.weights import ModelWeights
 from acdc_explorer.graph import REST
 from acdc_explorer.metrics import NO_TOKEN
+from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.tasks.task import Task
 
 

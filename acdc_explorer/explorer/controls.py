@@ -11,8 +11,8 @@ from typing import Any
 
 import ipywidgets as W
 
-from acdc_explorer.explorer.panel import progress_text
-from acdc_explorer.run_state import Snapshot
+from acdc_explorer.explorer.panel_html import progress_text
+from acdc_explorer.runner.state import Snapshot
 
 _CHOICES = 16
 # The slider goes from 0.01% to 100% of the clean metric.

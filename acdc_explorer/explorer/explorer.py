@@ -16,23 +16,23 @@ from typing import Any, Unpack
 import ipywidgets as W
 import traitlets as T
 
-from acdc_explorer.api import SearchOptions, check_options
-from acdc_explorer.explorer import panel
+from acdc_explorer.arguments import SearchOptions, check_options
+from acdc_explorer.circuits.settings import parse_threshold
+from acdc_explorer.explorer import panel_html as panel
 from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Controls, name_of
 from acdc_explorer.explorer.figure import CircuitFigure
 from acdc_explorer.explorer.layout import PositionLayout
 from acdc_explorer.explorer.own_prompts import OwnPrompts
-from acdc_explorer.explorer.path_plot import path_html
-from acdc_explorer.explorer.selection import Selecting
+from acdc_explorer.explorer.side_panel import Selecting
 from acdc_explorer.explorer.snapshot import write_page
 from acdc_explorer.explorer.style import CSS
+from acdc_explorer.explorer.threshold_plot import path_html
 from acdc_explorer.graph import REST
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models import list_models
-from acdc_explorer.run_state import STATUSES, Request, Snapshot
-from acdc_explorer.runner import Runner
-from acdc_explorer.searches.steps import parse_threshold
+from acdc_explorer.runner.runner import Runner
+from acdc_explorer.runner.state import STATUSES, Request, Snapshot
 from acdc_explorer.tasks import Task, list_tasks
 
 _ENDED = ("done", "stopped", "error")

@@ -13,12 +13,12 @@ import ipywidgets as W
 import numpy as np
 import plotly.graph_objects as go
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, Layout, with_gaps
 from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, PREVIEW, SELECTED
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
-from acdc_explorer.searches.steps import ReceiverStep
 
 MAX_DRAWN = 500
 # Thin, middle and wide: the thirds, on a log scale, between the threshold and the largest |effect|.

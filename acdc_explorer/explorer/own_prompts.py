@@ -8,10 +8,11 @@ from typing import Any
 
 import ipywidgets as W
 
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
-from acdc_explorer.runner import Runner
+from acdc_explorer.runner.runner import Runner
+from acdc_explorer.task_check import check_task, preview_task
 from acdc_explorer.tasks import Task
 
 _ROWS_SHOWN = 8
@@ -84,7 +85,7 @@ class OwnPrompts:
 
         def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
             task = Task.from_csv_text(text, model)
-            return task, task.check(model), task.preview(model).head(_ROWS_SHOWN)
+            return task, check_task(model, task), preview_task(model, task).head(_ROWS_SHOWN)
 
         def answer(result: Any, error: Exception | None) -> None:
             with self._lock:

@@ -8,7 +8,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from acdc_explorer.circuit import KEPT, Circuit
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.tables import KEPT
 from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS, KIND_NAMES
 from acdc_explorer.files import write_text

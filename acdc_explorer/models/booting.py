@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from acdc_explorer.engine.weights import UnsupportedModelError
-from acdc_explorer.models.faults import FaultyModelError, first, told_of
+from acdc_explorer.models.faults import FaultyModelError, UnsupportedModelError, first, told_of
 from acdc_explorer.models.folder_tokenizer import (
     checked_tokenizer,
     checkpoint_tokenizer,

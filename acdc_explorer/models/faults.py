@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterator
 
 import torch
 
-from acdc_explorer.engine.weights import UnsupportedModelError
-
 # What libraries raise for files and configurations that are not what they should be.
 _FAULTS = (
     OSError,
@@ -25,6 +23,10 @@ _FAULTS = (
 # Advice in other libraries' messages that would have the user run a model's code, read pickles as
 # they are, or install what would not help.
 _ADVICE = re.compile(r"weights_only|trust_remote_code|ignore_mismatched|install", re.IGNORECASE)
+
+
+class UnsupportedModelError(ValueError):
+    """The engine cannot reproduce this model, and says why."""
 
 
 class FaultyModelError(ValueError):

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from acdc_explorer.graph import graph_of
-from acdc_explorer.models.handmade import HANDMADE
 from acdc_explorer.models.loading import BUNDLED
+from acdc_explorer.models.toys import HANDMADE
 
 
 def list_models() -> pd.DataFrame:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acdc_explorer.engine.arithmetic import plain_arithmetic
+from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.models.model import Model
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ def _boot_named(
     allow_pickle: bool,
 ) -> Any:
     from acdc_explorer.models.booting import boot_folder
-    from acdc_explorer.models.handmade import HANDMADE, build_handmade
     from acdc_explorer.models.hub import hub_folder
     from acdc_explorer.models.model_files import check_folder
+    from acdc_explorer.models.toys import HANDMADE, build_handmade
 
     device = _checked_device(device)
     if name in HANDMADE:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from acdc_explorer.engine.engine import Ablation, Engine
-from acdc_explorer.engine.weights import ModelWeights, extract_weights
 from acdc_explorer.graph import Graph
-from acdc_explorer.models.memory import prompts_that_fit
-from acdc_explorer.tasks.task import Task
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.models.weights import ModelWeights
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_ENGINES_KEPT = 2
+
+# Whatever `load_model` takes.
+ModelLike: TypeAlias = "str | os.PathLike[str] | PreTrainedModel | TransformerBridge | Model"
 
 
 class Model:
-    """A TransformerBridge with its name, its weights, and the engines made for it.
+    """A TransformerBridge with its name and its weights.
 
     Attributes:
         bridge: the TransformerLens model; only the reference implementation runs it.
@@ -42,8 +42,6 @@ class Model:
             raise ValueError(f"memory_gib must be a positive number of GiB; got {memory_gib!r}")
         self.bridge, self.name, self.memory_gib = bridge, name, memory_gib
         self.weights: ModelWeights = extract_weights(bridge)
-        # By task and ablation; within, by (positions, split_qkv): those share their tensors.
-        self._engines: OrderedDict[tuple[int, str], dict[tuple[bool, bool], Engine]] = OrderedDict()
 
     @property
     def graph(self) -> Graph:
@@ -59,36 +57,6 @@ class Model:
     def prepend_bos(self) -> bool:
         """Whether prompts start with the beginning-of-text token, as TransformerLens does it."""
         return bool(getattr(self.bridge.cfg, "default_prepend_bos", True))
-
-    def engine(
-        self,
-        task: Task,
-        ablation: Ablation = "corrupted",
-        *,
-        positions: bool = False,
-        split_qkv: bool = True,
-    ) -> Engine:
-        """The engine for a task; the last few are kept, since each holds both runs' activations.
-
-        Args:
-            task: prompts and metric.
-            ablation: what removed edges carry.
-            positions: whether each position label has edges of its own.
-            split_qkv: whether a head's q, k and v inputs have.
-        """
-        key = (id(task), ablation)
-        variants = self._engines.pop(key, None)
-        if variants is None:
-            fitting = prompts_that_fit(self.weights, task, ablation, self.memory_gib)
-            variants = {(False, True): Engine(self.weights, task, ablation, slice_size=fitting)}
-        self._engines[key] = variants
-        while len(self._engines) > _ENGINES_KEPT:
-            self._engines.popitem(last=False)
-        wanted = positions, split_qkv
-        if wanted not in variants:
-            base = variants[False, True]
-            variants[wanted] = base.with_graph(positions=positions, split_qkv=split_qkv)
-        return variants[wanted]
 
     def __repr__(self) -> str:
         graph = self.graph

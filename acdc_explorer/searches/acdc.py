@@ -1,16 +1,27 @@
 """The ACDC search (Conmy et al. 2023, section 3 and algorithm 1), exact and batched.
 
-1. Go through the receivers from the logits backwards (DESIGN section 3 gives the order).
-2. If a receiver's node has no path of kept edges to the logits, all its incoming edges go untested.
-3. Else test its incoming edges one by one: if the metric changes by less than the threshold when
-   the edge is removed from the circuit so far, it stays removed, otherwise it is kept.
+Plain ACDC is a full run of the model for every edge:
 
-Step 3 runs on chains of edges in one batch (`engine/patching.py`). A chain is right up to and
-including its first kept edge; what comes after is thrown away and tested again. So the decisions
-are those of the sequential algorithm, whatever the length of the chains.
+    removed, leads_on, before = set(), {LOGITS}, evaluate(set())
+    for receiver in search_receivers(graph):
+        edges = [edge_into(receiver, sender) for sender in search_senders(graph, receiver)]
+        if receiver.node not in leads_on:
+            removed.update(edges)
+            continue
+        for edge in edges:
+            after = evaluate(removed | {edge})
+            if abs(before - after) < threshold:
+                removed.add(edge)
+                before = after
+            else:
+                leads_on.add(edge.sender)
+
+The search below makes the same decisions. It tests chains of edges in one batch
+(`engine/live_circuit.py`): a chain is right up to and including its first kept edge, and what comes
+after is thrown away and tested again, so the length of the chains does not matter.
 
 The decisions of an earlier search, on the same prompts and in the same order but at another
-threshold or cut short, are taken over for as long as they would be the same: a test's values do not
+threshold or cut short, are replayed for as long as they would be the same: a test's values do not
 depend on the threshold while all decisions before it agree.
 """
 
@@ -18,28 +29,37 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import numpy as np
+from jaxtyping import Float
 
-from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.slices import SlicedCircuit, SlicedTest
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.prompt_slices import SlicedCircuit, SlicedTrials
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.searches.attribution import edge_scores, scores_for_order
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.order import search_receivers, search_senders
 
-# So many edges make a search long enough for attribution to pay.
+# From this many kept edges on, attribution saves more than it costs.
 _KEPT_BEFORE_EXPECTING = 20
+# An edge whose attribution reaches this share of the threshold is likely to be kept.
+_LIKELY = 0.7
+# Prompts that are attributed for that.
+_PROMPTS_EXPECTING = 16
 
 
 def acdc_steps(
     engine: Engine,
     settings: SearchSettings,
     chain_length: int | None = None,
-    known: Iterable[Step] = (),
+    replay: Iterable[Step] = (),
 ) -> Iterator[Step]:
     """Runs ACDC and yields a step for every receiver and every tested edge.
 
@@ -48,10 +68,9 @@ def acdc_steps(
         settings: threshold, rule and order.
         chain_length: how many edges to evaluate at once; chosen by the work at hand unless given.
             The decisions do not depend on it.
-        known: the steps so far of a search that differs from this one in the threshold at most.
+        replay: the steps so far of a search that differs from this one in the threshold at most.
     """
-    search = _AcdcSearch(engine, settings, chain_length, known)
-    yield from search.steps()
+    yield from _AcdcSearch(engine, settings, chain_length, replay).steps()
 
 
 class _AcdcSearch:
@@ -60,86 +79,87 @@ class _AcdcSearch:
         engine: Engine,
         settings: SearchSettings,
         chain_length: int | None,
-        known: Iterable[Step],
+        replay: Iterable[Step],
     ):
-        self.known = deque(step for step in known if isinstance(step, EdgeStep))
-        self.engine, self.settings = engine, settings
+        self.engine, self.graph, self.settings = engine, engine.graph, settings
+        self.to_replay = deque(step for step in replay if isinstance(step, EdgeStep))
         self.circuit = SlicedCircuit(engine, sums_what_is_left=engine.ablation == "zero")
         self.lengths = ChainLength(engine, chain_length)
+        self.rule = DecisionRule(engine, settings)
         self.metric = engine.full_metric
         self.removed = engine.graph.mask_of([])
-        self.rule = DecisionRule(engine, settings)
         self.n_kept = 0
-        # Approximate effects, by which to choose the length of chains.
-        self.expected: np.ndarray | None = None
         self.order_scores = scores_for_order(engine) if settings.order == "attribution" else None
 
     def steps(self) -> Iterator[Step]:
-        graph = self.engine.graph
-        for receiver in graph.search_receivers(self.settings.order):
+        for receiver in search_receivers(self.graph, self.settings.order):
             live = self.circuit.is_live(receiver)
             yield ReceiverStep(receiver, live)
             if live:
                 yield from self._test_receiver(receiver)
             else:
-                row = graph.receiver_index[receiver]
-                self.removed[row] = graph.edge_mask[row]
+                row = self.graph.receiver_index[receiver]
+                self.removed[row] = self.graph.edge_mask[row]
 
     def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
-        settings, graph = self.settings, self.engine.graph
-        senders = graph.search_senders(
-            receiver, settings.order, settings.order_seed, self.order_scores
+        settings = self.settings
+        senders = search_senders(
+            self.graph, receiver, settings.order, settings.order_seed, self.order_scores
         )
-        test = SlicedTest(self.circuit, receiver)
+        trials = SlicedTrials(self.circuit, receiver)
         replayed = self._replay(receiver, senders)
         yield from replayed
-        done = len(replayed)
-        test.remove(
-            [sender for sender, step in zip(senders, replayed, strict=False) if not step.kept]
-        )
-        for sender, step in zip(senders, replayed, strict=False):
-            if step.kept:
-                test.keep(sender)
-        while done < len(senders):
-            length = self.lengths.next(test, len(senders) - done)
-            chain = self._up_to_expected(receiver, senders[done : done + length])
-            values = test.try_removing(chain).double().mean(-1).tolist()
+        kept = [s for s, step in zip(senders, replayed, strict=False) if step.kept]
+        trials.remove([s for s in senders[: len(replayed)] if s not in kept])
+        for sender in kept:
+            trials.keep(sender)
+        untested = senders[len(replayed) :]
+        while untested:
+            chain = self._next_chain(trials, receiver, untested)
+            values = trials.try_removing(chain).double().mean(-1).tolist()
             steps = self._decide(receiver, chain, values)
-            kept = steps[-1].kept
-            test.accept(chain[: len(steps) - kept])
-            if kept:
-                test.keep(chain[len(steps) - 1])
+            decided, untested = untested[: len(steps)], untested[len(steps) :]
+            # Only the last one may have been kept.
+            if steps[-1].kept:
+                trials.accept(decided[:-1])
+                trials.keep(decided[-1])
                 self.n_kept += 1
-            self.lengths.observe(len(steps), kept)
-            done += len(steps)
+            else:
+                trials.accept(decided)
+            self.lengths.observe(len(steps), steps[-1].kept)
             yield from steps
-        test.finish()
+        trials.finish()
 
-    def _up_to_expected(self, receiver: Receiver, chain: list[int]) -> list[int]:
-        """Ends a chain at the first edge that is likely to be kept: what follows is in vain.
+    def _next_chain(
+        self, trials: SlicedTrials, receiver: Receiver, untested: list[int]
+    ) -> list[int]:
+        """The senders of the edges to test next; ends where one is likely to be kept.
 
-        On one thread, as in the explorer, that saves up to a quarter of a long search; with more
-        threads, for which short chains are cheap, little.
+        What follows such an edge is in vain. On one thread, as in the explorer, that saves up to a
+        quarter of a long search; with more threads, for which short chains are cheap, little.
         """
-        if self.n_kept < _KEPT_BEFORE_EXPECTING or not self.engine.metric_has_gradient:
+        chain = untested[: self.lengths.next(trials, len(untested))]
+        if self.n_kept < _KEPT_BEFORE_EXPECTING or not self.engine.scoring.has_gradient:
             return chain
-        if self.expected is None:
-            few = next(self.engine.parts(16))
-            self.expected = np.abs(edge_scores(few))
-        row = self.expected[self.engine.graph.receiver_index[receiver], chain]
-        likely = np.flatnonzero(row >= 0.7 * self.settings.threshold)
+        scores = self._expected[self.graph.receiver_index[receiver], chain]
+        likely = np.flatnonzero(scores >= _LIKELY * self.settings.threshold)
         return chain[: likely[0] + 1] if len(likely) else chain
+
+    @cached_property
+    def _expected(self) -> Float[np.ndarray, "receiver sender"]:
+        """Approximate sizes of all edges' effects, by which to choose the length of chains."""
+        return np.abs(edge_scores(self.engine, n_prompts=_PROMPTS_EXPECTING))
 
     def _replay(self, receiver: Receiver, senders: list[int]) -> list[EdgeStep]:
         """Takes over what is known of a receiver's edges, up to the first other decision."""
-        row, steps = self.engine.graph.receiver_index[receiver], list[EdgeStep]()
-        while self.known and len(steps) < len(senders):
-            step = self.known.popleft()
+        row, steps = self.graph.receiver_index[receiver], list[EdgeStep]()
+        while self.to_replay and len(steps) < len(senders):
+            step = self.to_replay.popleft()
             sender = senders[len(steps)]
-            if step.edge != Edge(self.engine.graph.senders[sender], receiver):
+            if step.edge != Edge(self.graph.senders[sender], receiver):
                 raise ValueError(
-                    f"the known decisions are of another search: {step.edge.id} comes where this "
-                    f"one tests {self.engine.graph.senders[sender].id}->{receiver.id}"
+                    f"the decisions to replay are of another search: {step.edge.id} comes where "
+                    f"this one tests {self.graph.senders[sender].id}->{receiver.id}"
                 )
             before, after, borderline = step.before, step.after, step.borderline
             if not borderline and self.rule.is_borderline(before, after):
@@ -151,15 +171,15 @@ class _AcdcSearch:
                 self.metric = after
             if kept != step.kept:
                 # The values hold, the decision is another: from here on nothing is known.
-                self.known.clear()
+                self.to_replay.clear()
         return steps
 
     def _decide(self, receiver: Receiver, chain: list[int], values: list[float]) -> list[EdgeStep]:
         """Goes along a chain up to the first edge that stays."""
-        graph, row = self.engine.graph, self.engine.graph.receiver_index[receiver]
+        row = self.graph.receiver_index[receiver]
         steps: list[EdgeStep] = []
         for sender, after in zip(chain, values, strict=True):
-            edge = Edge(graph.senders[sender], receiver)
+            edge = Edge(self.graph.senders[sender], receiver)
             before = self.metric
             borderline = self.rule.is_borderline(before, after)
             if borderline:
@@ -174,9 +194,9 @@ class _AcdcSearch:
 
     def _exact_values(self, edge: Edge) -> tuple[float, float]:
         """The metric before and after removing an edge, in float64."""
-        engine = self.engine.doubled
         after = self.removed.copy()
-        after[self.engine.graph.cell(edge)] = True
+        after[self.graph.cell(edge)] = True
         # Together, so that what lies upstream of the edge is computed once.
-        values = evaluate_removed(engine, [RemovedEdges(self.removed), RemovedEdges(after)])
+        circuits = [RemovedEdges(self.removed), RemovedEdges(after)]
+        values = evaluate_removed(self.engine.in_float64, circuits)
         return mean_metric(values[0]), mean_metric(values[1])

@@ -12,20 +12,23 @@ one backward run, or as many as there are points; approximate, unlike everything
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.gradients import input_gradients
-from acdc_explorer.engine.linear import linear
+from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.models.linear import linear
+from acdc_explorer.options import ATTRIBUTIONS
+from acdc_explorer.searches.order import search_receivers, search_senders
 
-ATTRIBUTIONS = ("eap", "eap_ig")
 IG_STEPS = 5
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
@@ -34,7 +37,7 @@ _BATCH_FLOATS = 64_000_000
 
 
 def edge_scores(
-    engine: Engine, method: str = "eap", steps: int = IG_STEPS
+    engine: Engine, method: str = "eap", steps: int = IG_STEPS, n_prompts: int | None = None
 ) -> Float[np.ndarray, "receiver sender"]:
     """The approximate effect of every edge alone in the full model, in the metric's units.
 
@@ -44,6 +47,7 @@ def edge_scores(
         engine: model, task, ablation, and whether edges have positions.
         method: "eap" or "eap_ig".
         steps: points on the way, for "eap_ig".
+        n_prompts: look at the first so many prompts, or a few more; None: at all.
 
     Raises:
         ValueError: for another method, or fewer than one step.
@@ -52,18 +56,22 @@ def edge_scores(
         raise unknown_name("attribution method", method, ATTRIBUTIONS)
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be a whole number from 1 on; got {steps!r}")
-    if not engine.metric_has_gradient:
+    if not engine.scoring.has_gradient:
         raise ValueError(
             f"metric {engine.metric.name!r} has no gradient with respect to the logits, which "
             f"method {method!r} and order 'attribution' need"
         )
     graph = engine.graph
-    floats = engine.sets.changed.width * engine.weights.W_E.shape[1]
+    floats = engine.most_changed_positions * engine.weights.d_model
     fitting = max(1, _BATCH_FLOATS // (floats * (len(graph.senders) + 6 * graph.n_heads)))
-    scores = np.zeros(graph.edge_mask.shape)
-    for part in engine.parts(fitting):
-        scores += _sums(part, method, steps)
-    return scores / engine.n_prompts
+    wanted = engine.n_prompts if n_prompts is None else n_prompts
+    scores, counted = np.zeros(graph.edge_mask.shape), 0
+    for runs in engine.batches(min(fitting, wanted)):
+        scores += _sums(engine, runs, method, steps)
+        counted += runs.n_prompts
+        if counted >= wanted:
+            break
+    return scores / counted
 
 
 def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
@@ -72,41 +80,39 @@ def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     In float64 and rounded, so that scores that differ by rounding alone tie, as they all do under
     KL divergence: at the clean run, its minimum, its gradient is zero.
     """
-    return np.round(edge_scores(engine.doubled), _ORDER_DECIMALS)
+    return np.round(edge_scores(engine.in_float64), _ORDER_DECIMALS)
 
 
-def _sums(engine: Engine, method: str, steps: int) -> np.ndarray:
+def _sums(engine: Engine, runs: PromptRuns, method: str, steps: int) -> np.ndarray:
     """The scores of some prompts, summed over them."""
     graph = engine.graph
-    deltas = engine.deltas(range(len(graph.senders)), engine.sets.changed)
-    clean, ablated = engine.clean.resid_pre[0], engine.ablated.resid_pre[0]
+    deltas = runs.deltas(range(len(graph.senders)), runs.sets.changed)
+    clean, ablated = runs.clean.resid_pre[0], runs.ablated.resid_pre[0]
     # On the way from clean to ablated; EAP-IG leaves out the clean end.
     shares = [0.0] if method == "eap" else [step / steps for step in range(1, steps + 1)]
     sums = np.zeros(graph.edge_mask.shape)
     for share in shares:
         embedding = clean.lerp(ablated, share) if share else clean
-        for wholes, gradients in input_gradients(engine, embedding):
-            n_senders = graph.n_senders_to(wholes[0])
-            for at_label in zip(*map(graph.receivers_at, wholes), strict=True):
+        for inputs, gradients in input_gradients(engine, runs, embedding):
+            n_senders = graph.n_senders_to(inputs[0])
+            for at_label in zip(*map(graph.receivers_at, inputs), strict=True):
                 rows = [graph.receiver_index[receiver] for receiver in at_label]
-                products = _products(engine, at_label, gradients, deltas[:n_senders])
+                products = _products(runs, at_label, gradients, deltas[:n_senders])
                 sums[rows, :n_senders] -= products.double().cpu().numpy() / len(shares)
     return sums
 
 
 def _products(
-    engine: Engine, receivers: tuple[Receiver, ...], gradients: Tensor, deltas: Tensor
+    runs: PromptRuns, receivers: tuple[Receiver, ...], gradients: Tensor, deltas: Tensor
 ) -> Float[Tensor, "receiver sender"]:
     """Gradients times differences, summed over prompts and the positions of a label."""
-    label, sets = receivers[0].position, engine.sets
+    label, sets = receivers[0].position, runs.sets
     if receivers[0].node == LOGITS:
         at = sets.end
+    elif label is None:
+        at = sets.changed
     else:
-        at = (
-            sets.changed
-            if label is None
-            else sets.intersection(engine.label_sets[label], sets.changed)
-        )
+        at = sets.intersection(runs.label_set(label), sets.changed)
     if not at:
         return gradients.new_zeros((len(gradients), len(deltas)))
     # Prompts with fewer positions repeat one; that must not count twice.
@@ -114,24 +120,27 @@ def _products(
     return linear(gradients.flatten(1), sets.changed.move(deltas, at).flatten(1).T)
 
 
-def attribution_steps(engine: Engine, settings: SearchSettings) -> Iterator[Step]:
+def attribution_steps(
+    engine: Engine, settings: SearchSettings, replay: Iterable[Step] = ()
+) -> Iterator[Step]:
     """Keeps every edge whose score reaches the threshold and whose receiver leads to the logits.
 
     Args:
         engine: model, task, ablation and granularity.
         settings: whose method is "eap" or "eap_ig". `before` and `after` of the steps are the full
             metric and that minus the score.
+        replay: steps of another threshold; not needed, since scores are quickly made.
     """
     graph, full = engine.graph, engine.full_metric
     scores = edge_scores(engine, settings.method)
     live = {LOGITS}
-    for receiver in graph.search_receivers(settings.order):
+    for receiver in search_receivers(graph, settings.order):
         is_live = receiver.node in live
         yield ReceiverStep(receiver, is_live)
         if not is_live:
             continue
         row = graph.receiver_index[receiver]
-        for sender in graph.search_senders(receiver, settings.order, settings.order_seed):
+        for sender in search_senders(graph, receiver, settings.order, settings.order_seed):
             after = full - float(scores[row, sender])
             change = settings.change(full, after, full, engine.metric.higher_is_better)
             kept = change >= settings.threshold

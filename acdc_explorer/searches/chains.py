@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.slices import SlicedTest
+from acdc_explorer.engine.prompt_slices import SlicedTrials
 
 # Floats of residual stream in one chain: past some megabytes a chain no longer fits in the caches
 # of a CPU and takes longer than two shorter ones; a GPU wants more work at once.
@@ -37,27 +37,27 @@ class ChainLength:
             raise ValueError(f"chain_length must be at least 1; got {fixed}")
         self._fixed = fixed
         weights = engine.weights
-        widths = [weights.W_E.shape[1]]
+        widths = [weights.d_model]
         widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
         self._floats_per_position = engine.slice_size * max(widths)
         kind = "cuda" if weights.device.type == "cuda" else "cpu"
         self._budget, self._step_flops = _CHAIN_FLOATS[kind], _STEP_FLOPS[kind]
         self._run = 32.0
 
-    def next(self, test: SlicedTest, left: int, *, alone: bool = False) -> int:
+    def next(self, trials: SlicedTrials, left: int, *, alone: bool = False) -> int:
         """The length of the next chain.
 
         Args:
-            test: of the receiver whose edges are tested.
+            trials: of the receiver whose edges are tested.
             left: how many edges remain at this receiver.
             alone: whether each candidate stands alone, so that none is ever in vain.
         """
         if self._fixed is not None:
             return min(self._fixed, left)
-        fits = max(1, self._budget // (self._floats_per_position * max(1, test.width)))
+        fits = max(1, self._budget // (self._floats_per_position * max(1, trials.width)))
         if alone:
             return min(left, fits)
-        work = test.work
+        work = trials.work
         fixed_cost = (
             self._step_flops * work.n_steps + _WEIGHT_FLOPS * work.n_weights + work.flops_fixed
         )

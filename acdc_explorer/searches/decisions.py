@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.searches.steps import SearchSettings
 
 # Changes this close to the threshold, relative to the size of the metric's values, are decided in
 # float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).
@@ -32,7 +32,7 @@ class DecisionRule:
             after: the metric without it.
             exact: whether both were computed in float64.
         """
-        engine = self._engine.doubled if exact else self._engine
+        engine = self._engine.in_float64 if exact else self._engine
         return self._distance(before, after, engine.full_metric) >= 0
 
     def _distance(self, before: float, after: float, full: float) -> float:

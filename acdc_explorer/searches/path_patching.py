@@ -16,19 +16,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from acdc_explorer.engine.engine import Engine, mean_metric
-from acdc_explorer.engine.slices import SlicedCircuit, SlicedTest
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.prompt_slices import SlicedCircuit, SlicedTrials
+from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule
-from acdc_explorer.searches.steps import EdgeStep, ReceiverStep, SearchSettings, Step
+from acdc_explorer.searches.order import search_receivers, search_senders
 
 
 def path_patching_steps(
     engine: Engine,
     settings: SearchSettings,
     batch: int | None = None,
-    known: Iterable[Step] = (),
+    replay: Iterable[Step] = (),
 ) -> Iterator[Step]:
     """Grows a circuit and yields a step for every receiver and every tested edge.
 
@@ -37,25 +40,25 @@ def path_patching_steps(
         settings: threshold, rule and order; the order changes nothing but the order of the steps.
         batch: how many edges to evaluate at once; chosen by the work at hand unless given. The
             decisions do not depend on it.
-        known: the steps so far of a search that differs from this one in the threshold at most.
+        replay: the steps so far of a search that differs from this one in the threshold at most.
     """
-    search = _Growth(engine, settings, batch, known)
+    search = _Growth(engine, settings, batch, replay)
     yield from search.steps()
 
 
 class _Growth:
     def __init__(
-        self, engine: Engine, settings: SearchSettings, batch: int | None, known: Iterable[Step]
+        self, engine: Engine, settings: SearchSettings, batch: int | None, replay: Iterable[Step]
     ):
         self.engine, self.settings = engine, settings
-        self.known = deque(step for step in known if isinstance(step, EdgeStep))
+        self.to_replay = deque(step for step in replay if isinstance(step, EdgeStep))
         self.rule = DecisionRule(engine, settings)
         self.circuit = SlicedCircuit(engine)
         self.lengths = ChainLength(engine, batch)
         self.kept: list[Edge] = []
 
     def steps(self) -> Iterator[Step]:
-        for receiver in self.engine.graph.search_receivers(self.settings.order):
+        for receiver in search_receivers(self.engine.graph, self.settings.order):
             live = self.circuit.is_live(receiver)
             yield ReceiverStep(receiver, live)
             if live:
@@ -63,47 +66,51 @@ class _Growth:
 
     def _test_receiver(self, receiver: Receiver) -> Iterator[EdgeStep]:
         settings, graph = self.settings, self.engine.graph
-        senders = graph.search_senders(receiver, settings.order, settings.order_seed)
-        test = SlicedTest(self.circuit, receiver)
+        senders = search_senders(graph, receiver, settings.order, settings.order_seed)
+        trials = SlicedTrials(self.circuit, receiver)
         known = self._known_values(receiver, len(senders))
         before = self.engine.full_metric
         differs = False
         values = [step.after for step in known]
         for done in range(0, len(senders)):
             if done == len(values):
-                length = self.lengths.next(test, len(senders) - done, alone=True)
+                length = self.lengths.next(trials, len(senders) - done, alone=True)
                 chunk = senders[done : done + length]
-                values += test.try_alone(chunk).double().mean(-1).tolist()
+                values += trials.try_alone(chunk).double().mean(-1).tolist()
             edge = Edge(graph.senders[senders[done]], receiver)
             step = self._decide(edge, before, values[done])
             if done < len(known):
                 differs |= step.kept != known[done].kept
             if step.kept:
-                test.keep(senders[done])
+                trials.keep(senders[done])
                 self.kept.append(edge)
             yield step
         if differs:
             # Upstream, other edges would have been tested.
-            self.known.clear()
+            self.to_replay.clear()
 
     def _known_values(self, receiver: Receiver, n_senders: int) -> list[EdgeStep]:
         steps: list[EdgeStep] = []
-        while self.known and self.known[0].edge.receiver == receiver and len(steps) < n_senders:
-            steps.append(self.known.popleft())
+        while (
+            self.to_replay
+            and self.to_replay[0].edge.receiver == receiver
+            and len(steps) < n_senders
+        ):
+            steps.append(self.to_replay.popleft())
         return steps
 
     def _decide(self, edge: Edge, before: float, after: float) -> EdgeStep:
         borderline = self.rule.is_borderline(before, after)
         if borderline:
-            before, after = self.engine.doubled.full_metric, self._exact_value(edge)
+            before, after = self.engine.in_float64.full_metric, self._exact_value(edge)
         kept = self.rule.keeps(before, after, exact=borderline)
         return EdgeStep(edge, before, after, kept, borderline)
 
     def _exact_value(self, edge: Edge) -> float:
         """The metric with an edge patched, in float64."""
-        circuit = SlicedCircuit(self.engine.doubled)
+        circuit = SlicedCircuit(self.engine.in_float64)
         for kept in self.kept:
             if kept.receiver != edge.receiver:
                 circuit.keep(kept.sender, kept.receiver)
-        test = SlicedTest(circuit, edge.receiver)
-        return mean_metric(test.try_alone([self.engine.graph.sender_index[edge.sender]])[0])
+        trials = SlicedTrials(circuit, edge.receiver)
+        return mean_metric(trials.try_alone([self.engine.graph.sender_index[edge.sender]])[0])

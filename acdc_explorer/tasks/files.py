@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from acdc_explorer.schema import parse_json, shown
+from acdc_explorer.checked_json import parse_json, shown
 from acdc_explorer.tasks.table import COLUMNS
 
 SEVERAL = "|"

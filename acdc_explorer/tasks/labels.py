@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acdc_explorer.schema import shown
+from acdc_explorer.checked_json import shown
 from acdc_explorer.tasks.prompts import TokenSpan
 
 # Label -> for each prompt the indices of its tokens.

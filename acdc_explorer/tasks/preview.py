@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from torch import Tensor
 
-from acdc_explorer.engine.arithmetic import plain_arithmetic
-from acdc_explorer.tasks.check import answered_correctly
 from acdc_explorer.tasks.prompts import each
 
 if TYPE_CHECKING:
-    from acdc_explorer.models import Model
     from acdc_explorer.tasks.task import Task
 
 
-def preview_task(task: Task, model: Model | None) -> pd.DataFrame:
+def prompts_table(task: Task) -> pd.DataFrame:
     """One row per prompt; see `Task.preview`."""
     columns: dict[str, list[object]] = {}
     if task.pairs:
@@ -28,8 +25,6 @@ def preview_task(task: Task, model: Model | None) -> pd.DataFrame:
         columns["clean"] = list(task.texts)
     for label, index in task.positions.items():
         columns[label] = [_place(task, row, index) for row in range(task.n_prompts)]
-    if model is not None:
-        columns |= _answers_of(task, model)
     return pd.DataFrame(columns)
 
 
@@ -51,15 +46,3 @@ def _place(task: Task, row: int, index: Tensor) -> str:
         return where
     words = (task.token_texts[row][token].strip() for token in tokens)
     return f"{(' ' if neighbours else ' … ').join(words)} {where}"
-
-
-def _answers_of(task: Task, model: Model) -> dict[str, list[object]]:
-    with plain_arithmetic():
-        engine = model.engine(task)
-        top = engine.clean_logits.argmax(-1).tolist()
-    tokenizer = model.tokenizer
-    return {
-        "top_answer": [tokenizer.decode([token]) for token in top] if tokenizer else top,
-        "correct": answered_correctly(task, engine.clean_logits).tolist(),
-        engine.metric.name: engine.clean_by_prompt.tolist(),
-    }

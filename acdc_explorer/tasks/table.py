@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.schema import shown
+from acdc_explorer.checked_json import shown
 from acdc_explorer.tasks.labels import label_fault, parse_label
 from acdc_explorer.tasks.problems import Problems, Text
 from acdc_explorer.tasks.prompts import PromptPair, TokenSpan

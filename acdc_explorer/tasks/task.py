@@ -14,17 +14,16 @@ from torch import Tensor
 
 from acdc_explorer.graph import END, REST
 from acdc_explorer.metrics import NO_TOKEN, Metric, get_metric
-from acdc_explorer.tasks.check import TaskCheck, check_task
+from acdc_explorer.models.loading import load_model
+from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.tasks.files import frame_of_auto_circuit, frame_of_csv, frame_of_jsonl, read_text
-from acdc_explorer.tasks.preview import preview_task
+from acdc_explorer.tasks.preview import prompts_table
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.table import tokenize_table
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from acdc_explorer.models import Model
 
 LOGIT_DIFF = "logit_diff"
 
@@ -124,7 +123,7 @@ class Task:
     @staticmethod
     def from_dataframe(
         frame: pd.DataFrame,
-        model: Any,
+        model: ModelLike,
         *,
         name: str = "own prompts",
         metric: AnyMetric = LOGIT_DIFF,
@@ -151,13 +150,13 @@ class Task:
                 too, labels not found or ambiguous, and rows that repeat another. Ten rows are
                 shown, the others counted.
         """
-        tokenized = tokenize_table(frame, _loaded(model), guess_spaces=True)
+        tokenized = tokenize_table(frame, load_model(model), guess_spaces=True)
         return Task(name=name, metric=metric, **vars(tokenized))
 
     @staticmethod
     def from_csv(
         path: str | os.PathLike[str],
-        model: Any,
+        model: ModelLike,
         *,
         name: str | None = None,
         metric: AnyMetric = LOGIT_DIFF,
@@ -171,7 +170,7 @@ class Task:
 
     @staticmethod
     def from_csv_text(
-        text: str, model: Any, *, name: str = "own prompts", metric: AnyMetric = LOGIT_DIFF
+        text: str, model: ModelLike, *, name: str = "own prompts", metric: AnyMetric = LOGIT_DIFF
     ) -> Task:
         """Makes a task from CSV text, as it is pasted or uploaded; see `from_dataframe`.
 
@@ -183,7 +182,7 @@ class Task:
     @staticmethod
     def from_jsonl(
         path: str | os.PathLike[str],
-        model: Any,
+        model: ModelLike,
         *,
         name: str | None = None,
         metric: AnyMetric = LOGIT_DIFF,
@@ -198,7 +197,7 @@ class Task:
     @staticmethod
     def from_json(
         path: str | os.PathLike[str],
-        model: Any,
+        model: ModelLike,
         *,
         name: str | None = None,
         metric: AnyMetric = LOGIT_DIFF,
@@ -211,9 +210,9 @@ class Task:
         Raises:
             ValueError: if the file is not such a dataset, or as in `from_dataframe`.
         """
-        model = _loaded(model)
-        frame = frame_of_auto_circuit(read_text(path, "JSON"), first_token=int(model.prepend_bos))
-        fields = vars(tokenize_table(frame, model, guess_spaces=False))
+        loaded = load_model(model)
+        frame = frame_of_auto_circuit(read_text(path, "JSON"), first_token=int(loaded.prepend_bos))
+        fields = vars(tokenize_table(frame, loaded, guess_spaces=False))
         end = fields["positions"][END]
         fields["positions"] = {
             label: index
@@ -222,26 +221,14 @@ class Task:
         }
         return Task(name=name or Path(path).stem, metric=metric, **fields)
 
-    def preview(self, model: Any = None) -> pd.DataFrame:
-        """The prompts as a table, one per row.
-
-        Args:
-            model: anything that `load_model` takes; adds what it answers and the metric.
+    def preview(self) -> pd.DataFrame:
+        """The prompts as a table, one per row; `preview_task` adds what a model answers.
 
         Returns:
             Columns: clean, corrupted, answer, wrong_answer (as far as the task was made from text);
-            one per position label, as "Mary [4]" or "Mary and John [3:6]"; and with a model,
-            top_answer, correct, and the metric by its name.
+            and one per position label, as "Mary [4]" or "Mary and John [3:6]".
         """
-        return preview_task(self, None if model is None else _loaded(model))
-
-    def check(self, model: Any) -> TaskCheck:
-        """Whether a model does the task at all, and whether corruption matters to it.
-
-        Args:
-            model: anything that `load_model` takes.
-        """
-        return check_task(self, _loaded(model))
+        return prompts_table(self)
 
     @property
     def n_prompts(self) -> int:
@@ -368,10 +355,3 @@ class Task:
                 raise ValueError(
                     f"task {self.name!r}: the span of position {label!r} {what} in prompt {row}"
                 )
-
-
-def _loaded(model: Any) -> Model:
-    """Whatever `load_model` takes, loaded. The models know of tasks, hence the late import."""
-    from acdc_explorer.models import load_model
-
-    return load_model(model)

@@ -1,7 +1,7 @@
 """How much faster the search is than one full forward run for every edge.
 
 Each row is a whole search, timed, and the number of its tests times what one evaluation takes the
-slow reference (`engine/reference.py`): the mean over removed sets from the beginning, the middle
+slow reference (`testing/reference.py`): the mean over removed sets from the beginning, the middle
 and the end of that very search. Both run in this process, one after the other, on the same threads.
 Random weights serve for timing. Prints a table in Markdown.
 """
@@ -20,16 +20,18 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
 import acdc_explorer as ax
-from acdc_explorer.circuit import Circuit
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.forward import run
-from acdc_explorer.engine.patched import evaluate_removed
-from acdc_explorer.engine.reference import Reference
-from acdc_explorer.engine.removed import RemovedEdges
-from acdc_explorer.engine.weights import extract_weights
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.models.forward import run
 from acdc_explorer.searches.acdc import acdc_steps
-from acdc_explorer.searches.steps import EdgeStep, SearchSettings, parse_threshold
+from acdc_explorer.searches.methods import circuit_of
 from acdc_explorer.tasks.task import Task
+from acdc_explorer.testing.reference import Reference
 
 COLUMNS = [
     "model, prompts x tokens",
@@ -93,7 +95,7 @@ def row(name: str, engine: Engine, reference: Reference | None, threshold: float
     started = time.perf_counter()
     steps = list(acdc_steps(engine, settings))
     took = time.perf_counter() - started
-    circuit = Circuit.of_search(name, engine, settings, steps)
+    circuit = circuit_of(name, engine, settings, steps)
     tested = sum(isinstance(step, EdgeStep) for step in steps)
     cells = [name, str(threshold), len(circuit.kept), f"{tested:,}", f"{took:.2f} s",
              f"{1000 * took / tested:.2f} ms"]  # fmt: skip

@@ -1,0 +1,157 @@
+"""From what a user passes to a model, a task, an engine and settings; what is wrong is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
+from acdc_explorer.circuits.steps import Step
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.errors import unknown_name
+from acdc_explorer.models.loading import load_model
+from acdc_explorer.models.model import Model, ModelLike
+from acdc_explorer.options import ATTRIBUTIONS, Ablation, Method, Order, Rule
+from acdc_explorer.searches.attribution import edge_scores
+from acdc_explorer.tasks.builtin.registry import load_task
+from acdc_explorer.tasks.task import Task
+
+
+class KindOfSearch(TypedDict, total=False):
+    """What tells one search from another, whatever the threshold; see `find_circuit`."""
+
+    method: Method
+    rule: Rule | None
+    order: Order
+    order_seed: int
+    ablation: Ablation
+    positions: bool
+    split_qkv: bool
+
+
+class SearchOptions(KindOfSearch, total=False):
+    """The options of `find_circuit`, which `search` and `Explorer` take too."""
+
+    replay: Circuit | None
+    top_n: int | None
+
+
+def resolve(model: ModelLike, task: Task | str) -> tuple[Model, Task]:
+    """Loads what was given by name."""
+    loaded = load_model(model)
+    if isinstance(task, str):
+        return loaded, load_task(task, loaded)
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"task must be a Task, or the name of one (see list_tasks()); got {type(task).__name__}"
+        )
+    return loaded, task
+
+
+def check_options(options: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> None:
+    """Raises a ValueError for an option that is unknown or does not apply.
+
+    Args:
+        options: by name.
+        refused: of `SearchOptions`, those that do not apply here, and what to do instead.
+    """
+    refused = refused or {}
+    allowed = [name for name in SearchOptions.__annotations__ if name not in refused]
+    for name, value in options.items():
+        if name in refused and value is not None:
+            raise ValueError(f"{name} does not apply here: {refused[name]}")
+        if name not in SearchOptions.__annotations__:
+            raise unknown_name("option", name, allowed)
+
+
+def prepared(
+    model: Model, task: Task, threshold: float | str, options: SearchOptions
+) -> tuple[Engine, SearchSettings, Sequence[Step]]:
+    """Turns the options of `find_circuit` into an engine, settings, and the steps to replay.
+
+    Raises:
+        ValueError: naming the argument that is wrong and what is allowed.
+    """
+    check_options(options)
+    engine = engine_for(
+        model,
+        task,
+        options.get("ablation", "corrupted"),
+        positions=options.get("positions", False),
+        split_qkv=options.get("split_qkv", True),
+    )
+    method, top_n = options.get("method", "acdc"), options.get("top_n")
+    if top_n is not None:
+        threshold = _threshold_of_top(engine, method, top_n)
+    settings = SearchSettings(
+        threshold=parse_threshold(threshold, engine.full_metric, engine.metric),
+        threshold_text=str(threshold).strip(),
+        method=method,
+        rule=options.get("rule") or engine.metric.default_rule,
+        order=options.get("order", "default"),
+        order_seed=options.get("order_seed", 0),
+        ablation=engine.ablation,
+    )
+    replay = options.get("replay")
+    return engine, settings, steps_to_replay(replay, engine, settings) if replay else ()
+
+
+def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
+    if method not in ATTRIBUTIONS:
+        raise ValueError(
+            f"top_n is for methods {', '.join(ATTRIBUTIONS)}; got method {method!r}, which needs a "
+            "threshold"
+        )
+    n_edges = engine.graph.n_edges
+    if type(top_n) is not int or not 1 <= top_n <= n_edges:
+        raise ValueError(
+            f"top_n must be a whole number between 1 and {n_edges}, the number of edges; got "
+            f"{top_n!r}"
+        )
+    sizes = np.sort(np.abs(edge_scores(engine, method)[engine.graph.edge_mask]))
+    # A threshold of zero is none.
+    return max(float(sizes[-top_n]), 1e-12)
+
+
+def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
+    """Raises a ValueError if a circuit is of another model or of other prompts.
+
+    Args:
+        engine: on which it is about to be used.
+        circuit: from anywhere.
+        role: what it is called in the message.
+    """
+    # Both runs' metrics: of KL divergence the clean one is 0 whatever the prompts.
+    then = (circuit.metric_name, circuit.full_metric, circuit.corrupted_metric)
+    now = (engine.metric.name, engine.full_metric, engine.corrupted_metric)
+    same_values = all(
+        math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-6)
+        for pair in zip(then[1:], now[1:], strict=True)
+    )
+    shapes = [f"{g.n_layers} layers x {g.n_heads} heads" for g in (circuit.graph, engine.graph)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{role} is of a model with {shapes[0]}; this one has {shapes[1]}")
+    same_direction = circuit.higher_is_better == engine.metric.higher_is_better
+    if circuit.graph != engine.graph or then[0] != now[0] or not same_values or not same_direction:
+        told = "{0} {1:.6g} clean, {2:.6g} corrupted".format
+        raise ValueError(
+            f"{role} is of another model or other prompts: {told(*then)}; here it is {told(*now)}"
+        )
+
+
+def steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
+    """The steps of a circuit, checked to come from the search that is about to be made."""
+    check_found_here(engine, circuit, "the circuit to replay")
+    for what in ("method", "rule", "order", "order_seed", "ablation"):
+        found_with, asked = getattr(circuit.settings, what), getattr(settings, what)
+        if found_with != asked:
+            raise ValueError(
+                f"the circuit to replay was found with {what} {found_with!r}; this search has "
+                f"{asked!r}"
+            )
+    return circuit.steps

@@ -1,0 +1,305 @@
+"""A circuit: every edge with its state and effect, the decisions that led to it, and its file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from acdc_explorer.checked_json import Value, read_json, shown
+from acdc_explorer.circuits.connected import on_paths
+from acdc_explorer.circuits.files import graph_from, settings_from, step_to_json, steps_from
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.circuits.tables import edge_table, kept_graph
+from acdc_explorer.files import write_text
+from acdc_explorer.graph import Graph
+from acdc_explorer.metrics import METRICS
+
+_FORMAT = "acdc_explorer.circuit"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The result of a search, finished or not.
+
+    Attributes:
+        model_name: of the model.
+        task_name: of the task.
+        task_options: how the prompts were made, as far as known.
+        graph: nodes and edges of the model.
+        settings: threshold, rule, order, ablation.
+        metric_name: of the metric.
+        full_metric: of the clean run, no edge removed; mean over prompts.
+        corrupted_metric: with every edge removed.
+        metric_value: of the circuit: the full model without the removed edges. NaN while another
+            search than ACDC is under way, since it removes nothing until it ends.
+        steps: every step of the search so far, in order.
+        complete: whether the search came to its end.
+        metric_unit: of the metric's values, for display; may be empty.
+        higher_is_better: the metric's direction: whether a fall does damage.
+    """
+
+    model_name: str
+    task_name: str
+    task_options: Mapping[str, Any]
+    graph: Graph
+    settings: SearchSettings
+    metric_name: str
+    full_metric: float
+    corrupted_metric: float
+    metric_value: float
+    steps: Sequence[Step] = field(repr=False)
+    complete: bool = True
+    metric_unit: str = ""
+    higher_is_better: bool = True
+
+    @property
+    def threshold(self) -> float:
+        """In the metric's units."""
+        return self.settings.threshold
+
+    @cached_property
+    def decisions(self) -> tuple[EdgeStep, ...]:
+        """The tested edges, in the order of the tests."""
+        return tuple(step for step in self.steps if isinstance(step, EdgeStep))
+
+    @cached_property
+    def kept(self) -> list[str]:
+        """Ids of the kept edges, in the order of the tests."""
+        return [step.edge.id for step in self.decisions if step.kept]
+
+    @cached_property
+    def removed(self) -> list[str]:
+        """Ids of the removed edges, tested or not, in the order of `edges`."""
+        mask = self.removed_mask
+        return [self.graph.edge_at(row, column).id for row, column in np.argwhere(mask)]
+
+    @cached_property
+    def removed_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: the edges that the search removed, tested or not."""
+        mask = np.zeros(self.graph.edge_mask.shape, dtype=bool)
+        for step in self.steps:
+            if isinstance(step, ReceiverStep):
+                if not step.live:
+                    row = self.graph.receiver_index[step.receiver]
+                    mask[row] = self.graph.edge_mask[row]
+            elif not step.kept:
+                mask[self.graph.cell(step.edge)] = True
+        return mask
+
+    @cached_property
+    def kept_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: the edges that the search kept."""
+        return self.graph.mask_of(step.edge for step in self.decisions if step.kept)
+
+    @cached_property
+    def connected_mask(self) -> np.ndarray:
+        """Boolean [n_receivers, n_senders]: the kept edges on a path from `input` to the logits.
+
+        A path is one of kept edges, from node to node: what a node writes is taken to depend on all
+        that it reads, through any of its inputs and at any position. For a key or value read at one
+        position label is used by the queries of later ones, so that labels need not agree along a
+        path.
+
+        ACDC goes from the logits backwards, so only at its end is it known which edges the input
+        reaches. An edge that it does not reach carries nothing of the clean prompt.
+        """
+        return on_paths(self.graph, self.kept_mask)
+
+    def connected(self) -> list[str]:
+        """Ids of the kept edges on a path from `input` to the logits, in the order of the tests.
+
+        See `connected_mask`.
+        """
+        mask, cell = self.connected_mask, self.graph.cell
+        return [step.edge.id for step in self.decisions if mask[cell(step.edge)]]
+
+    @property
+    def n_tested(self) -> int:
+        """How many edges were tested."""
+        return len(self.decisions)
+
+    @property
+    def faithfulness(self) -> float:
+        """(circuit - corrupted) / (full - corrupted): 1 for the full model, NaN if equal."""
+        span = self.full_metric - self.corrupted_metric
+        return (self.metric_value - self.corrupted_metric) / span if span else math.nan
+
+    @cached_property
+    def valid_interval(self) -> tuple[float, float]:
+        """The thresholds (low, high] for which every decision is the same, in the metric's units.
+
+        The ends are float32 values, good to about 1e-6 of the metric's size.
+        """
+        changes = {True: [math.inf], False: [0.0]}
+        for step in self.decisions:
+            changes[step.kept].append(self.change_of(step))
+        return max(changes[False]), min(changes[True])
+
+    def change_of(self, step: EdgeStep) -> float:
+        """The number by which an edge was decided: it stays if this reaches the threshold."""
+        return self.settings.change(
+            step.before, step.after, self.full_metric, self.higher_is_better
+        )
+
+    @cached_property
+    def edges(self) -> pd.DataFrame:
+        """One row per edge of the model.
+
+        Columns: edge, sender, receiver (ids), qkv ("q", "k", "v" or None), position (the label at
+        which the receiver reads; None: all positions),
+        state ("kept", "removed", "untested"), effect (metric before - after when it was tested; 0
+        for edges removed untested because nothing downstream of them is kept; NaN if untested),
+        order (of the test, from 0), before, after (the metric), borderline (decided in float64).
+        """
+        return edge_table(self)
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """The kept edges as a graph.
+
+        Nodes are ids with `kind`, `layer`, `head`; parallel edges (one head into another's q, k and
+        v) are told apart by their key, "q", "k", "v" or "other", or with positions the receiver's
+        id; edges carry `id`, `effect`, and `qkv` and `position` where they have them. All is of
+        types that networkx can write to a file.
+        """
+        return kept_graph(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The circuit with all its decisions, as plain values; `Circuit.from_dict` reads them."""
+        return {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "model": {
+                "name": self.model_name,
+                "n_layers": self.graph.n_layers,
+                "n_heads": self.graph.n_heads,
+                "has_mlps": self.graph.has_mlps,
+                "parallel": self.graph.parallel,
+                "split_qkv": self.graph.split_qkv,
+                "labels": list(self.graph.labels),
+            },
+            "task": {"name": self.task_name, "options": dict(self.task_options)},
+            "settings": self.settings.as_dict(),
+            "metric": {
+                "name": self.metric_name,
+                "unit": self.metric_unit,
+                "higher_is_better": self.higher_is_better,
+                "full": self.full_metric,
+                "corrupted": self.corrupted_metric,
+                "circuit": None if math.isnan(self.metric_value) else self.metric_value,
+            },
+            "complete": self.complete,
+            "steps": [step_to_json(step) for step in self.steps],
+        }
+
+    def to_json(self) -> str:
+        """The circuit with all its decisions as JSON text, as `save` writes it."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    @staticmethod
+    def from_dict(data: Any) -> Circuit:
+        """The circuit that `to_dict` made these values of.
+
+        Raises:
+            ValueError: naming the first value that is wrong, by its place.
+        """
+        return circuit_from(Value(data))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the circuit with all its decisions as JSON (`Circuit.load` reads it).
+
+        Raises:
+            ValueError: if the path is a folder's, or nothing can be written there.
+        """
+        write_text(path, self.to_json())
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Circuit:
+        """Reads a circuit from a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is no circuit file, is damaged, or is of a newer version.
+        """
+        try:
+            data = read_json(path)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is no circuit file: {error}") from None
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f'{str(path)!r} is no circuit file: it lacks "format": "{_FORMAT}"')
+        if not _is_version(data.get("version")):
+            raise ValueError(
+                f"{str(path)!r} is a circuit file of version {shown(data.get('version'))}; this "
+                f"acdc_explorer reads version {_VERSION}"
+            )
+        try:
+            return Circuit.from_dict(data)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is a damaged circuit file: {error}") from None
+
+    def summary(self) -> str:
+        """Where the circuit stands, in one line."""
+        low, high = self.valid_interval
+        return (
+            f"{self.model_name} · {self.task_name}: {len(self.kept)} edges kept"
+            f"{self._connected_note()}, {self.n_tested} tested of {self.graph.n_edges}; "
+            f"{self.metric_name} {self.metric_value:.3f} (full {self.full_metric:.3f}, corrupted "
+            f"{self.corrupted_metric:.3f}, faithfulness {self.faithfulness:.1%}); the same for "
+            f"thresholds from {low:.4g} to {high:.4g}"
+            + ("" if self.complete else "; search not finished")
+        )
+
+    def _connected_note(self) -> str:
+        """How many kept edges are connected, where that is known and not all of them are."""
+        if not self.complete:
+            return ""
+        n_connected = int(self.connected_mask.sum())
+        return f" ({n_connected} connected to the input)" if n_connected < len(self.kept) else ""
+
+    def __repr__(self) -> str:
+        return f"Circuit({self.summary()})"
+
+
+def _is_version(value: Any) -> bool:
+    # True equals 1.
+    return value == _VERSION and not isinstance(value, bool)
+
+
+def circuit_from(value: Value) -> Circuit:
+    """A circuit from its file's JSON; raises a ValueError that names the first wrong value."""
+    if value["format"].data != _FORMAT or not _is_version(value["version"].data):
+        raise value.error(f'a circuit, with "format": "{_FORMAT}" and "version": {_VERSION}')
+    graph = graph_from(value["model"])
+    settings = settings_from(value["settings"])
+    metric = value["metric"]
+    name = metric["name"].text()
+    # Files of before the direction was saved can only be of one of these, or of a function.
+    known = METRICS.get(name)
+    of_circuit = metric["circuit"]
+    return Circuit(
+        model_name=value["model"]["name"].text(),
+        task_name=value["task"]["name"].text(),
+        task_options=value["task"]["options"].mapping(),
+        graph=graph,
+        settings=settings,
+        metric_name=name,
+        full_metric=metric["full"].number(),
+        corrupted_metric=metric["corrupted"].number(),
+        steps=steps_from(value["steps"], graph),
+        complete=value["complete"].truth(),
+        metric_value=math.nan if of_circuit.data is None else of_circuit.number(),
+        metric_unit=metric.get("unit", known.unit if known else "").text(),
+        higher_is_better=metric.get(
+            "higher_is_better", known.higher_is_better if known else True
+        ).truth(),
+    )

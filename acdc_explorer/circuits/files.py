@@ -1,0 +1,157 @@
+"""The parts of a circuit's file: graph, settings and steps, checked before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from acdc_explorer.checked_json import Value
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.graph import Edge, Graph, Node, Receiver, graph_of
+from acdc_explorer.unknown_ids import unknown_receiver
+
+_MOST_LAYERS = 1000
+_MOST_HEADS = 1000
+_MOST_LABELS = 1000
+# Cells of an edge matrix, one byte each; a model of 80 layers and 64 heads has 80 million.
+_MOST_CELLS = 300_000_000
+
+
+def step_to_json(step: Step) -> list[Any]:
+    """A step as plain values: [receiver, live], or [edge, before, after, kept, borderline]."""
+    if isinstance(step, ReceiverStep):
+        return [step.receiver.id, step.live]
+    return [step.edge.id, step.before, step.after, step.kept, step.borderline]
+
+
+def graph_from(model: Value) -> Graph:
+    """The graph of a file's "model".
+
+    Raises:
+        ValueError: naming the value that is wrong; or if the graph were too big for memory, which
+            is told from the numbers alone.
+    """
+    n_layers = model["n_layers"].whole(1, _MOST_LAYERS)
+    n_heads = model["n_heads"].whole(1, _MOST_HEADS)
+    has_mlps = model.get("has_mlps", True).truth()
+    parallel = model.get("parallel", False).truth()
+    split_qkv = model.get("split_qkv", True).truth()
+    labels = _labels_from(model.get("labels", []))
+    n_senders = 1 + n_layers * (n_heads + has_mlps)
+    n_inputs = 1 + n_layers * (n_heads * (3 if split_qkv else 1) + has_mlps)
+    n_cells = n_senders * n_inputs * max(1, len(labels))
+    if n_cells > _MOST_CELLS:
+        raise ValueError(
+            f"{model.place}: {n_layers} layers of {n_heads} heads with {len(labels)} labels need "
+            f"an edge matrix of {n_cells:,} cells; at most {_MOST_CELLS:,} are allowed"
+        )
+    return graph_of(n_layers, n_heads, has_mlps, parallel, split_qkv, labels)
+
+
+def _labels_from(value: Value) -> tuple[str, ...]:
+    labels = tuple(item.text() for item in value.items())
+    if len(labels) > _MOST_LABELS or len(set(labels)) < len(labels) or "" in labels:
+        raise value.error(f"a list of at most {_MOST_LABELS} different texts, none empty")
+    return labels
+
+
+def settings_from(value: Value) -> SearchSettings:
+    """The settings of a file.
+
+    Raises:
+        ValueError: naming the value that is wrong.
+    """
+    found = value.fields([field.name for field in fields(SearchSettings)])
+    # Those that older files lack have defaults.
+    read: dict[str, Any] = {
+        "threshold": value["threshold"].number(positive=True),
+        "threshold_text": value["threshold_text"].text(),
+    }
+    for name in found.keys() - read.keys():
+        setting = found[name]
+        read[name] = setting.whole(0) if name == "order_seed" else setting.text()
+    try:
+        return SearchSettings(**read)
+    except ValueError as error:
+        raise ValueError(f"{value.place}: {error}") from None
+
+
+def steps_from(value: Value, graph: Graph) -> tuple[Step, ...]:
+    """The steps of a file.
+
+    Each edge comes after the step of the receiver that it leads into, and before the next
+    receiver's.
+
+    Raises:
+        ValueError: naming the step that is wrong.
+    """
+    reader = _StepReader(graph)
+    return tuple(reader.read(item) for item in value.items())
+
+
+class _StepReader:
+    """Reads steps one after the other and keeps in mind which came before."""
+
+    def __init__(self, graph: Graph):
+        self._graph = graph
+        self._receivers = {receiver.id: receiver for receiver in graph.receivers}
+        self._senders = {sender.id: sender for sender in graph.senders}
+        self._visited: set[Receiver] = set()
+        # The receiver whose edges come now, and the senders of those that came already.
+        self._now: ReceiverStep | None = None
+        self._tested: set[Node] = set()
+
+    def read(self, item: Value) -> Step:
+        """The next step."""
+        if isinstance(item.data, list) and len(item.data) == 2:
+            return self._receiver_step(item.place, *item.data)
+        if isinstance(item.data, list) and len(item.data) == 5:
+            return self._edge_step(item.place, *item.data)
+        raise item.error("[receiver, live] or [edge, before, after, kept, borderline]")
+
+    def _receiver_step(self, place: str, receiver_id: Any, live: Any) -> ReceiverStep:
+        name = Value(receiver_id, f"{place}.receiver")
+        receiver = self._receivers.get(name.text())
+        if receiver is None:
+            raise ValueError(f"{place}: {unknown_receiver(self._graph, name.text())}")
+        if receiver in self._visited:
+            raise ValueError(f"{place}: {receiver.id} comes a second time")
+        self._visited.add(receiver)
+        self._now = ReceiverStep(receiver, Value(live, f"{place}.live").truth())
+        self._tested = set()
+        return self._now
+
+    def _edge_step(
+        self, place: str, edge_id: Any, before: Any, after: Any, kept: Any, borderline: Any
+    ) -> EdgeStep:
+        edge = self._edge(place, Value(edge_id, f"{place}.edge").text())
+        if self._now is None or edge.receiver != self._now.receiver or not self._now.live:
+            where = "no receiver" if self._now is None else self._now.receiver.id
+            live = "" if self._now is None or self._now.live else ", which is not live"
+            raise ValueError(f"{place}: {edge.id} stands among the edges into {where}{live}")
+        if edge.sender in self._tested:
+            raise ValueError(f"{place}: {edge.id} is tested a second time")
+        self._tested.add(edge.sender)
+        return EdgeStep(
+            edge,
+            Value(before, f"{place}.before").number(),
+            Value(after, f"{place}.after").number(),
+            Value(kept, f"{place}.kept").truth(),
+            Value(borderline, f"{place}.borderline").truth(),
+        )
+
+    def _edge(self, place: str, edge_id: str) -> Edge:
+        # By the ids of its two ends: to take every id apart takes several times as long.
+        sender_id, _, receiver_id = edge_id.partition("->")
+        sender, receiver = self._senders.get(sender_id), self._receivers.get(receiver_id)
+        if (
+            sender is not None
+            and receiver is not None
+            and self._graph.sender_index[sender] < self._graph.n_senders_to(receiver)
+        ):
+            return Edge(sender, receiver)
+        try:
+            return self._graph.parse_edge(edge_id)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None

@@ -1,0 +1,195 @@
+"""The clean and the ablated run of some of a task's prompts, and what is made from both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from acdc_explorer.engine.position_sets import PositionSet, PositionSets
+from acdc_explorer.graph import QKV, Node
+from acdc_explorer.models.forward import (
+    Run,
+    attention_pattern,
+    causal,
+    head_vectors,
+    run,
+    without_senders,
+    write_head,
+)
+from acdc_explorer.models.weights import ModelWeights
+from acdc_explorer.options import Ablation
+from acdc_explorer.tasks.task import Task
+
+
+class PromptRuns:
+    """Both runs of some neighbouring prompts, made when they are first needed.
+
+    Attributes:
+        weights: of the model, in the precision to compute in.
+        task: the prompts.
+        rows: which of them.
+        ablation: what removed edges carry.
+        n_prompts: how many prompts these are.
+        sets: their position sets.
+    """
+
+    def __init__(
+        self,
+        weights: ModelWeights,
+        task: Task,
+        rows: range,
+        ablation: Ablation,
+        mean: Run | None = None,
+        runs: tuple[Run, Run] | None = None,
+    ):
+        """Finds out where the two runs can differ.
+
+        Args:
+            weights: as above; so are the next three.
+            task: likewise.
+            rows: likewise.
+            ablation: likewise.
+            mean: for ablation "mean", the mean of the corrupted runs of all prompts, [1, ...].
+            runs: the clean and the ablated run of these prompts, if they are known.
+        """
+        self.weights, self.task, self.rows, self.ablation = weights, task, rows, ablation
+        self.n_prompts = len(rows)
+        self._mean, self._runs = mean, runs
+        end = self._rows_of(task.end)
+        self.sets = PositionSets(end, self._first_changed(end), task.n_positions)
+        self._label_sets: dict[str, PositionSet] = {}
+        self.forget_derived()
+
+    def _rows_of(self, of_all_prompts: Tensor) -> Tensor:
+        """These prompts' part of one of the task's tensors, on the model's device."""
+        return of_all_prompts[self.rows.start : self.rows.stop].to(self.weights.device)
+
+    def _first_changed(self, end: Int[Tensor, " prompt"]) -> Int[Tensor, " prompt"]:
+        """The first position of each prompt at which the two runs can differ."""
+        if self.ablation != "corrupted":
+            return torch.zeros_like(end)
+        clean, corrupted = map(self._rows_of, (self.task.clean_tokens, self.task.corrupted_tokens))
+        different = clean != corrupted
+        # Causal attention: both runs are the same before the first token that differs.
+        first = torch.where(different.any(1), different.int().argmax(1), different.shape[1])
+        return first.minimum(end)
+
+    def of_rows(self, start: int, stop: int) -> PromptRuns:
+        """The runs of some of these prompts, counted from the first of them; tensors are shared."""
+        runs = self._runs
+        if runs is not None:
+            clean, ablated = (each.map(lambda tensor: tensor[start:stop]) for each in runs)
+            runs = clean, ablated
+        rows = self.rows[start:stop]
+        return PromptRuns(self.weights, self.task, rows, self.ablation, self._mean, runs)
+
+    def forget(self) -> None:
+        """Lets go of the two runs and of what was made from them; they are made again if needed."""
+        self._runs = None
+        self.forget_derived()
+
+    def forget_derived(self) -> None:
+        """Lets go of what was made from the two runs."""
+        self._deltas_at_end: Tensor | None = None
+        self._clean_vectors: dict[tuple[Node, QKV], Tensor] = {}
+
+    @property
+    def clean(self) -> Run:
+        """The clean run."""
+        return self._both()[0]
+
+    @property
+    def ablated(self) -> Run:
+        """What senders would write and receivers read if all edges were removed."""
+        return self._both()[1]
+
+    def _both(self) -> tuple[Run, Run]:
+        if self._runs is None:
+            clean = run(self.weights, self._rows_of(self.task.clean_tokens))
+            self._runs = clean, self._ablated_run(clean)
+        return self._runs
+
+    def _ablated_run(self, clean: Run) -> Run:
+        if self.ablation == "zero":
+            return without_senders(clean, self.weights)
+        if self.ablation == "mean":
+            assert self._mean is not None
+            return self._mean.map(lambda mean, tensor: mean.expand_as(tensor), clean)
+        return self.corrupted_run()
+
+    def corrupted_run(self) -> Run:
+        """The run of the corrupted prompts, made anew."""
+        return run(self.weights, self._rows_of(self.task.corrupted_tokens))
+
+    def label_set(self, label: str) -> PositionSet:
+        """The positions of a label of the task, or of "rest"."""
+        if label not in self._label_sets:
+            mask = self.task.position_masks[label][self.rows.start : self.rows.stop]
+            self._label_sets[label] = self.sets.of(mask.numpy())
+        return self._label_sets[label]
+
+    def delta(self, sender_index: int, at: PositionSet) -> Float[Tensor, "prompt width d_model"]:
+        """What removing a sender's edge adds to a receiver: ablated output minus clean output.
+
+        Holds where the receiver is the first one upwards of all removed edges, since then the
+        sender still has its clean output; in general see `evaluate.py`.
+        """
+        sender = self.weights.graph.senders[sender_index]
+        return write_head(self.output_delta(sender, at), self.weights, sender)
+
+    def output_delta(self, sender: Node, at: PositionSet) -> Float[Tensor, "prompt width feature"]:
+        """The same before a head's W_O."""
+        return at.take(self.ablated.output_of(sender)) - at.take(self.clean.output_of(sender))
+
+    def deltas(
+        self, sender_indices: Sequence[int], at: PositionSet
+    ) -> Float[Tensor, "sender prompt width d_model"]:
+        """`delta` of several senders, in a tensor of its own."""
+        if at is not self.sets.end:
+            return torch.stack([self.delta(sender, at) for sender in sender_indices])
+        # Every search asks for these again and again: most receivers matter at END alone.
+        if self._deltas_at_end is None:
+            n_senders = len(self.weights.graph.senders)
+            self._deltas_at_end = torch.stack([self.delta(each, at) for each in range(n_senders)])
+        return self._deltas_at_end[list(sender_indices)]
+
+    def clean_vectors(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt pos d_head"]:
+        """A head's queries, keys or values in the clean run; kept, since every test needs some."""
+        key = head, qkv
+        if key not in self._clean_vectors:
+            stream = self.clean.input_of(head)
+            self._clean_vectors[key] = head_vectors(stream, self.weights, head, qkv)
+        return self._clean_vectors[key]
+
+    def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
+        """A head's attention in the clean run."""
+        q, k = (self.clean_vectors(head, qkv) for qkv in ("q", "k"))
+        allowed = causal(q.shape[1], q.device, self.weights.blocks[head.layer].window)
+        return attention_pattern(q, k, allowed, self.weights.attn_scale)
+
+
+def mean_of_corrupted(slices: Sequence[PromptRuns]) -> Run:
+    """The mean of the corrupted runs, one prompt long; at each position, of those that reach it.
+
+    What stands after END is padding.
+    """
+    task, device = slices[0].task, slices[0].weights.device
+    positions = torch.arange(task.n_positions, device=device)
+    in_prompt = (positions <= task.end.to(device)[:, None])[..., None]
+    n_reaching = in_prompt.sum(0).clamp_min(1)
+    total: Run | None = None
+    for runs in slices:
+        counted = in_prompt[runs.rows.start : runs.rows.stop]
+
+        def sum_over_prompts(tensor: Tensor, counted: Tensor = counted) -> Tensor:
+            # Heads' outputs have an axis of heads between prompts and positions.
+            mask = counted if tensor.ndim == 3 else counted[:, None]
+            return torch.where(mask, tensor, 0).sum(0, keepdim=True)
+
+        sums = runs.corrupted_run().map(sum_over_prompts)
+        total = sums if total is None else total.map(torch.add, sums)
+    assert total is not None
+    return total.map(lambda tensor: tensor / n_reaching)

@@ -1,0 +1,22 @@
+"""The words that a user may choose from."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+# What removed edges carry: their corrupted activation, nothing, or the mean over corrupted prompts.
+Ablation = Literal["corrupted", "zero", "mean"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+
+# In which order edges are tested; see `searches/order.py`.
+Order = Literal["default", "ascending_heads", "random", "attribution"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+# When an edge goes; see `SearchSettings.change`.
+Rule = Literal["abs", "signed", "cumulative"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+# How a circuit is found: two exact searches and two approximate attributions.
+Method = Literal["acdc", "path_patching", "eap", "eap_ig"]
+METHODS: tuple[Method, ...] = get_args(Method)
+ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig")

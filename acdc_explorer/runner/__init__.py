@@ -1,0 +1,1 @@
+"""Searching in a worker thread, without any widget."""

@@ -1,0 +1,365 @@
+"""A thread that drives a search: start, pause, retarget, stop; and answers questions in between.
+
+One worker thread owns the model and the engine. Whatever needs a computation is handed to it:
+searches step by step, and urgent questions (a clicked edge), which it answers between two steps.
+Callers on other threads only set what is wanted and read snapshots. No widget is known here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, cast
+
+import torch
+
+from acdc_explorer.arguments import SearchOptions, prepared
+from acdc_explorer.arithmetic import plain_arithmetic
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.threshold_path import ThresholdPath
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.models import Model, load_model
+from acdc_explorer.options import ATTRIBUTIONS
+from acdc_explorer.runner.session import PathSession, SearchSession
+from acdc_explorer.runner.state import Request, Snapshot, Status
+from acdc_explorer.tasks import Task, load_task
+
+logger = logging.getLogger(__name__)
+
+# A thread that is inside PyTorch when the interpreter ends would abort the process.
+_open_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_runners() -> None:
+    for runner in list(_open_runners):
+        runner.close()
+
+
+@dataclass(frozen=True)
+class Start:
+    """Asks for a search.
+
+    Attributes:
+        request: what to search for.
+        afresh: whether to search even where decisions are known to hold.
+    """
+
+    request: Request
+    afresh: bool
+
+
+Command = Start | Literal["pause", "resume", "stop"]
+
+
+class Runner:
+    """Runs searches in a worker thread.
+
+    `listener` is called with a snapshot from the worker thread when the status changes, and while a
+    search runs at most every `interval` seconds, or every twice the time it takes if that is more.
+    """
+
+    def __init__(self, listener: Callable[[Snapshot], None] | None = None, interval: float = 0.2):
+        """Starts the worker thread, idle."""
+        self._listener = listener
+        self._interval = interval
+        self._condition = threading.Condition()
+        self._questions: deque[Callable[[], None]] = deque()
+        # What was asked for and not yet done, in order.
+        self._commands: deque[Command] = deque()
+        self._closed = False
+        self._status: Status = "idle"
+        self._error: Exception | None = None
+        self._version = 0
+        self._next_notice = 0.0
+        self._loaded: tuple[tuple[Any, str], Model] | None = None
+        self._tasked: tuple[tuple[Any, ...], Task] | None = None
+        self._search: SearchSession | None = None
+        self._path: PathSession | None = None
+        self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
+        _open_runners.add(self)
+        self._thread.start()
+
+    def start(self, request: Request, *, afresh: bool = False) -> None:
+        """Begins a search, in place of the one that runs, if any.
+
+        Args:
+            request: what to search for.
+            afresh: search even where the last search's decisions are known to hold.
+        """
+        with self._condition:
+            self._check_open()
+            self._commands.clear()
+            self._ask_for(Start(request, afresh))
+
+    def pause(self) -> None:
+        """Halts the running search after the step at hand; `resume` goes on with it."""
+        with self._condition:
+            if self._status_seen() in ("running", "loading"):
+                self._ask_for("pause")
+
+    def resume(self) -> None:
+        """Goes on with a paused search."""
+        with self._condition:
+            if self._status == "paused" or "pause" in self._commands:
+                self._ask_for("resume")
+
+    def stop(self) -> None:
+        """Ends the search after the step at hand; what it found so far stays."""
+        with self._condition:
+            if self._status_seen() in ("running", "loading", "paused"):
+                self._commands.clear()
+                self._ask_for("stop")
+
+    def _ask_for(self, command: Command) -> None:
+        self._commands.append(command)
+        self._version += 1
+        self._condition.notify_all()
+
+    def _status_seen(self) -> Status:
+        """The status as others see it: a new search is loading from when it is asked for."""
+        pending = any(isinstance(each, Start) or each == "stop" for each in self._commands)
+        return "loading" if pending else self._status
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Waits until the search is done, stopped or failed (or was never begun).
+
+        Raises:
+            TimeoutError: if that takes longer than `timeout` seconds.
+        """
+        with self._condition:
+            ended = self._condition.wait_for(
+                lambda: self._status_seen() in ("done", "stopped", "error", "idle"), timeout
+            )
+            if not ended:
+                raise TimeoutError(f"the search is still {self._status_seen()} after {timeout} s")
+            return self._status
+
+    def ask(
+        self,
+        question: Callable[[Model, Engine, Circuit], Any],
+        answer: Callable[[Any, Exception | None], None],
+    ) -> None:
+        """Has something computed by the worker between two steps of the search.
+
+        Args:
+            question: called in the worker with model, engine and the circuit so far.
+            answer: called in the worker with the result, or None and what was raised.
+        """
+
+        def job() -> None:
+            try:
+                if self._search is None or self._loaded is None:
+                    raise RuntimeError("no search has begun yet")
+                result = question(self._loaded[1], self._search.engine, self._search.circuit())
+            except BaseException as error:
+                # SystemExit too: a user's metric may raise anything, and the worker must live on.
+                answer(None, _as_exception(error))
+            else:
+                answer(result, None)
+
+        with self._condition:
+            self._check_open()
+            self._questions.append(job)
+            self._condition.notify_all()
+
+    def snapshot(self) -> Snapshot:
+        """Where things stand now."""
+        with self._condition:
+            search, path, status = self._search, self._path, self._status_seen()
+            return Snapshot(
+                status=status,
+                circuit=search.circuit() if search else None,
+                receiver=search.receiver if search and status != "done" else None,
+                n_done=search.n_done if search else 0,
+                seconds=search.seconds if search else 0.0,
+                error=self._error if status == "error" else None,
+                version=self._version,
+                task=search.engine.task if search else None,
+                tokens=search.tokens if search else {},
+                preview=search.preview if search and not search.complete else (),
+                path=path.path if path else ThresholdPath(),
+                curves=dict(path.curves) if path else {},
+                exploring=self._is_exploring(),
+            )
+
+    def close(self) -> None:
+        """Ends the worker thread and lets go of the model."""
+        _open_runners.discard(self)
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=10)
+        self._loaded = self._tasked = self._search = self._path = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this runner has been closed")
+
+    def _set_status(self, status: Status, error: Exception | None = None) -> None:
+        with self._condition:
+            self._status, self._error = status, error
+            self._version += 1
+            self._condition.notify_all()
+
+    def _work(self) -> None:
+        # This thread's share of the cores: where the page is drawn on the same machine, threads
+        # that all wait for one another's turn make a search several times slower.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+        while True:
+            with self._condition:
+                self._condition.wait_for(self._has_work)
+                if self._closed:
+                    return
+                job = self._next_job()
+            try:
+                with plain_arithmetic():
+                    job()
+            except BaseException as error:
+                self._set_status("error", _as_exception(error))
+                self._notify()
+
+    def _has_work(self) -> bool:
+        return bool(
+            self._closed
+            or self._questions
+            or self._commands
+            or self._status == "running"
+            or self._is_exploring()
+        )
+
+    def _is_exploring(self) -> bool:
+        """Whether the circuits of other thresholds are being found, in the background."""
+        return self._status == "done" and self._path is not None and not self._path.finished
+
+    def _next_job(self) -> Callable[[], None]:
+        """What comes first: a question, what was asked for, a step of the search, the path."""
+        if self._questions:
+            return self._questions.popleft()
+        if self._commands:
+            return partial(self._obey, self._commands.popleft())
+        return self._advance if self._status == "running" else self._explore
+
+    def _obey(self, command: Command) -> None:
+        """Carries out what was asked for."""
+        if isinstance(command, Start):
+            self._set_status("loading")
+            self._notify()
+            self._begin(command.request, afresh=command.afresh)
+        elif command == "stop":
+            self._set_status("stopped")
+        elif command == "pause" and self._status == "running":
+            self._set_status("paused")
+        elif command == "resume" and self._status == "paused":
+            self._set_status("running")
+        self._notify()
+
+    def _begin(self, request: Request, *, afresh: bool) -> None:
+        model = self._model(request)
+        task = self._task(request, model)
+        engine, settings, known = prepared(
+            model, task, request.threshold, cast("SearchOptions", request.options)
+        )
+        with self._condition:
+            before = self._search if self._search and self._search.is_of(engine, settings) else None
+            if before is None or afresh:
+                search = SearchSession(model, engine, settings, known)
+                self._path = PathSession(search)
+            else:
+                search = self._going_on(before, model, engine, settings)
+            if not search.complete:
+                # Shown from the previous search if it is the same but for the threshold.
+                self._search = before
+            else:
+                self._search = search
+                self._set_status("done")
+                return
+        if before is None:
+            search.show_before()
+        with self._condition:
+            self._search = search
+            self._set_status("running")
+
+    def _going_on(
+        self, before: SearchSession, model: Model, engine: Engine, settings: SearchSettings
+    ) -> SearchSession:
+        """A search at another threshold: at once, if its circuit is known; else from what is."""
+        assert self._path is not None
+        if before.complete:
+            self._path.add(before.circuit())
+        known = self._path.path.at(settings.threshold, self._path.margin)
+        if known is not None:
+            search = SearchSession(model, engine, settings)
+            search.take_over(known)
+            return search
+        nearest = self._path.path.nearest(settings.threshold)
+        steps = nearest.steps if nearest and before.complete else before.steps
+        return SearchSession(model, engine, settings, steps)
+
+    def _model(self, request: Request) -> Model:
+        key = (request.model, request.device)
+        if self._loaded is None or self._loaded[0] != key:
+            # Let go of the old model first: two may not fit in memory.
+            self._loaded = self._tasked = self._search = self._path = None
+            self._loaded = (key, load_model(request.model, request.device))
+        return self._loaded[1]
+
+    def _task(self, request: Request, model: Model) -> Task:
+        if isinstance(request.task, Task):
+            return request.task
+        key = (request.task, request.n_prompts, request.seed, model)
+        if self._tasked is None or self._tasked[0] != key:
+            task = load_task(request.task, model, request.n_prompts, request.seed)
+            self._tasked = (key, task)
+        return self._tasked[1]
+
+    def _advance(self) -> None:
+        assert self._search is not None
+        if self._search.advance():
+            if time.monotonic() >= self._next_notice:
+                self._notify()
+        else:
+            assert self._path is not None
+            if self._search.settings.method not in ATTRIBUTIONS:
+                self._path.add(self._search.circuit())
+            self._set_status("done")
+            self._notify()
+
+    def _explore(self) -> None:
+        """Works on the circuits of other thresholds while there is nothing else to do."""
+        assert self._path is not None
+        try:
+            new = self._path.advance()
+        except Exception:
+            # The circuit stands; only the view of its neighbours ends here.
+            logger.exception("finding the circuits of other thresholds failed")
+            self._path.finished, new = True, False
+        if self._path.finished or (new and time.monotonic() >= self._next_notice):
+            with self._condition:
+                self._version += 1
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._listener is None:
+            return
+        started = time.monotonic()
+        self._listener(self.snapshot())
+        took = time.monotonic() - started
+        self._next_notice = time.monotonic() + max(self._interval, 2 * took)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What is shown of an error; one that would end the program is told by its name."""
+    if isinstance(error, Exception):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

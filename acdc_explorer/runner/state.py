@@ -1,0 +1,89 @@
+"""What a runner is asked for, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.threshold_path import ThresholdPath
+from acdc_explorer.graph import Edge, Receiver
+from acdc_explorer.runner.session import CurvePoint
+from acdc_explorer.tasks import Task
+
+Status = Literal["idle", "loading", "running", "paused", "done", "stopped", "error"]
+STATUSES: tuple[Status, ...] = (
+    "idle", "loading", "running", "paused", "done", "stopped", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be searched.
+
+    Attributes:
+        model: anything that `load_model` takes.
+        task: a `Task`, or the name of one.
+        threshold: as `find_circuit` takes it.
+        n_prompts: for a task given by name.
+        seed: likewise.
+        options: other arguments of `find_circuit`.
+        device: for a model given by name.
+    """
+
+    model: Any
+    task: Task | str
+    threshold: float | str = "7%"
+    n_prompts: int = 64
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a runner stands; never changes once taken.
+
+    Attributes:
+        status: of the runner.
+        circuit: as far as the search has come; None before one has begun.
+        receiver: under test, or None.
+        n_done: edges decided so far, tested or not.
+        seconds: of computing spent on this search.
+        error: what went wrong, if status is "error".
+        version: grows with every change.
+        task: that is searched; None before a search has begun.
+        tokens: position label -> the tokens there in the first prompt, in words.
+        preview: edges that attribution would keep, with their approximate effects.
+        path: circuits of other thresholds found so far.
+        curves: attribution method -> its circuits by size.
+        exploring: whether the background is at work on the path.
+    """
+
+    status: Status
+    circuit: Circuit | None = None
+    receiver: Receiver | None = None
+    n_done: int = 0
+    seconds: float = 0.0
+    error: Exception | None = None
+    version: int = 0
+    task: Task | None = None
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    preview: tuple[tuple[Edge, float], ...] = ()
+    path: ThresholdPath = field(default_factory=ThresholdPath)
+    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    exploring: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Edges tested per second."""
+        tested = self.circuit.n_tested if self.circuit else 0
+        return tested / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """A guess at the time left: as long for the edges ahead as for those behind."""
+        if not self.circuit or not self.n_done:
+            return None
+        return self.seconds * (self.circuit.graph.n_edges - self.n_done) / self.n_done

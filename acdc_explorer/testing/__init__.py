@@ -1,0 +1,1 @@
+"""The slow, independent implementation that tests and benchmarks compare with."""

@@ -1,0 +1,96 @@
+"""The house stands: every room imports only from floors below it, and no modules go in circles."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "acdc_explorer"
+
+# From the ground up. Rooms on one floor do not know one another.
+FLOORS = [
+    {"errors", "options", "files", "arithmetic"},
+    {"checked_json", "metrics"},
+    {"unknown_ids"},
+    {"graph"},
+    {"circuits", "models"},
+    {"tasks"},
+    {"engine"},
+    {"searches"},
+    {"arguments", "testing"},
+    {"api", "inspection", "task_check"},
+    {"runner"},
+    {"explorer", "training"},
+    {"cli"},
+]
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name: path for path in PACKAGE.rglob("*.py") if (name := module_name(path))}
+
+
+class Imports(ast.NodeVisitor):
+    """What a module imports of the package, inside functions too; not what only types need."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def visit_If(self, node: ast.If) -> None:
+        if "TYPE_CHECKING" not in ast.unparse(node.test):
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found |= {alias.name for alias in node.names}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        assert not node.level, "imports name the whole path"
+        self.found |= {f"{node.module}.{alias.name}" for alias in node.names}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The package's modules that a module imports."""
+    visitor = Imports()
+    visitor.visit(ast.parse(path.read_text(encoding="utf-8")))
+    found = set()
+    for name in visitor.found:
+        package, _, inside = name.partition(".")
+        if package != "acdc_explorer":
+            continue
+        # The longest part of the path that is a module; the rest is a name in it.
+        while inside and inside not in MODULES:
+            inside = inside.rpartition(".")[0]
+        found.add(inside)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_looks_down_only(name):
+    room = name.partition(".")[0]
+    for imported in imports_of(MODULES[name]) - {""}:
+        other = imported.partition(".")[0]
+        assert other == room or FLOOR_OF[other] < FLOOR_OF[room], (
+            f"{name} imports {imported}, which is not on a floor below"
+        )
+
+
+def test_every_room_has_a_floor():
+    assert {name.partition(".")[0] for name in MODULES} == set(FLOOR_OF)
+
+
+def test_no_circles():
+    graph = {name: imports_of(path) - {name} for name, path in MODULES.items()}
+    TopologicalSorter(graph).prepare()
+
+
+def test_only_the_top_of_the_package_is_imported_from_the_package_itself():
+    """`import acdc_explorer` would hide which room is meant; the command line is its first user."""
+    users = {name for name, path in MODULES.items() if "" in imports_of(path)}
+    assert users <= {"cli"}
