@@ -51,15 +51,15 @@ def until(condition, seconds=10.0):
 
 
 def trace_number(explorer, name):
-    return [trace.name for trace in explorer._figure.widget.data].index(name)
+    return [trace.name for trace in explorer._graph_view.figure.widget.data].index(name)
 
 
 def panel_data(explorer):
-    return dict(re.findall(r'data-(edge|effect|node)="([^"]*)"', explorer._panel.value))
+    return dict(re.findall(r'data-(edge|effect|node)="([^"]*)"', explorer._side_panel.panel.value))
 
 
 def drawn_edges(explorer):
-    hits = explorer._figure.widget.data[trace_number(explorer, "edge-hits")]
+    hits = explorer._graph_view.figure.widget.data[trace_number(explorer, "edge-hits")]
     return list(dict.fromkeys(edge for edge in hits.customdata if edge))
 
 
@@ -68,7 +68,7 @@ def test_it_finds_the_circuit_and_says_where_it_stands(explorer, model, task):
     assert explorer.status == "done"
     assert explorer.circuit.kept == expected.kept
     assert set(drawn_edges(explorer)) == set(expected.kept)
-    line = explorer._status_line.value
+    line = explorer._page.status.value
     assert 'data-status="done"' in line
     for number in (expected.full_metric, expected.metric_value, expected.corrupted_metric):
         assert f"{number:.3f}" in line
@@ -79,8 +79,8 @@ def test_it_finds_the_circuit_and_says_where_it_stands(explorer, model, task):
 
 def test_a_clicked_edge_shows_what_inspect_edge_finds(explorer, model, task):
     hits = trace_number(explorer, "edge-hits")
-    click(explorer._figure.widget, hits, 7)
-    clicked = explorer._figure.widget.data[hits].customdata[7]
+    click(explorer._graph_view.figure.widget, hits, 7)
+    clicked = explorer._graph_view.figure.widget.data[hits].customdata[7]
     assert explorer.selected_edge == clicked
     until(lambda: "effect" in panel_data(explorer))
     found = ax.inspect_edge(model, task, explorer.circuit, clicked)
@@ -89,21 +89,21 @@ def test_a_clicked_edge_shows_what_inspect_edge_finds(explorer, model, task):
     assert float(shown["effect"]) == pytest.approx(found.effect, abs=2e-6)
     for label, value in found.by_position.items():
         assert re.search(rf'data-position="{label}".*?{value:+.3f}'.replace("+", r"\+"),
-                         explorer._panel.value)  # fmt: skip
-    selected = explorer._figure.widget.data[trace_number(explorer, "selected")]
+                         explorer._side_panel.panel.value)  # fmt: skip
+    selected = explorer._graph_view.figure.widget.data[trace_number(explorer, "selected")]
     assert np.isfinite(selected.x).sum() == CURVE_POINTS
 
 
 def test_a_clicked_node_lists_its_edges_to_go_on_with(explorer):
     nodes = trace_number(explorer, "nodes")
-    click(explorer._figure.widget, nodes, len(explorer.circuit.graph.nodes) - 1)
+    click(explorer._graph_view.figure.widget, nodes, len(explorer.circuit.graph.nodes) - 1)
     assert explorer.selected_node == "logits"
     until(lambda: panel_data(explorer).get("node") == "logits")
     into_logits = [edge for edge in explorer.circuit.kept if edge.endswith("->logits")]
-    assert set(explorer._chooser.edge_ids) == set(into_logits)
-    first = explorer._chooser.edge_ids[0]
-    assert "L" in explorer._chooser.buttons[0].description
-    explorer._chooser.buttons[0].click()
+    assert set(explorer._side_panel.chooser.edge_ids) == set(into_logits)
+    first = explorer._side_panel.chooser.edge_ids[0]
+    assert "L" in explorer._side_panel.chooser.buttons[0].description
+    explorer._side_panel.chooser.buttons[0].click()
     assert explorer.selected_edge == first
     assert explorer.selected_node is None
     until(lambda: "effect" in panel_data(explorer))
@@ -112,7 +112,7 @@ def test_a_clicked_node_lists_its_edges_to_go_on_with(explorer):
 def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
     explorer = ax.Explorer("mini", "ioi", "7%")
     explorer.wait(60)
-    figure = explorer._figure
+    figure = explorer._graph_view.figure
     until(lambda: len(figure._hit_ids) == len(explorer.circuit.kept))
     edges, nodes = [], []
     figure._on_edges, figure._on_node = edges.append, nodes.append
@@ -135,7 +135,7 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
 
 
 def test_edges_that_lie_together_are_offered_too(explorer):
-    figure = explorer._figure
+    figure = explorer._graph_view.figure
     chosen = []
     figure._on_edges = chosen.append
     hits_x, hits_y = figure._hits
@@ -155,23 +155,23 @@ def test_the_keyboard_way_by_size_of_effect(explorer):
     )
     ordered = by_effect.edge.tolist()
     for expected in ordered[:3]:
-        explorer._finder.next.click()
+        explorer._side_panel.finder.next.click()
         assert explorer.selected_edge == expected
-    explorer._finder.previous.click()
+    explorer._side_panel.finder.previous.click()
     assert explorer.selected_edge == ordered[1]
-    explorer._finder.search.value = "a1.h0"
+    explorer._side_panel.finder.search.value = "a1.h0"
     assert explorer.selected_node == "a1.h0"
-    explorer._finder.search.value = "a7.h0->logits"
-    until(lambda: "unknown edge" in explorer._panel.value)
+    explorer._side_panel.finder.search.value = "a7.h0->logits"
+    until(lambda: "unknown edge" in explorer._side_panel.panel.value)
 
 
 def test_a_removed_edge_can_be_inspected_by_its_id(explorer, model, task):
     removed = explorer.circuit.edges.query("state == 'removed'").edge.iloc[3]
     explorer.selected_edge = removed
     until(lambda: "effect" in panel_data(explorer))
-    assert "<b>removed</b>" in explorer._panel.value
+    assert "<b>removed</b>" in explorer._side_panel.panel.value
     explorer.selected_edge = None
-    assert "Nothing selected" in explorer._panel.value
+    assert "Nothing selected" in explorer._side_panel.panel.value
 
 
 def test_setting_the_threshold_searches_again_and_moves_the_slider(explorer, model, task):
@@ -218,11 +218,11 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
         patch.setattr("acdc_explorer.runner.session.search_steps", broken)
         explorer.run()
         assert explorer.wait(10) == "error"
-    assert 'class="acdc-error"' in explorer._error.value
-    assert "&lt;b&gt;the engine&lt;/b&gt; broke" in explorer._error.value
+    assert 'class="acdc-error"' in explorer._page.error.value
+    assert "&lt;b&gt;the engine&lt;/b&gt; broke" in explorer._page.error.value
     explorer.run()
     assert explorer.wait(30) == "done"
-    assert explorer._error.value == ""
+    assert explorer._page.error.value == ""
 
 
 def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch):
@@ -231,7 +231,7 @@ def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch)
 
     monkeypatch.setattr("acdc_explorer.explorer.side_panel.edge_inspection", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
-    until(lambda: "cannot measure" in explorer._panel.value)
+    until(lambda: "cannot measure" in explorer._side_panel.panel.value)
     assert explorer.status == "done"
 
 
@@ -248,10 +248,10 @@ def test_wrong_names_are_shown_in_words(monkeypatch, arguments, message):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     explorer = ax.Explorer(**arguments)
     assert explorer.wait(60) == "error"
-    assert message in explorer._error.value
+    assert message in explorer._page.error.value
     assert explorer.circuit is None
     explorer.selected_edge = "input->m0"
-    assert "not loaded" in explorer._panel.value
+    assert "not loaded" in explorer._side_panel.panel.value
     explorer.close()
 
 
@@ -261,8 +261,8 @@ def test_texts_of_tasks_are_escaped(model):
     explorer.wait(30)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "effect" in panel_data(explorer))
-    assert "<script>" not in explorer._panel.value
-    assert "&lt;script&gt;" in explorer._panel.value
+    assert "<script>" not in explorer._side_panel.panel.value
+    assert "&lt;script&gt;" in explorer._side_panel.panel.value
     explorer.close()
 
 
@@ -283,7 +283,7 @@ def test_pausing_stopping_and_going_on(model, task, monkeypatch):
     assert (explorer.circuit.edges.state == "untested").any()
     explorer.selected_edge = explorer.circuit.decisions[0].edge.id
     until(lambda: "effect" in panel_data(explorer))
-    explorer.pause()
+    explorer.resume()
     until(lambda: explorer.status == "running")
     explorer.stop()
     assert explorer.wait(10) == "stopped"
@@ -306,7 +306,7 @@ def test_a_snapshot_is_a_page_of_its_own(explorer, tmp_path):
 
 
 def test_the_state_sent_to_a_new_page_is_the_figure_as_it_is(explorer):
-    widget = explorer._figure.widget
+    widget = explorer._graph_view.figure.widget
     state = widget.get_state()
     traces = {trace["name"]: trace for trace in state["_widget_data"]}
     assert len(traces["edge-hits"]["customdata"]) == 5 * len(explorer.circuit.kept)
@@ -461,13 +461,13 @@ class TestPositions:
 
     def test_nodes_stand_in_the_columns_of_their_positions(self, positional):
         assert positional.columns == "positions"
-        nodes = positional._figure._layout.spots
-        ticks, names = positional._figure.widget.layout.xaxis.tickvals, []
-        for name in positional._figure.widget.layout.xaxis.ticktext:
+        nodes = positional._graph_view.figure._layout.spots
+        ticks, names = positional._graph_view.figure.widget.layout.xaxis.tickvals, []
+        for name in positional._graph_view.figure.widget.layout.xaxis.ticktext:
             names.append(name.split("</b>")[0].removeprefix("<b>"))
         assert names[0] == "rest"
         assert names[-1] == "END"
-        ends = [*positional._figure._layout.separators, 1e9]
+        ends = [*positional._graph_view.figure._layout.separators, 1e9]
         wanted = {("logits", "END")}
         for step in positional.circuit.decisions:
             if step.kept:
@@ -480,7 +480,7 @@ class TestPositions:
         assert len({(spot.x, spot.y) for spot in nodes}) == len(nodes)
 
     def test_attention_moves_between_columns(self, positional):
-        layout = positional._figure._layout
+        layout = positional._graph_view.figure._layout
         between = 0
         for step in positional.circuit.decisions:
             if not step.kept:
@@ -500,14 +500,16 @@ class TestPositions:
     def test_a_bar_leads_to_the_edge_at_that_position(self, positional):
         edge = next(edge for edge in positional.circuit.kept if "<v>@S2" in edge)
         positional.selected_edge = edge
-        until(lambda: "data-effect" in positional._panel.value)
-        assert "V-composition" in positional._panel.value
-        positional._panel._handle_custom_msg({"chosen": "S1"}, [])
+        until(lambda: "data-effect" in positional._side_panel.panel.value)
+        assert "V-composition" in positional._side_panel.panel.value
+        positional._side_panel.panel._handle_custom_msg({"chosen": "S1"}, [])
         assert positional.selected_edge == edge.replace("@S2", "@S1")
 
     def test_by_head_all_nodes_are_there(self, positional):
         positional.columns = "heads"
-        assert len(positional._figure._layout.spots) == len(positional.circuit.graph.nodes)
+        assert len(positional._graph_view.figure._layout.spots) == len(
+            positional.circuit.graph.nodes
+        )
         positional.columns = "positions"
 
     def test_the_page_of_its_own_names_the_composition(self, positional, tmp_path):
@@ -520,23 +522,27 @@ class TestPositions:
         explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=16)
         explorer.wait(60)
         explorer.selected_edge = explorer.circuit.kept[0]
-        until(lambda: "data-effect" in explorer._panel.value)
-        explorer._panel._handle_custom_msg({"chosen": "S2"}, [])
+        until(lambda: "data-effect" in explorer._side_panel.panel.value)
+        explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position == "S2"
-        until(lambda: explorer._shares is not None)
+        until(lambda: explorer._graph_view.shares is not None)
         model = ax.load_model("mini")
         task = ax.load_task("ioi", model, n_prompts=16)
         for edge in explorer.circuit.kept[:4] + explorer.circuit.kept[-2:]:
             found = ax.inspect_edge(model, task, explorer.circuit, edge)
-            assert explorer._shares[edge] == pytest.approx(found.by_position["S2"], abs=1e-4)
-        hits = next(trace for trace in explorer._figure.widget.data if trace.name == "edge-hits")
+            assert explorer._graph_view.shares[edge] == pytest.approx(
+                found.by_position["S2"], abs=1e-4
+            )
+        hits = next(
+            trace for trace in explorer._graph_view.figure.widget.data if trace.name == "edge-hits"
+        )
         shown = {text.split("<br>")[0]: text.split("<br>")[-1] for text in hits.text}
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
-        assert shown[edge.label] == f"{explorer._shares[edge.id]:+.3f}"
-        assert "what they add at S2" in explorer._status_line.value
-        explorer._panel._handle_custom_msg({"chosen": "S2"}, [])
+        assert shown[edge.label] == f"{explorer._graph_view.shares[edge.id]:+.3f}"
+        assert "what they add at S2" in explorer._page.status.value
+        explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position is None
-        assert "what they add" not in explorer._status_line.value
+        assert "what they add" not in explorer._page.status.value
         explorer.close()
 
     def test_the_buttons_search_with_positions_and_by_path_patching(self):
@@ -551,7 +557,7 @@ class TestPositions:
         explorer.wait(60)
         assert explorer.circuit.settings.method == "path_patching"
         assert explorer.circuit.kept
-        assert "nan" not in explorer._status_line.value
+        assert "nan" not in explorer._page.status.value
         explorer._controls.positions.value = False
         explorer.wait(60)
         assert explorer.circuit.graph.labels == ()
@@ -631,8 +637,8 @@ def test_the_panel_says_that_something_else_could_stand_in():
         assert edge in explorer.circuit.kept
         explorer.selected_edge = edge
         until(lambda edge=edge: panel_data(explorer).get("effect") and edge.replace(">", "&gt;")
-              in explorer._panel.value)  # fmt: skip
-        assert ("the last one tested stays" in explorer._panel.value) == said
+              in explorer._side_panel.panel.value)  # fmt: skip
+        assert ("the last one tested stays" in explorer._side_panel.panel.value) == said
     explorer.close()
 
 

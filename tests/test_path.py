@@ -13,6 +13,7 @@ import acdc_explorer as ax
 from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.metrics import METRICS, Metric
 from acdc_explorer.models import Model
+from acdc_explorer.searches.methods import circuit_of
 from acdc_explorer.searches.threshold_path import path_steps
 
 
@@ -131,12 +132,11 @@ def test_a_path_that_makes_no_progress_stops(model, task, monkeypatch):
     """Were a circuit's interval wrong for any reason, no threshold would ever be settled."""
     engine = engine_for(model, task)
     settings = replace(ax.find_circuit(model, task, 0.5).settings, rule="signed")
-    of_search = ax.Circuit.of_search
 
     def wrong_way_round(*arguments, **options):
-        return replace(of_search(*arguments, **options), higher_is_better=False)
+        return replace(circuit_of(*arguments, **options), higher_is_better=False)
 
-    monkeypatch.setattr(ax.Circuit, "of_search", staticmethod(wrong_way_round))
+    monkeypatch.setattr("acdc_explorer.searches.threshold_path.circuit_of", wrong_way_round)
     steps = path_steps("m", engine, settings, 0.2, 1.0)
     assert sum(isinstance(step, ax.Circuit) for step in steps) < 12
 

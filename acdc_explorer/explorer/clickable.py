@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anywidget
-import traitlets as T
+import traitlets
 
 
 class ClickableHTML(anywidget.AnyWidget):
@@ -17,8 +17,8 @@ class ClickableHTML(anywidget.AnyWidget):
         attribute: of the elements that can be clicked, without "data-".
     """
 
-    value: Any = T.Unicode("").tag(sync=True)
-    attribute: Any = T.Unicode("").tag(sync=True)
+    value: Any = traitlets.Unicode("").tag(sync=True)
+    attribute: Any = traitlets.Unicode("").tag(sync=True)
 
     _esm = """
     function render({ model, el }) {

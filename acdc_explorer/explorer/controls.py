@@ -9,10 +9,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as widgets
 
 from acdc_explorer.explorer.panel_html import progress_text
-from acdc_explorer.runner.state import Snapshot
+from acdc_explorer.runner.state import Request, Snapshot
+from acdc_explorer.tasks.task import Task
 
 _CHOICES = 16
 # The slider goes from 0.01% to 100% of the clean metric.
@@ -30,59 +31,63 @@ class Controls:
             tasks: names to offer.
         """
         narrow = {"description_width": "initial"}
-        self.model = W.Combobox(
+        self.model = widgets.Combobox(
             options=tuple(models), description="Model", ensure_option=False, style=narrow,
-            continuous_update=False, layout=W.Layout(width="190px"),
+            continuous_update=False, layout=widgets.Layout(width="190px"),
             tooltip="A bundled model, a Hugging Face name, or a folder; Enter to load it",
         )  # fmt: skip
-        self.task = W.Combobox(
+        self.task = widgets.Combobox(
             options=tuple(tasks), description="Task", ensure_option=False, style=narrow,
-            continuous_update=False, layout=W.Layout(width="150px"),
+            continuous_update=False, layout=widgets.Layout(width="150px"),
             tooltip="What the circuit is searched for; Enter to choose",
         )  # fmt: skip
-        self.n_prompts = W.BoundedIntText(
-            min=1, max=4096, description="Prompts", style=narrow, layout=W.Layout(width="130px"),
+        self.n_prompts = widgets.BoundedIntText(
+            min=1, max=4096, description="Prompts", style=narrow,
+            layout=widgets.Layout(width="130px"),
             continuous_update=False, tooltip="Number of clean prompts, each with a corrupted twin",
         )  # fmt: skip
-        self.seed = W.BoundedIntText(
+        self.seed = widgets.BoundedIntText(
             min=0, max=2**31 - 1, description="Seed", style=narrow,
-            layout=W.Layout(width="110px"), continuous_update=False, tooltip="Seed of the prompts",
+            layout=widgets.Layout(width="110px"), continuous_update=False,
+            tooltip="Seed of the prompts",
         )  # fmt: skip
-        self.method = W.ToggleButtons(
+        self.method = widgets.ToggleButtons(
             options=[("ACDC", "acdc"), ("path patching", "path_patching")],
             tooltips=["Remove edge after edge from the full model",
                       "Grow the circuit from the logits backwards, patching one edge at a time"],
-            style={"button_width": "auto"}, layout=W.Layout(width="auto"),
+            style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
-        self.positions = W.ToggleButton(
-            description="positions", icon="map-marker", layout=W.Layout(width="100px"),
+        self.positions = widgets.ToggleButton(
+            description="positions", icon="map-marker", layout=widgets.Layout(width="100px"),
             tooltip="Search edges at each position label of the task by themselves",
         )  # fmt: skip
-        self.own_prompts = W.ToggleButton(
-            description="own prompts", icon="file-text-o", layout=W.Layout(width="130px"),
+        self.own_prompts = widgets.ToggleButton(
+            description="own prompts", icon="file-text-o", layout=widgets.Layout(width="130px"),
             tooltip="Paste or upload prompts of your own",
         )  # fmt: skip
-        self.columns = W.ToggleButtons(
+        self.columns = widgets.ToggleButtons(
             options=[("by head", "heads"), ("by position", "positions")],
             tooltips=["Columns are heads", "Columns are position labels"],
-            style={"button_width": "auto"}, layout=W.Layout(width="auto", display="none"),
+            style={"button_width": "auto"}, layout=widgets.Layout(width="auto", display="none"),
         )  # fmt: skip
-        self.threshold = W.FloatLogSlider(
+        self.threshold = widgets.FloatLogSlider(
             value=7.0, **_SLIDER, description="Threshold %", readout_format=".3g", style=narrow,
-            continuous_update=False, layout=W.Layout(width="330px"),
+            continuous_update=False, layout=widgets.Layout(width="330px"),
             tooltip="Edges that change the metric by less than this share of its clean value go",
         )  # fmt: skip
         self.threshold.add_class("acdc-threshold")
-        self.threshold_text = W.HTML(layout=W.Layout(min_width="150px"))
+        self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="150px"))
         self.run = _button("Run", "play", "Search from the start", "primary")
         self.pause = _button("Pause", "pause", "Halt the search; press again to go on")
         self.stop = _button("Stop", "stop", "End the search and keep what it found")
-        self.progress = W.FloatProgress(min=0.0, max=1.0, layout=W.Layout(width="140px"))
-        self.progress_text = W.HTML()
-        line = W.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 6px")
-        self.box = W.VBox(
+        self.progress = widgets.FloatProgress(
+            min=0.0, max=1.0, layout=widgets.Layout(width="140px")
+        )
+        self.progress_text = widgets.HTML()
+        line = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 6px")
+        self.box = widgets.VBox(
             [
-                W.HBox(
+                widgets.HBox(
                     [
                         self.model,
                         self.task,
@@ -94,11 +99,13 @@ class Controls:
                     ],
                     layout=line,
                 ),
-                W.HBox(
+                widgets.HBox(
                     [self.threshold, self.threshold_text, self.progress, self.progress_text],
                     layout=line,
                 ),
-                W.HBox([self.method, self.positions, self.columns, self.own_prompts], layout=line),
+                widgets.HBox(
+                    [self.method, self.positions, self.columns, self.own_prompts], layout=line
+                ),
             ]
         )
         self.box.add_class("acdc-controls")
@@ -117,6 +124,14 @@ class Controls:
         if full:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
             self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
+
+    def show_request(self, request: Request) -> None:
+        """Shows what is searched for; prompts of one's own have no number or seed to choose."""
+        self.model.value, self.task.value = name_of(request.model), name_of(request.task)
+        self.n_prompts.value, self.seed.value = request.n_prompts, request.seed
+        self.n_prompts.disabled = self.seed.disabled = isinstance(request.task, Task)
+        self.method.value = request.options.get("method", "acdc")
+        self.positions.value = bool(request.options.get("positions"))
 
     def show_columns(self, columns: str | None) -> None:
         """Shows what the graph's columns are; None: there is no choice, since no positions."""
@@ -146,9 +161,9 @@ class Finder:
     """Finding an edge without the mouse: by its id, or one after the other by size of effect."""
 
     def __init__(self) -> None:
-        self.search = W.Combobox(
+        self.search = widgets.Combobox(
             placeholder="a1.h2->a3.h0<q>, or a node", ensure_option=False,
-            continuous_update=False, layout=W.Layout(width="230px"),
+            continuous_update=False, layout=widgets.Layout(width="230px"),
             tooltip="Type an edge's or a node's id; Enter to select it",
         )  # fmt: skip
         self.search.add_class("acdc-finder")
@@ -158,19 +173,19 @@ class Finder:
         self.next = _button(
             "", "chevron-right", "The edge with the next smaller effect", "", "36px"
         )
-        self.box = W.HBox([self.search, self.previous, self.next])
+        self.box = widgets.HBox([self.search, self.previous, self.next])
 
 
 class Chooser:
     """A list of edges as buttons; a fixed number of them, since widgets are never freed."""
 
     def __init__(self) -> None:
-        self.title = W.HTML()
+        self.title = widgets.HTML()
         self.buttons = [
-            W.Button(layout=W.Layout(width="98%", height="26px", display="none"))
+            widgets.Button(layout=widgets.Layout(width="98%", height="26px", display="none"))
             for _ in range(_CHOICES)
         ]
-        self.box = W.VBox([self.title, *self.buttons])
+        self.box = widgets.VBox([self.title, *self.buttons])
         self.box.add_class("acdc-chooser")
         self.edge_ids: list[str] = []
 
@@ -186,10 +201,12 @@ class Chooser:
             button.layout.display = "" if visible else "none"
 
 
-def _button(text: str, icon: str, tooltip: str, style: str = "", width: str = "96px") -> W.Button:
-    return W.Button(
+def _button(
+    text: str, icon: str, tooltip: str, style: str = "", width: str = "96px"
+) -> widgets.Button:
+    return widgets.Button(
         description=text, icon=icon, tooltip=tooltip, button_style=style,
-        layout=W.Layout(width=width),
+        layout=widgets.Layout(width=width),
     )  # fmt: skip
 
 

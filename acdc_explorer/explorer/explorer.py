@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
-from html import escape
 from typing import Any, Unpack
 
-import ipywidgets as W
-import traitlets as T
+import ipywidgets as widgets
+import traitlets
 
 from acdc_explorer.arguments import SearchOptions, check_options
+from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import parse_threshold
-from acdc_explorer.explorer import panel_html as panel
-from acdc_explorer.explorer.clickable import ClickableHTML
-from acdc_explorer.explorer.controls import Controls, name_of
-from acdc_explorer.explorer.figure import CircuitFigure
-from acdc_explorer.explorer.layout import PositionLayout
+from acdc_explorer.explorer.controls import Controls
+from acdc_explorer.explorer.graph_view import GraphView
 from acdc_explorer.explorer.own_prompts import OwnPrompts
-from acdc_explorer.explorer.side_panel import Selecting
-from acdc_explorer.explorer.snapshot import write_page
-from acdc_explorer.explorer.style import CSS
-from acdc_explorer.explorer.threshold_plot import path_html
-from acdc_explorer.graph import REST
+from acdc_explorer.explorer.page import Page
+from acdc_explorer.explorer.side_panel import Selection, SidePanel
+from acdc_explorer.graph import Edge
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models import list_models
+from acdc_explorer.models.model import ModelLike
 from acdc_explorer.runner.runner import Runner
 from acdc_explorer.runner.state import STATUSES, Request, Snapshot
 from acdc_explorer.tasks import Task, list_tasks
@@ -38,8 +33,11 @@ from acdc_explorer.tasks import Task, list_tasks
 _ENDED = ("done", "stopped", "error")
 
 
-class Explorer(Selecting):
+class Explorer(widgets.VBox):
     """Searches for a circuit and shows it while it grows; displays itself in a notebook.
+
+    One class, since a widget's traits and what observes them belong together; what it shows lies in
+    objects of their own (`Controls`, `GraphView`, `SidePanel`, `OwnPrompts`).
 
     The traits are observable, and setting one from Python does what the page does.
 
@@ -55,13 +53,17 @@ class Explorer(Selecting):
         status: "idle", "loading", "running", "paused", "done", "stopped" or "error".
     """
 
-    threshold: Any = T.Any("7%")
-    columns: Any = T.Enum(("heads", "positions"), "heads")
-    status: Any = T.Enum(STATUSES, "idle")
+    threshold = traitlets.Any("7%")
+    selected_edge = traitlets.Unicode(None, allow_none=True)
+    selected_node = traitlets.Unicode(None, allow_none=True)
+    columns = traitlets.Enum(("heads", "positions"), "heads")
+    shown_position = traitlets.Unicode(None, allow_none=True)
+    circuit = traitlets.Instance(Circuit, allow_none=True)
+    status = traitlets.Enum(STATUSES, "idle")
 
     def __init__(
         self,
-        model: Any = "mini",
+        model: ModelLike = "mini",
         task: Task | str = "ioi",
         threshold: float | str = "7%",
         *,
@@ -93,15 +95,18 @@ class Explorer(Selecting):
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
-        self._figure = CircuitFigure(self._edges_clicked, self._node_clicked)
-        self._status_line, self._error = W.HTML(), W.HTML()
-        self._path_plot = ClickableHTML("", "threshold", self._threshold_clicked)
-        self._side = W.VBox(
-            [self._path_plot, *self._make_side()], layout=W.Layout(flex="0 0 350px")
-        )
+        self._graph_view = GraphView(self._ask, self._ui, self._edges_clicked, self._node_clicked)
+        self._side_panel = SidePanel(self._ask, self._ui, self._select, self._position_clicked)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
+        self._page = Page(
+            self._controls,
+            self._own_prompts,
+            self._graph_view,
+            self._side_panel,
+            self._threshold_clicked,
+        )
         self._runner = Runner(self._show)
-        super().__init__([W.HTML(CSS), *self._arranged()])
+        super().__init__(self._page.parts)
         self.add_class("acdc-explorer")
         self.set_trait("threshold", threshold)
         self.columns = "positions" if options.get("positions") else "heads"
@@ -117,11 +122,12 @@ class Explorer(Selecting):
         self._show(self._runner.snapshot())
 
     def pause(self) -> None:
-        """Halts the search; again, or `run`, goes on or starts anew."""
-        if self._runner.snapshot().status == "paused":
-            self._runner.resume()
-        else:
-            self._runner.pause()
+        """Halts the search; `resume` goes on with it."""
+        self._runner.pause()
+
+    def resume(self) -> None:
+        """Goes on with a paused search."""
+        self._runner.resume()
 
     def stop(self) -> None:
         """Ends the search; the circuit found so far stays."""
@@ -140,33 +146,19 @@ class Explorer(Selecting):
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
         """Writes what is on the page as a file that opens in any browser, without a kernel."""
         with self._ui:
-            parts = (self._status_line, self._error, self._path_plot, self._panel)
-            html = [part.value for part in parts]
-            write_page(path, self._figure.widget, html, self.circuit)
+            self._page.save(path, self.circuit)
 
     def close(self) -> None:
         """Ends the worker thread and frees the page's memory."""
         # ipywidgets calls this for an explorer whose arguments were refused, too.
         if hasattr(self, "_runner"):
             self._runner.close()
-            self._figure.widget.close()
+            self._graph_view.figure.widget.close()
         super().close()
 
     def __repr__(self) -> str:
         standing = self.circuit.summary() if self.circuit else "no circuit yet"
         return f"Explorer({self.status}; {standing})"
-
-    def _arranged(self) -> list[W.Widget]:
-        body = W.HBox(
-            [self._figure.box, self._side], layout=W.Layout(flex_flow="row wrap", width="100%")
-        )
-        return [
-            self._controls.box,
-            self._own_prompts.box,
-            self._status_line,
-            self._error,
-            body,
-        ]
 
     def _connect(self) -> None:
         controls = self._controls
@@ -184,29 +176,30 @@ class Explorer(Selecting):
         controls.columns.observe(lambda change: setattr(self, "columns", change.new), "value")
         controls.threshold.observe(self._slider_set, "value")
         controls.run.on_click(lambda _: self.run())
-        controls.pause.on_click(lambda _: self.pause())
+        controls.pause.on_click(lambda _: self._pause_clicked())
         controls.stop.on_click(lambda _: self.stop())
         self.observe(self._threshold_set, "threshold")
         self.observe(lambda _: self._redraw(), "columns")
-        self._connect_side()
+        self.observe(self._selection_set, ["selected_edge", "selected_node"])
+        self.observe(lambda _: self._position_set(), "shown_position")
 
-    @T.validate("threshold")
+    @traitlets.validate("threshold")
     def _valid_threshold(self, proposal: Any) -> Any:
         _check_threshold(proposal["value"])
         return proposal["value"]
 
+    def _pause_clicked(self) -> None:
+        """The one button for both."""
+        if self.status == "paused":
+            self.resume()
+        else:
+            self.pause()
+
     def _sync_controls(self) -> None:
         """Makes the controls show the request."""
-        request, controls = self._request, self._controls
         self._syncing = True
         try:
-            controls.model.value = name_of(request.model)
-            controls.task.value = name_of(request.task)
-            controls.n_prompts.value, controls.seed.value = request.n_prompts, request.seed
-            own_task = isinstance(request.task, Task)
-            controls.n_prompts.disabled = controls.seed.disabled = own_task
-            controls.method.value = request.options.get("method", "acdc")
-            controls.positions.value = bool(request.options.get("positions"))
+            self._controls.show_request(self._request)
             self._sync_slider()
         finally:
             self._syncing = False
@@ -216,7 +209,8 @@ class Explorer(Selecting):
         full = self.circuit.full_metric if self.circuit else None
         was_syncing, self._syncing = self._syncing, True
         try:
-            self._controls.show_threshold(self.threshold, full, self._unit)
+            unit = self.circuit.metric_unit if self.circuit else ""
+            self._controls.show_threshold(self.threshold, full, unit)
         finally:
             self._syncing = was_syncing
 
@@ -274,59 +268,107 @@ class Explorer(Selecting):
             if circuit is not None and new_circuit:
                 self._drawn = drawn
                 self.circuit = circuit
-                self._shares = None
+                self._side_panel.circuit_changed(circuit)
+                self._graph_view.shares = None
                 self._drop_foreign_selection(circuit)
                 self._draw(snapshot)
                 self._sync_slider()
-            self._controls.show(snapshot)
-            self._write_status(snapshot)
-            self._error.value = panel.error_html(snapshot.error)
-            self._path_plot.value = path_html(snapshot, self._unit)
+            self._page.show(snapshot, self.shown_position)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
-                self._finder.search.options = tuple(self._by_effect())[:500]
+                self._side_panel.offer_kept_edges()
             self.status = snapshot.status
-            if new_circuit and snapshot.status in _ENDED:
-                if self._selected:
-                    self._ask(self._selected)
-                self._position_set()
+            if circuit is not None and new_circuit and snapshot.status in _ENDED:
+                if self.shown_position is None or circuit.graph.labels:
+                    self._side_panel.measure(self.shown_position)
+                else:
+                    self._position_set()
+
+    def _select(self, selection: Selection) -> None:
+        """Selects what was chosen on the page."""
+        if selection.kind == "edge":
+            self.selected_edge = selection.id
+        else:
+            self.selected_node = selection.id
+
+    def _edges_clicked(self, edge_ids: list[str]) -> None:
+        with self._ui:
+            self.selected_edge = edge_ids[0]
+            if len(edge_ids) > 1:
+                self._side_panel.offer("Other edges near this point", edge_ids[1:])
+
+    def _node_clicked(self, node_id: str) -> None:
+        self.selected_node = node_id
+
+    def _selection_set(self, change: Any) -> None:
+        if change.new is None:
+            if self.selected_edge is None and self.selected_node is None:
+                self._show_selection(None)
+            return
+        # One thing is selected at a time.
+        if change.name == "selected_edge":
+            self.selected_node = None
+            self._show_selection(Selection("edge", change.new))
+        else:
+            self.selected_edge = None
+            self._show_selection(Selection("node", change.new))
+
+    def _show_selection(self, selection: Selection | None) -> None:
+        there = self._side_panel.show(selection, self.shown_position)
+        with self._ui:
+            if self.circuit is not None:
+                self._graph_view.select(self.circuit, selection if there else None)
+
+    def _drop_foreign_selection(self, circuit: Circuit) -> None:
+        """Another model may lack the selected edge or node."""
+        selection = self._side_panel.selection
+        if selection is None:
+            return
+        try:
+            selection.find(circuit.graph)
+        except ValueError:
+            self.selected_edge = self.selected_node = None
+
+    def _position_clicked(self, label: str) -> None:
+        """A bar of the panel: on a circuit with positions, the edge there; else its share."""
+        with self._ui:
+            if self.circuit is None or self.selected_edge is None:
+                return
+            if self.circuit.graph.labels:
+                edge = self.circuit.graph.parse_edge(self.selected_edge)
+                self.selected_edge = Edge(edge.sender, edge.receiver.at(label)).id
+            else:
+                self.shown_position = None if label == self.shown_position else label
+
+    def _position_set(self) -> None:
+        """Draws the graph by what edges add at the shown position, once that is measured."""
+
+        def measured(error: Exception | None) -> None:
+            if error is not None:
+                self._side_panel.say_error(error)
+            self._redraw()
+            self._side_panel.measure(self.shown_position)
+
+        self._graph_view.measure_shares(self.shown_position, self.circuit, measured)
+
+    def _ask(self, *question_and_answer: Any) -> None:
+        """`Runner.ask`, for what is made before the runner."""
+        self._runner.ask(*question_and_answer)
 
     def _draw(self, snapshot: Snapshot) -> None:
-        """Draws the circuit of a snapshot in the chosen layout."""
-        circuit, task = snapshot.circuit, snapshot.task
-        if circuit is None or task is None:
-            return
-        layout = None
-        self._controls.show_columns(self.columns if circuit.graph.labels else None)
-        if circuit.graph.labels and self.columns == "positions":
-            kept = [step.edge for step in circuit.decisions if step.kept]
-            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
-            layout = PositionLayout(circuit.graph, kept, names, task.sees)
-        self._figure.draw(
-            circuit, snapshot.receiver, self._selected, layout, self._shares, snapshot.preview
-        )
+        if snapshot.circuit is not None:
+            has_positions = bool(snapshot.circuit.graph.labels)
+            self._controls.show_columns(self.columns if has_positions else None)
+        selected = self.selected_edge or self.selected_node
+        self._graph_view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:
         with self._ui:
             snapshot = self._runner.snapshot()
             self._draw(snapshot)
-            self._write_status(snapshot)
-
-    def _write_status(self, snapshot: Snapshot) -> None:
-        self._status_line.value = panel.status_html(
-            snapshot, self._figure.n_drawn, self._unit, self.shown_position
-        )
+            self._page.write_status(snapshot, self.shown_position)
 
 
 def _check_threshold(threshold: Any) -> None:
     # Any clean value does: whether text is a positive number does not hang on it.
     parse_threshold(threshold, 1.0, METRICS["logit_diff"])
-
-
-def _column_name(label: str, tokens: Mapping[str, str]) -> str:
-    """A position label and, below it, what stands there in the first prompt."""
-    token = tokens.get(label, "")
-    if label == REST or not token:
-        return f"<b>{escape(label)}</b>"
-    short = token if len(token) <= 14 else f"{token[:13]}…"
-    return f"<b>{escape(label)}</b><br>{escape(short)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-import ipywidgets as W
+import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
 
@@ -66,9 +66,9 @@ class CircuitFigure:
         self.n_drawn = 0
         self._traces: dict[str, int] = {}
         self.widget = SyncedFigureWidget(self._make_traces(), self._make_layout())
-        self.box = W.Box(
+        self.box = widgets.Box(
             [self.widget, FigureFitter()],
-            layout=W.Layout(
+            layout=widgets.Layout(
                 flex="1 1 560px", min_width="420px", height=_height(4), overflow="hidden"
             ),
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
@@ -36,26 +36,26 @@ class OwnPrompts:
         """
         self._runner, self._lock, self._use = runner, lock, use
         self._task: Task | None = None
-        self.text = W.Textarea(
+        self.text = widgets.Textarea(
             placeholder=f"{_EXAMPLE}… one prompt per line; further columns label positions",
-            layout=W.Layout(width="99%", height="110px"),
+            layout=widgets.Layout(width="99%", height="110px"),
         )
-        self.upload = W.FileUpload(
+        self.upload = widgets.FileUpload(
             accept=".csv,.tsv,.txt", multiple=False, description="Upload CSV",
-            layout=W.Layout(width="130px"),
+            layout=widgets.Layout(width="130px"),
         )  # fmt: skip
-        self.check = W.Button(
-            description="Check", icon="list", layout=W.Layout(width="96px"),
+        self.check = widgets.Button(
+            description="Check", icon="list", layout=widgets.Layout(width="96px"),
             tooltip="Read the prompts and run the model on them",
         )  # fmt: skip
-        self.search = W.Button(
+        self.search = widgets.Button(
             description="Search", icon="play", button_style="primary", disabled=True,
-            layout=W.Layout(width="96px"), tooltip="Search the circuit of these prompts",
+            layout=widgets.Layout(width="96px"), tooltip="Search the circuit of these prompts",
         )  # fmt: skip
-        self.found = W.HTML()
-        self.box = W.VBox(
-            [self.text, W.HBox([self.upload, self.check, self.search]), self.found],
-            layout=W.Layout(display="none", width="100%"),
+        self.found = widgets.HTML()
+        self.box = widgets.VBox(
+            [self.text, widgets.HBox([self.upload, self.check, self.search]), self.found],
+            layout=widgets.Layout(display="none", width="100%"),
         )
         self.box.add_class("acdc-own-prompts")
         self.upload.observe(self._uploaded, "value")

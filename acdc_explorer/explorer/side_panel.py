@@ -1,244 +1,211 @@
-"""What is selected, and what the side panel says about it."""
+"""The side panel: finds one edge or node, has it measured, and shows what was found."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import ipywidgets as W
-import traitlets as T
+import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.explorer import panel_html as panel
+from acdc_explorer.explorer import panel_html
 from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Chooser, Finder
-from acdc_explorer.explorer.figure import CircuitFigure
-from acdc_explorer.graph import Edge
-from acdc_explorer.inspection import edge_inspection, node_inspection, shares_at
-from acdc_explorer.models import Model
-from acdc_explorer.runner.runner import Runner
-from acdc_explorer.tasks import Task
+from acdc_explorer.graph import Edge, Graph, Node
+from acdc_explorer.inspection import (
+    EdgeInspection,
+    NodeInspection,
+    edge_inspection,
+    node_inspection,
+)
+from acdc_explorer.models.model import Model
+from acdc_explorer.tasks.task import Task
+
+# As `Runner.ask`.
+Ask = Callable[
+    [Callable[[Model, Engine, Circuit], Any], Callable[[Any, Exception | None], None]], None
+]
 
 
-class Selecting(W.VBox):
-    """The part of the explorer that deals with one selected edge or node.
+@dataclass(frozen=True)
+class Selection:
+    """What is selected: one edge or one node, by its id."""
+
+    kind: Literal["edge", "node"]
+    id: str
+
+    @staticmethod
+    def of_text(text: str) -> Selection:
+        """What somebody means who types this; an edge's id has an arrow."""
+        return Selection("edge" if "->" in text else "node", text)
+
+    def find(self, graph: Graph) -> Edge | Node:
+        """The edge or node itself; raises a ValueError if the graph lacks it."""
+        return graph.parse_edge(self.id) if self.kind == "edge" else graph.parse_node(self.id)
+
+
+class SidePanel:
+    """Shows one selection at a time.
 
     Attributes:
-        selected_edge: id of the edge in the panel, or None.
-        selected_node: id of the node in the panel, or None.
-        shown_position: a position label: the graph of a circuit without positions draws each edge
-            by what it adds there alone; None: at all positions.
-        circuit: the circuit so far.
+        box: all the widgets.
+        finder: where one types an id or goes on to the next edge.
+        panel: what is said of the selection.
+        chooser: other edges to go to.
+        selection: what is shown, or None.
     """
 
-    selected_edge: Any = T.Unicode(None, allow_none=True)
-    selected_node: Any = T.Unicode(None, allow_none=True)
-    shown_position: Any = T.Unicode(None, allow_none=True)
-    circuit: Any = T.Instance(Circuit, allow_none=True)
+    def __init__(
+        self,
+        ask: Ask,
+        lock: threading.RLock,
+        select: Callable[[Selection], None],
+        position_clicked: Callable[[str], None],
+    ):
+        """Makes the widgets, with nothing selected.
 
-    _ui: threading.RLock
-    _runner: Runner
-    _figure: CircuitFigure
-
-    def _make_side(self) -> list[W.Widget]:
-        """Makes the widgets that find and describe an edge, and what they hold."""
-        self._finder, self._chooser = Finder(), Chooser()
-        self._panel = ClickableHTML(panel.empty_html(), "position", self._position_clicked)
-        self._asked: str | None = None
-        # Edge id -> what it adds at the shown position, once that has been measured.
-        self._shares: dict[str, float] | None = None
+        Args:
+            ask: has something measured by the worker.
+            lock: held around every write to the page.
+            select: called with what the user chooses here.
+            position_clicked: called with the label of a bar that was clicked.
+        """
+        self._ask, self._lock, self._select = ask, lock, select
+        self.finder, self.chooser = Finder(), Chooser()
+        self.panel = ClickableHTML(panel_html.empty_html(), "position", position_clicked)
+        self.selection: Selection | None = None
+        self._circuit: Circuit | None = None
+        self._shown_position: str | None = None
         # What was found scrolls; the search for it stays above. Children of a full column would
         # shrink rather than have it scroll.
-        for part in (self._panel, self._chooser.box):
+        for part in (self.panel, self.chooser.box):
             part.layout.flex = "0 0 auto"
-        found = W.VBox(
-            [self._panel, self._chooser.box], layout=W.Layout(overflow="auto", max_height="720px")
+        found = widgets.VBox(
+            [self.panel, self.chooser.box],
+            layout=widgets.Layout(overflow="auto", max_height="720px"),
         )
-        return [self._finder.box, found]
-
-    def _connect_side(self) -> None:
-        finder = self._finder
-        finder.search.observe(lambda change: self._find(change.new), "value")
-        finder.previous.on_click(lambda _: self._step(-1))
-        finder.next.on_click(lambda _: self._step(1))
-        for index, button in enumerate(self._chooser.buttons):
+        self.box = widgets.VBox([self.finder.box, found])
+        self.finder.search.observe(lambda change: self._find(change.new), "value")
+        self.finder.previous.on_click(lambda _: self._step(-1))
+        self.finder.next.on_click(lambda _: self._step(1))
+        for index, button in enumerate(self.chooser.buttons):
             button.on_click(lambda _, index=index: self._choose(index))
-        self.observe(self._selection_set, ["selected_edge", "selected_node"])
-        self.observe(lambda _: self._position_set(), "shown_position")
 
-    def _redraw(self) -> None:
-        raise NotImplementedError
+    def circuit_changed(self, circuit: Circuit) -> None:
+        """Takes in the circuit so far."""
+        self._circuit = circuit
 
-    @property
-    def _selected(self) -> str | None:
-        return self.selected_edge or self.selected_node
+    def offer_kept_edges(self) -> None:
+        """Lets the finder complete the ids of kept edges."""
+        self.finder.search.options = tuple(self._by_effect())[:500]
 
-    @property
-    def _unit(self) -> str:
-        return self.circuit.metric_unit if self.circuit else ""
+    def show(self, selection: Selection | None, shown_position: str | None) -> bool:
+        """Shows a selection and has it measured.
 
-    def _edges_clicked(self, edge_ids: list[str]) -> None:
-        with self._ui:
-            self.selected_edge = edge_ids[0]
-            if len(edge_ids) > 1:
-                self._chooser.show("Other edges near this point", self._choices(edge_ids[1:]))
+        Args:
+            selection: or None.
+            shown_position: the position label by which the graph is drawn, or None.
 
-    def _node_clicked(self, node_id: str) -> None:
-        self.selected_node = node_id
-
-    def _choose(self, index: int) -> None:
-        self.selected_edge = self._chooser.edge_ids[index]
-
-    def _find(self, text: str) -> None:
-        text = text.strip()
-        if not text:
-            return
-        if "->" in text:
-            self.selected_edge = text
-        else:
-            self.selected_node = text
-
-    def _step(self, by: int) -> None:
-        ordered = self._by_effect()
-        if not ordered:
-            return
-        if self.selected_edge in ordered:
-            place = (ordered.index(self.selected_edge) + by) % len(ordered)
-        else:
-            place = 0 if by > 0 else -1
-        self.selected_edge = ordered[place]
-
-    def _by_effect(self) -> list[str]:
-        """Ids of the kept edges, the largest |effect| first."""
-        if self.circuit is None:
-            return []
-        kept = [step for step in self.circuit.decisions if step.kept]
-        return [step.edge.id for step in sorted(kept, key=lambda step: -abs(step.effect))]
-
-    def _choices(self, edge_ids: list[str]) -> list[tuple[str, str]]:
-        """Edges as (id, text) for the chooser."""
-        effects = {step.edge.id: step for step in self.circuit.decisions} if self.circuit else {}
-        return [
-            (edge_id, f"{effects[edge_id].effect:+.3f}  {effects[edge_id].edge.label}")
-            for edge_id in edge_ids
-            if edge_id in effects
-        ]
-
-    def _drop_foreign_selection(self, circuit: Circuit) -> None:
-        """Another model may lack the selected edge or node."""
-        try:
-            if self.selected_edge:
-                circuit.graph.parse_edge(self.selected_edge)
-            if self.selected_node:
-                circuit.graph.parse_node(self.selected_node)
-        except ValueError:
-            self.selected_edge = self.selected_node = None
-
-    def _selection_set(self, change: Any) -> None:
-        if change.new is None:
-            if self._selected is None:
-                self._show_nothing_selected()
-            return
-        # One thing is selected at a time.
-        if change.name == "selected_edge":
-            self.selected_node = None
-        else:
-            self.selected_edge = None
-        with self._ui:
-            self._chooser.show("", [])
-            circuit = self.circuit
-            if circuit is None:
-                self._panel.value = panel.message_html("The model is not loaded yet.")
-                return
+        Returns:
+            Whether the circuit has it; if not, the panel says so.
+        """
+        with self._lock:
+            self.selection = selection
+            self.chooser.show("", [])
+            if selection is None:
+                self.panel.value = panel_html.empty_html()
+                return False
+            if self._circuit is None:
+                self.panel.value = panel_html.message_html("The model is not loaded yet.")
+                return False
             try:
-                if change.name == "selected_edge":
-                    edge = circuit.graph.parse_edge(change.new)
-                    self._panel.value = panel.pending_html(edge, circuit)
-                else:
-                    circuit.graph.parse_node(change.new)
+                found = selection.find(self._circuit.graph)
             except ValueError as error:
-                self._panel.value = panel.message_html(str(error))
-                self._figure.select(circuit.graph, None)
-                return
-            self._figure.select(circuit.graph, change.new)
-        self._ask(change.new)
+                self.panel.value = panel_html.message_html(str(error))
+                return False
+            if isinstance(found, Edge):
+                self.panel.value = panel_html.pending_html(found, self._circuit)
+        self.measure(shown_position)
+        return True
 
-    def _show_nothing_selected(self) -> None:
-        with self._ui:
-            self._asked = None
-            self._panel.value = panel.empty_html()
-            self._chooser.show("", [])
-            if self.circuit is not None:
-                self._figure.select(self.circuit.graph, None)
+    def say_error(self, error: Exception) -> None:
+        """Shows what went wrong, in words."""
+        self.panel.value = panel_html.message_html(str(error) or type(error).__name__)
 
-    def _ask(self, selected: str) -> None:
-        """Has the selected edge or node measured; the answer fills the panel."""
-        self._asked = selected
+    def offer(self, title: str, edge_ids: list[str]) -> None:
+        """Offers edges to choose from, with their effects."""
+        steps = {step.edge.id: step for step in self._circuit.decisions} if self._circuit else {}
+        choices = [
+            (edge_id, f"{steps[edge_id].effect:+.3f}  {steps[edge_id].edge.label}")
+            for edge_id in edge_ids
+            if edge_id in steps
+        ]
+        self.chooser.show(title, choices)
+
+    def measure(self, shown_position: str | None) -> None:
+        """Has the selection measured in the circuit as it stands; the answer fills the panel.
+
+        Args:
+            shown_position: the position label by which the graph is drawn, or None.
+        """
+        selection, self._shown_position = self.selection, shown_position
+        if selection is None:
+            return
 
         def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
-            if self._asked != selected:
+            if self.selection != selection:
                 return None
-            if "->" in selected:
-                found: Any = edge_inspection(engine, circuit, circuit.graph.parse_edge(selected))
-            else:
-                found = node_inspection(engine, circuit, circuit.graph.parse_node(selected))
-            return found, circuit, engine.task
+            found = selection.find(circuit.graph)
+            if isinstance(found, Edge):
+                return edge_inspection(engine, circuit, found), circuit, engine.task
+            return node_inspection(engine, circuit, found), circuit, engine.task
 
         def answer(result: Any, error: Exception | None) -> None:
-            with self._ui:
-                if self._asked != selected:
+            with self._lock:
+                if self.selection != selection:
                     return
                 if error is not None:
-                    self._panel.value = panel.message_html(str(error) or type(error).__name__)
+                    self.say_error(error)
                 elif result is not None:
                     self._show_inspection(*result)
 
-        self._runner.ask(question, answer)
+        self._ask(question, answer)
 
-    def _show_inspection(self, found: Any, circuit: Circuit, task: Task) -> None:
-        if "->" in (self._asked or ""):
-            self._panel.value = panel.edge_html(
-                found, circuit, task, self._unit, self.shown_position
+    def _show_inspection(
+        self, found: EdgeInspection | NodeInspection, circuit: Circuit, task: Task
+    ) -> None:
+        if isinstance(found, EdgeInspection):
+            self.panel.value = panel_html.edge_html(
+                found, circuit, task, circuit.metric_unit, self._shown_position
             )
             return
-        self._panel.value = panel.node_html(found)
-        flows = [*found.incoming.edge, *found.outgoing.edge]
-        self._chooser.show("Edges of this node", self._choices(flows))
+        self.offer("Edges of this node", [*found.incoming.edge, *found.outgoing.edge])
+        self.panel.value = panel_html.node_html(found)
 
-    def _position_clicked(self, label: str) -> None:
-        """A bar of the panel: on a circuit with positions, the edge there; else its share."""
-        with self._ui:
-            if self.circuit is None or self.selected_edge is None:
-                return
-            if self.circuit.graph.labels:
-                edge = self.circuit.graph.parse_edge(self.selected_edge)
-                self.selected_edge = Edge(edge.sender, edge.receiver.at(label)).id
-            else:
-                self.shown_position = None if label == self.shown_position else label
+    def _choose(self, index: int) -> None:
+        self._select(Selection("edge", self.chooser.edge_ids[index]))
 
-    def _position_set(self) -> None:
-        """Has every edge's share at the shown position measured, and draws the graph by it."""
-        label = self.shown_position
-        with self._ui:
-            circuit = self.circuit
-            if circuit is None or circuit.graph.labels or label is None:
-                self._shares = None
-                self._redraw()
-                return
+    def _find(self, text: str) -> None:
+        if text.strip():
+            self._select(Selection.of_text(text.strip()))
 
-        def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
-            return shares_at(engine, circuit, label) if self.shown_position == label else None
+    def _step(self, by: int) -> None:
+        """Goes to the edge with the next smaller or larger effect."""
+        ordered = self._by_effect()
+        if not ordered:
+            return
+        if self.selection is not None and self.selection.id in ordered:
+            place = (ordered.index(self.selection.id) + by) % len(ordered)
+        else:
+            place = 0 if by > 0 else -1
+        self._select(Selection("edge", ordered[place]))
 
-        def answer(result: Any, error: Exception | None) -> None:
-            with self._ui:
-                if self.shown_position != label:
-                    return
-                if error is not None:
-                    self._panel.value = panel.message_html(str(error) or type(error).__name__)
-                self._shares = result
-                self._redraw()
-                if self.selected_edge:
-                    self._ask(self.selected_edge)
-
-        self._runner.ask(question, answer)
+    def _by_effect(self) -> list[str]:
+        """Ids of the kept edges, the largest |effect| first."""
+        if self._circuit is None:
+            return []
+        kept = [step for step in self._circuit.decisions if step.kept]
+        return [step.edge.id for step in sorted(kept, key=lambda step: -abs(step.effect))]

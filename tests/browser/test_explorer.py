@@ -65,7 +65,7 @@ def assert_fits(lab: LabPage) -> None:
 
 def clear_of_nodes(lab: LabPage, place: int) -> int:
     """The hit point of the place-th largest edge that is farthest from nodes, which lie on top."""
-    figure = "explorer._figure"
+    figure = "explorer._graph_view.figure"
     far = " + ".join(
         f"abs({figure}._hits[{axis}].ravel()[hit] - spot.{name})" for axis, name in enumerate("xy")
     )
@@ -188,7 +188,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     assert_fits(lab)
     assert panel(lab) == shown
     # An idle node lies over the middle of the strongest edge, and gives way to it.
-    strongest = ask(lab, "explorer._figure._hit_ids[0]")
+    strongest = ask(lab, "explorer._graph_view.figure._hit_ids[0]")
     lab.click_point("edge-hits", 2)
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{strongest}"]')
     lab.screenshot("reloaded")

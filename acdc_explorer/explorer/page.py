@@ -1,0 +1,91 @@
+"""The page: what the explorer is made of, where it stands, and its copy as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.clickable import ClickableHTML
+from acdc_explorer.explorer.controls import Controls
+from acdc_explorer.explorer.graph_view import GraphView
+from acdc_explorer.explorer.own_prompts import OwnPrompts
+from acdc_explorer.explorer.panel_html import error_html, status_html
+from acdc_explorer.explorer.side_panel import SidePanel
+from acdc_explorer.explorer.snapshot import write_page
+from acdc_explorer.explorer.style import CSS
+from acdc_explorer.explorer.threshold_plot import path_html
+from acdc_explorer.runner.state import Snapshot
+
+
+class Page:
+    """Puts the parts together.
+
+    Attributes:
+        parts: the widgets, from the top.
+        status: where the circuit stands, in one line.
+        error: what went wrong, in words, or nothing.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        own_prompts: OwnPrompts,
+        graph_view: GraphView,
+        side_panel: SidePanel,
+        threshold_clicked: Callable[[str], None],
+    ):
+        """Arranges the parts.
+
+        Args:
+            controls: at the top.
+            own_prompts: below them.
+            graph_view: on the left.
+            side_panel: on the right.
+            threshold_clicked: called with the threshold of a clicked interval.
+        """
+        self._controls, self._graph_view, self._side_panel = controls, graph_view, side_panel
+        self.status, self.error = widgets.HTML(), widgets.HTML()
+        self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
+        side = widgets.VBox(
+            [self._threshold_plot, side_panel.box], layout=widgets.Layout(flex="0 0 350px")
+        )
+        body = widgets.HBox(
+            [graph_view.figure.box, side],
+            layout=widgets.Layout(flex_flow="row wrap", width="100%"),
+        )
+        self.parts = [
+            widgets.HTML(CSS),
+            controls.box,
+            own_prompts.box,
+            self.status,
+            self.error,
+            body,
+        ]
+
+    def show(self, snapshot: Snapshot, shown_position: str | None) -> None:
+        """Brings all but the graph and the panel in line with a search.
+
+        Args:
+            snapshot: of the search.
+            shown_position: the position label by which the graph is drawn, or None.
+        """
+        self._controls.show(snapshot)
+        self.write_status(snapshot, shown_position)
+        self.error.value = error_html(snapshot.error)
+        unit = snapshot.circuit.metric_unit if snapshot.circuit else ""
+        self._threshold_plot.value = path_html(snapshot, unit)
+
+    def write_status(self, snapshot: Snapshot, shown_position: str | None) -> None:
+        """Says where the circuit stands and how much of it is drawn."""
+        unit = snapshot.circuit.metric_unit if snapshot.circuit else ""
+        n_drawn = self._graph_view.figure.n_drawn
+        self.status.value = status_html(snapshot, n_drawn, unit, shown_position)
+
+    def save(self, path: str | os.PathLike[str], circuit: Circuit | None) -> None:
+        """Writes what is on the page as a file that opens without a kernel."""
+        shown = (self.status, self.error, self._threshold_plot, self._side_panel.panel)
+        html = [part.value for part in shown]
+        write_page(path, self._graph_view.figure.widget, html, circuit)
