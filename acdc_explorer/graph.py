@@ -176,11 +176,11 @@ class Graph:
         """Which inputs a head has: q, k and v, or one."""
         return QKVS if self.split_qkv else (None,)
 
-    def receivers_at(self, whole: Receiver) -> list[Receiver]:
+    def receivers_at(self, input_: Receiver) -> list[Receiver]:
         """One input at each position label; the input itself if there are no labels."""
         if not self.labels:
-            return [whole]
-        return [whole.at(label) for label in (self.labels if whole.node != LOGITS else (END,))]
+            return [input_]
+        return [input_.at(label) for label in (self.labels if input_.node != LOGITS else (END,))]
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -217,7 +217,7 @@ class Graph:
 
     def rows_of(self, node: Node) -> list[int]:
         """The rows of an edge matrix that a node reads through, at each label if there are any."""
-        receivers = (r for whole in self.inputs_of(node) for r in self.receivers_at(whole))
+        receivers = (r for input_ in self.inputs_of(node) for r in self.receivers_at(input_))
         return [self.receiver_index[receiver] for receiver in receivers]
 
     @cached_property

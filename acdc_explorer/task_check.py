@@ -37,9 +37,9 @@ class TaskCheck:
         metric: what the metric is called.
         unit: of the metric.
         clean: the metric on the clean prompts, mean over prompts.
-        clean_spread: its standard deviation over prompts.
+        clean_deviation: its standard deviation over prompts.
         corrupted: the metric on the corrupted prompts.
-        corrupted_spread: its standard deviation.
+        corrupted_deviation: its standard deviation.
         warnings: what stands against a search, in sentences; empty if nothing does.
         notes: what was assumed when the task was made.
     """
@@ -51,9 +51,9 @@ class TaskCheck:
     metric: str
     unit: str
     clean: float
-    clean_spread: float
+    clean_deviation: float
     corrupted: float
-    corrupted_spread: float
+    corrupted_deviation: float
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -87,8 +87,8 @@ class TaskCheck:
         return [
             ("accuracy", f"{share} ({right} of {self.n_prompts})"),
             ("metric", self.metric),
-            ("clean", f"{self.clean:.3f} ± {self.clean_spread:.3f}{unit}"),
-            ("corrupted", f"{self.corrupted:.3f} ± {self.corrupted_spread:.3f}{unit}"),
+            ("clean", f"{self.clean:.3f} ± {self.clean_deviation:.3f}{unit}"),
+            ("corrupted", f"{self.corrupted:.3f} ± {self.corrupted_deviation:.3f}{unit}"),
         ]
 
     def _remarks(self) -> list[tuple[str, str]]:
@@ -133,15 +133,15 @@ def check_task(model: ModelLike, task: Task | str) -> TaskCheck:
         metric=engine.metric.label,
         unit=engine.metric.unit,
         clean=engine.full_metric,
-        clean_spread=_spread(clean),
+        clean_deviation=_deviation(clean),
         corrupted=engine.corrupted_metric,
-        corrupted_spread=_spread(corrupted),
+        corrupted_deviation=_deviation(corrupted),
         warnings=tuple(_warnings(accuracy, clean, corrupted, engine.metric.label)),
         notes=tuple(task.notes),
     )
 
 
-def _spread(values: Tensor) -> float:
+def _deviation(values: Tensor) -> float:
     return values.double().std().item() if len(values) > 1 else 0.0
 
 
@@ -155,8 +155,7 @@ def _warnings(accuracy: float, clean: Tensor, corrupted: Tensor, metric: str) ->
     difference = (clean - corrupted).double()
     gap = difference.mean().abs().item()
     scale = clean.double().mean().abs().item()
-    # Twice the standard error of a mean is what chance alone makes of it.
-    by_chance = 2 * _spread(difference) / math.sqrt(len(difference))
+    noise = 2 * _deviation(difference) / math.sqrt(len(difference))
     told = f"clean and corrupted prompts differ by {gap:.3g} in {metric}"
     if gap < max(_SMALL_GAP * scale, torch.finfo(torch.float32).eps):
         warnings.append(
@@ -165,10 +164,9 @@ def _warnings(accuracy: float, clean: Tensor, corrupted: Tensor, metric: str) ->
             if scale
             else f"{told}: too close for a search"
         )
-    elif gap < by_chance:
+    elif gap < noise:
         warnings.append(
-            f"{told}, less than chance makes of so few and so unlike prompts ({by_chance:.3g}): "
-            "take more prompts"
+            f"{told}, within sampling noise (2 standard errors = {noise:.3g}): take more prompts"
         )
     return warnings
 

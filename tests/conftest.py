@@ -170,6 +170,18 @@ def random_task(seed: int = 0, n_prompts: int = 5, length: int = 9, **options) -
     )
 
 
+def labelled_task(**options):
+    """Labels at other places in each prompt: one token, spans of unlike lengths, END, the rest."""
+    task = random_task(n_prompts=4, length=9, **options)
+    span = torch.zeros(4, 9, dtype=torch.bool)
+    for row, end in enumerate(task.end.tolist()):
+        span[row, end - 1 - row % 2 : end] = True
+    # In the first prompt the label is where both prompts agree, so that nothing changes there.
+    middle = torch.tensor([1, 2, 3, 2])
+    object.__setattr__(task, "positions", {"MIDDLE": middle, "span": span, "END": task.end})
+    return task
+
+
 @pytest.fixture(scope="session", params=list(SHAPES))
 def hf_model(request):
     """A random model of each shape in turn."""

@@ -12,13 +12,13 @@ from conftest import (
     assert_logits_equal_transformers,
     attention_only,
     bridge_of,
+    labelled_task,
     random_gpt2,
     random_model,
     random_task,
     ungrouped,
 )
-from test_attribution import assert_derivatives
-from test_positions import labelled_task
+from derivatives import assert_derivatives
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings

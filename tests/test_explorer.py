@@ -102,7 +102,9 @@ def test_a_clicked_node_lists_its_edges_to_go_on_with(explorer):
     into_logits = [edge for edge in explorer.circuit.kept if edge.endswith("->logits")]
     assert set(explorer._side_panel.chooser.edge_ids) == set(into_logits)
     first = explorer._side_panel.chooser.edge_ids[0]
-    assert "L" in explorer._side_panel.chooser.buttons[0].description
+    effects = explorer.circuit.edges.set_index("edge").effect
+    told = explorer._side_panel.chooser.buttons[0].description
+    assert told == f"{effects[first]:+.3f}  {explorer.circuit.graph.parse_edge(first).label}"
     explorer._side_panel.chooser.buttons[0].click()
     assert explorer.selected_edge == first
     assert explorer.selected_node is None

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from bpe import bpe_tokenizer, save_bpe_gpt2
+from checkpoints import old_checkpoint
 from conftest import random_gpt2, random_model, random_task
 from safetensors.torch import load_file, save_file
-from test_loading import old_checkpoint
 
 import acdc_explorer as ax
 from acdc_explorer.models.loading import BUNDLED

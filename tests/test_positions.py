@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import attention_only, bridge_of, random_gpt2, random_model, random_task, ungrouped
+from conftest import (
+    attention_only,
+    bridge_of,
+    labelled_task,
+    random_gpt2,
+    random_model,
+    ungrouped,
+)
 
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
@@ -21,18 +28,6 @@ from acdc_explorer.searches.path_patching import path_patching_steps
 from acdc_explorer.testing.reference import Reference
 
 KINDS = ["gpt2", "gpt_neo", "llama", "gpt_neox", "attention-only"]
-
-
-def labelled_task(**options):
-    """Labels at other places in each prompt: one token, spans of unlike lengths, END, the rest."""
-    task = random_task(n_prompts=4, length=9, **options)
-    span = torch.zeros(4, 9, dtype=torch.bool)
-    for row, end in enumerate(task.end.tolist()):
-        span[row, end - 1 - row % 2 : end] = True
-    # In the first prompt the label is where both prompts agree, so that nothing changes there.
-    middle = torch.tensor([1, 2, 3, 2])
-    object.__setattr__(task, "positions", {"MIDDLE": middle, "span": span, "END": task.end})
-    return task
 
 
 def make(kind, ablation="corrupted", **options):

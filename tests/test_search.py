@@ -110,14 +110,29 @@ def test_rounding_is_far_below_the_borderline_tolerance(hf_model):
     assert worst < BORDERLINE / 5
 
 
-def test_nothing_kept_and_everything_kept():
+def test_nothing_kept():
     engine, _ = make(random_gpt2("3x2"))
-    nothing = circuit_of("m", engine, s := SearchSettings(1e6, "1e6"), acdc_steps(engine, s))
+    settings = SearchSettings(1e6, "1e6")
+    nothing = circuit_of("m", engine, settings, acdc_steps(engine, settings))
     assert nothing.kept == []
     assert nothing.metric_value == pytest.approx(engine.corrupted_metric, abs=1e-5)
     assert nothing.faithfulness == pytest.approx(0, abs=1e-4)
     assert (nothing.edges.state == "removed").all()
     assert nothing.n_tested == len(engine.graph.senders)
+    assert nothing.removed == list(nothing.edges.edge)
+
+
+def test_everything_kept():
+    """Where every removal changes the metric, the circuit is the whole model."""
+    engine, _ = make(random_gpt2("2x4"))
+    settings = SearchSettings(1e-9, "1e-9")
+    everything = circuit_of("m", engine, settings, acdc_steps(engine, settings))
+    # Queries, keys and values at positions that END cannot see any difference of change nothing.
+    changing = everything.edges.effect.abs() > 1e-6
+    assert (everything.edges.state[changing] == "kept").all()
+    assert changing.mean() > 0.9
+    assert everything.metric_value == pytest.approx(engine.full_metric, abs=1e-5)
+    assert everything.faithfulness == pytest.approx(1, abs=1e-4)
 
 
 def test_valid_interval_holds_at_its_ends(hf_model):

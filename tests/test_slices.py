@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import bridge_of, random_gpt2, random_model, random_task
-from test_positions import labelled_task
+from conftest import bridge_of, labelled_task, random_gpt2, random_model, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.settings import SearchSettings

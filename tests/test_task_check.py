@@ -41,12 +41,12 @@ def test_a_task_that_the_model_does(mini):
     assert check.accuracy > 0.9
     assert check.clean > 1
     assert abs(check.corrupted) < 1
-    assert min(check.clean_spread, check.corrupted_spread) > 0
+    assert min(check.clean_deviation, check.corrupted_deviation) > 0
     assert check.warnings == ()
     lines = str(check).splitlines()
     assert lines[0] == "ioi on mini, 32 prompts"
     assert lines[1].startswith("  accuracy   ")
-    assert f"± {check.clean_spread:.3f} logits" in lines[3]
+    assert f"± {check.clean_deviation:.3f} logits" in lines[3]
 
 
 def test_a_task_that_the_model_does_not(mini):

@@ -36,8 +36,8 @@ from acdc_explorer.models.linear import linear
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 _BATCH_FLOATS = 64_000_000
-# Floats of heads' inputs made at once, since more do not stay in a CPU's caches until used; but so
-# many tokens at least, for which weights are fetched.
+# Floats of heads' inputs made at once, to stay in the CPU's cache; at least so many tokens, to
+# amortise loading the weights.
 _BLOCK_FLOATS, _BLOCK_TOKENS = 1_000_000, 64
 
 

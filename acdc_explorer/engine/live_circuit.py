@@ -102,7 +102,7 @@ class LiveCircuit:
         To be asked once all its receivers have been tested, as they are when its own turn comes.
         """
         if node not in self._written_at:
-            readers = [self.inputs[whole].kept[node] for whole in self.kept_inputs[node]]
+            readers = [self.inputs[input_].kept[node] for input_ in self.kept_inputs[node]]
             self._written_at[node] = self.sets.union(readers)
         return self._written_at[node]
 
@@ -119,10 +119,10 @@ class LiveCircuit:
 
     def open(self, receiver: Receiver) -> LiveInput:
         """The input that a receiver belongs to; its edges may be tested from now on."""
-        whole = receiver.at(None)
-        if whole not in self.inputs:
-            self.inputs[whole] = LiveInput(self.reads_at(whole), self.sets.none)
-        return self.inputs[whole]
+        input_ = receiver.at(None)
+        if input_ not in self.inputs:
+            self.inputs[input_] = LiveInput(self.reads_at(input_), self.sets.none)
+        return self.inputs[input_]
 
     def keep(self, sender: Node, receiver: Receiver) -> None:
         """Records that an edge stays."""
@@ -137,10 +137,10 @@ class LiveCircuit:
         reached: set[Node] = set()
         stack = [node]
         while stack:
-            for whole in self.kept_inputs.get(stack.pop(), ()):
-                if whole.node not in reached:
-                    reached.add(whole.node)
-                    stack.append(whole.node)
+            for input_ in self.kept_inputs.get(stack.pop(), ()):
+                if input_.node not in reached:
+                    reached.add(input_.node)
+                    stack.append(input_.node)
         index = self.graph.sender_index
         return sorted(reached, key=lambda other: index.get(other, len(index)))
 

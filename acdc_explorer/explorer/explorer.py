@@ -370,5 +370,5 @@ class Explorer(widgets.VBox):
 
 
 def _check_threshold(threshold: Any) -> None:
-    # Any clean value does: whether text is a positive number does not hang on it.
+    # 1.0 is a dummy; it does not affect validity.
     parse_threshold(threshold, 1.0, METRICS["logit_diff"])

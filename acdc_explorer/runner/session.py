@@ -1,4 +1,4 @@
-"""What a runner works on: one search under way, and around it the circuits of other thresholds."""
+"""The state of one search and of its threshold path."""
 
 from __future__ import annotations
 

@@ -216,13 +216,13 @@ class Reference:
         bias = getattr(block.attn, f"b_{qkv.upper()}")
         edited = value.clone()
         for head in range(self.graph.n_heads):
-            whole = self.graph.head_input(Node("head", layer, head), qkv)
-            missing = self._missing(outputs, removed, whole)
+            input_ = self.graph.head_input(Node("head", layer, head), qkv)
+            missing = self._missing(outputs, removed, input_)
             if missing is None:
                 continue
             x = block.ln1.original_component(streams[f"blocks.{layer}.ln1"] + missing)
-            slot = x @ weight[head] + (0 if bias is None else bias[head])
-            edited.view(*slot.shape[:2], self.graph.n_heads, -1)[:, :, head] = slot
+            vectors = x @ weight[head] + (0 if bias is None else bias[head])
+            edited.view(*vectors.shape[:2], self.graph.n_heads, -1)[:, :, head] = vectors
         return edited
 
     def _edit_mlp(
@@ -249,11 +249,11 @@ class Reference:
         return value if missing is None else value + missing
 
     def _missing(
-        self, outputs: dict[Node, Tensor], removed: np.ndarray, whole: Receiver
+        self, outputs: dict[Node, Tensor], removed: np.ndarray, input_: Receiver
     ) -> Tensor | None:
         """Ablated (for frozen edges clean) minus present output, summed over an input's senders."""
         total = None
-        for receiver in self.graph.receivers_at(whole):
+        for receiver in self.graph.receivers_at(input_):
             row = removed[self.graph.receiver_index[receiver]]
             for index in np.flatnonzero(row):
                 node = self.graph.senders[index]

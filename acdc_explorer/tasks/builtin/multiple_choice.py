@@ -19,7 +19,7 @@ import random
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
 # Each is one token in GPT-2's tokenizer, with its leading space.
-COLORS: tuple[str, ...] = (
+COLOURS: tuple[str, ...] = (
     "red", "green", "blue", "yellow", "brown", "black", "white", "pink", "purple", "orange",
     "gray", "violet",
 )  # fmt: skip
@@ -44,7 +44,7 @@ def multiple_choice_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     rng = random.Random(seed)
     pairs = []
     for number in range(n_prompts):
-        thing, choices = rng.choice(THINGS), rng.sample(COLORS, len(LETTERS))
+        thing, choices = rng.choice(THINGS), rng.sample(COLOURS, len(LETTERS))
         right = number % len(LETTERS)
         wrong = rng.choice([index for index in range(len(LETTERS)) if index != right])
         (clean, spans), (corrupted, _) = (
