@@ -19,6 +19,7 @@ from acdc_explorer.errors import unknown_name
 Rule = Literal["abs", "signed", "cumulative"]
 
 Logits = Float[Tensor, "*batch prompt vocab"]
+CleanLogits = Float[Tensor, "prompt vocab"]
 # Prompts with fewer answers than others are filled up with NO_TOKEN.
 AnswerTokens = Int[Tensor, "prompt answer"]
 NO_TOKEN = -1
@@ -48,7 +49,7 @@ class Metric:
     name: str
     label: str
     unit: str
-    per_prompt: Callable[[Logits, AnswerTokens, AnswerTokens, Logits], PromptValues]
+    per_prompt: Callable[[Logits, AnswerTokens, AnswerTokens, CleanLogits], PromptValues]
     higher_is_better: bool = True
     default_rule: Rule = "abs"
     linear: bool = False
@@ -70,26 +71,26 @@ def mean_weights(tokens: AnswerTokens) -> Float[Tensor, "prompt answer"]:
 
 
 def logit_diff(
-    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: CleanLogits
 ) -> PromptValues:
     """Mean logit of the answers minus mean logit of the wrong answers (Wang et al. 2022)."""
 
     def mean(tokens: AnswerTokens) -> PromptValues:
-        return (_gather(logits, tokens, 0) * mean_weights(tokens).to(logits)).sum(-1)
+        return (_gather(logits, tokens, 0.0) * mean_weights(tokens).to(logits)).sum(-1)
 
     return mean(answers) - mean(wrong)
 
 
 def prob_diff(
-    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: CleanLogits
 ) -> PromptValues:
     """Probability of the answers minus that of the wrong answers (Hanna et al. 2023)."""
     probs = logits.softmax(-1)
-    return _gather(probs, answers, 0).sum(-1) - _gather(probs, wrong, 0).sum(-1)
+    return _gather(probs, answers, 0.0).sum(-1) - _gather(probs, wrong, 0.0).sum(-1)
 
 
 def kl_divergence(
-    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: CleanLogits
 ) -> PromptValues:
     """KL(clean run || patched run) in nats (Conmy et al. 2023); 0 for the clean run."""
     clean = clean_logits.log_softmax(-1)
@@ -97,7 +98,7 @@ def kl_divergence(
 
 
 def negative_log_likelihood(
-    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: Logits
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: CleanLogits
 ) -> PromptValues:
     """Minus the log of the answers' probability, in nats."""
     return -torch.logsumexp(_gather(logits.log_softmax(-1), answers, -math.inf), -1)

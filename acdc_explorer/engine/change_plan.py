@@ -25,7 +25,7 @@ class Work:
     n_steps: int
     n_weights: int
     flops_per_member: float
-    flops_fixed: float = 0
+    flops_fixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,4 +125,5 @@ class ChangePlan:
                 continue
             n_weights += sum(size for size, _ in sizes)
             per_prompt += sum(2 * size * positions for size, positions in sizes)
-        return Work(1 + len(self.steps), n_weights, per_prompt * self._circuit.runs.n_prompts)
+        flops = float(per_prompt * self._circuit.runs.n_prompts)
+        return Work(1 + len(self.steps), n_weights, flops)

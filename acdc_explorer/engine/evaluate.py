@@ -161,7 +161,7 @@ class _PatchedRuns:
 
     def _read(
         self, receivers: Sequence[Receiver], base: Tensor, rows: slice = slice(None)
-    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
+    ) -> Float[Tensor, "_circuit _receiver prompt width d_model"]:
         """What inputs of one kind of one block read.
 
         Where nothing is added to the base for any of them, they share one row.
@@ -191,7 +191,7 @@ class _PatchedRuns:
 
     def _with_differences(
         self, total: Tensor, receivers: Sequence[Receiver], rows: slice, *, agree: bool
-    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
+    ) -> Float[Tensor, "_circuit _receiver prompt width d_model"]:
         """Adds to what some inputs read what counted senders lack, at one position label."""
         numbers = [self.graph.receiver_index[receiver] for receiver in receivers]
         agreeing = agree and bool(self.agreeing[numbers].all())
@@ -367,7 +367,7 @@ class _Differences:
         n_before: int,
         rows: slice,
         tokens: Int[Tensor, " token"] | None,
-    ) -> Float[Tensor, "circuit receiver prompt width d_model"]:
+    ) -> Float[Tensor, "_circuit _receiver prompt width d_model"]:
         """Adds what senders lack, times a factor, of those that come before some receivers.
 
         Args:

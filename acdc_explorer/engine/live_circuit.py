@@ -32,8 +32,9 @@ from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.forward import Run, head_vectors, write_head
 
 # A head's change is kept before W_O, [*batch, prompt, width, d_head]; an MLP's is [..., d_model].
-OutputChange = Float[Tensor, "*batch prompt width feature"]
-Stream = Float[Tensor, "*batch prompt width d_model"]
+# Widths are those of position sets, of which one function may see several.
+OutputChange = Float[Tensor, "*batch prompt _width feature"]
+Stream = Float[Tensor, "*batch prompt _width d_model"]
 # Floats of what inputs read that a search keeps; the others are summed up again for every test.
 _BASE_FLOATS = 16_000_000
 

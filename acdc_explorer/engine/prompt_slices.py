@@ -68,7 +68,7 @@ class SlicedTrials:
             n_steps=sum(each.work.n_steps for each in trials),
             n_weights=sum(each.work.n_weights for each in trials),
             flops_per_member=sum(each.work.flops_per_member for each in trials),
-            flops_fixed=engine.flops_of_runs() if engine.is_sliced else 0,
+            flops_fixed=engine.flops_of_runs() if engine.is_sliced else 0.0,
         )
 
     def try_removing(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt"]:

@@ -122,23 +122,23 @@ def vectors_of_heads(
 
 
 def attention_pattern(
-    q: Float[Tensor, "*batch query d_head"],
-    k: Float[Tensor, "*batch key d_head"],
-    allowed: Bool[Tensor, "*prompt query key"],
+    q: Float[Tensor, "*#batch query d_head"],
+    k: Float[Tensor, "*#batch key d_head"],
+    allowed: Bool[Tensor, "*#batch query key"],
     scale: float,
-) -> Float[Tensor, "*batch query key"]:
+) -> Float[Tensor, "*#batch query key"]:
     """Softmax of scores over the keys that a query may see; `allowed` broadcasts on the left."""
     scores = q @ k.transpose(-1, -2) / scale  # [*batch, query, key]
     return scores.masked_fill(~allowed, -math.inf).softmax(-1)
 
 
 def attention(
-    q: Float[Tensor, "*batch query d_head"],
-    k: Float[Tensor, "*batch key d_head"],
-    v: Float[Tensor, "*batch key d_head"],
-    allowed: Bool[Tensor, "*prompt query key"],
+    q: Float[Tensor, "*#batch query d_head"],
+    k: Float[Tensor, "*#batch key d_head"],
+    v: Float[Tensor, "*#batch key d_head"],
+    allowed: Bool[Tensor, "*#batch query key"],
     scale: float,
-) -> Float[Tensor, "*batch query d_head"]:
+) -> Float[Tensor, "*#batch query d_head"]:
     """A head's output before W_O: its values, averaged by its attention."""
     return attention_pattern(q, k, allowed, scale) @ v
 

@@ -158,9 +158,11 @@ class ModelWeights:
         The embedding and the unembedding, the largest matrices of a small model, stay as they are:
         few of their rows and columns are needed.
         """
-        rest = replace(self, W_E=self.b_U, W_U=self.b_U)
-        doubled = map_tensors(rest, lambda tensor: tensor.double())
-        return replace(doubled, W_E=self.W_E, W_U=self.W_U)
+        names = [field.name for field in fields(self) if field.name not in ("W_E", "W_U")]
+        doubled = {
+            name: map_tensors(getattr(self, name), lambda tensor: tensor.double()) for name in names
+        }
+        return replace(self, **doubled)
 
 
 def map_tensors(value: _T, function: Callable[[Tensor], Tensor]) -> _T:
