@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of several processes that wait for one another's turn are many times slower. Before
+    # torch is imported, and for the programs that tests start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from acdc_explorer.tasks.task import Task

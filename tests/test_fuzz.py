@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from fuzz import Case, check
 
+# Four always, the others with the slow tests.
+SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 24))]
 
-@pytest.mark.parametrize("seed", range(24))
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_search_equals_the_reference(seed):
     compared = check(Case.of(seed))
     assert compared.decisions or compared.undecidable

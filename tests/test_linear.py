@@ -56,6 +56,7 @@ def test_gradients_pass(library):
     assert x.grad is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "opt"])
 def test_every_decision_of_a_search(library, kind):
     hf_model = random_gpt2("2x4") if kind == "gpt2" else random_model(kind)

@@ -199,6 +199,7 @@ def test_pickles_are_read_as_plain_tensors(tmp_path):
         ax.load_model(tmp_path / "old", allow_pickle=True)
 
 
+@pytest.mark.slow
 def test_a_revision_in_the_cache_needs_no_network(tmp_path):
     repo = tmp_path / "models--someone--tiny"
     for seed, (revision, commit) in enumerate([("main", "a" * 40), ("v2", "b" * 40)]):

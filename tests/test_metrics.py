@@ -39,6 +39,7 @@ def decisions(engine, threshold=0.02, **options):
     return [s for s in search_steps(engine, settings) if isinstance(s, EdgeStep)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slice_size", [None, 4])
 @pytest.mark.parametrize("method", ["acdc", "path_patching"])
 def test_a_function_sees_all_prompts_of_one_circuit_at_a_time(slice_size, method):

@@ -94,6 +94,7 @@ def test_every_name_is_one_token(mini):
     assert mini.bridge.to_tokens("Mary met John").tolist()[0].count(0) == 1
 
 
+@pytest.mark.slow
 def test_training_learns_and_is_repeatable():
     recipe = Recipe(steps=30, batch_size=32, n_embd=32, seed=3)
     _, losses = train(recipe, make_tokenizer(), "cpu")

@@ -39,6 +39,7 @@ def test_a_folder_is_loaded_and_searched(tmp_path):
     assert ax.find_circuit(model, random_task(), 0.1).complete
 
 
+@pytest.mark.slow
 def test_a_hugging_face_name_in_the_cache_needs_no_network(tmp_path):
     """A cache as the hub's client lays it out, and a process that may not use the network."""
     snapshot = tmp_path / "models--someone--tiny" / "snapshots" / ("a" * 40)

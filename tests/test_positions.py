@@ -111,6 +111,7 @@ def test_every_decision_equals_the_reference(ablation, threshold, options):
     compare(engine, reference, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, VARIANTS[-1]])
 @pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
 def test_what_inputs_read_is_summed_again_where_there_is_no_room(ablation, options, monkeypatch):
@@ -119,6 +120,7 @@ def test_what_inputs_read_is_summed_again_where_there_is_no_room(ablation, optio
     compare(engine, reference, SearchSettings(0.05, "0.05", ablation=ablation))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_every_decision_on_other_architectures(kind, options):
@@ -127,6 +129,7 @@ def test_every_decision_on_other_architectures(kind, options):
     compare(engine, reference, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, *VARIANTS])
 @pytest.mark.parametrize("rule", ["abs", "signed"])
 @pytest.mark.parametrize("ablation", ["corrupted", "zero"])
@@ -135,12 +138,14 @@ def test_path_patching_equals_the_reference(ablation, rule, options):
     compare(engine, reference, SearchSettings(0.1, "0.1", method="path_patching", rule=rule))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_path_patching_on_other_architectures(kind):
     engine, reference = make(kind, positions=True)
     compare(engine, reference, SearchSettings(0.15, "0.15", method="path_patching"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"positions": True}])
 @pytest.mark.parametrize("threshold", [0.1, 0.6])
 def test_the_cumulative_rule_equals_the_reference(threshold, options):
@@ -162,6 +167,7 @@ def decision(step):
     return (step.edge.id, step.kept) if isinstance(step, EdgeStep) else (step.receiver, step.live)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["acdc", "path_patching"])
 def test_edges_at_the_threshold_are_decided_in_float64(method):
     engine, reference = make("gpt2", positions=True)

@@ -234,6 +234,7 @@ def test_a_new_threshold_starts_from_the_decisions_that_hold(model, runner, monk
     assert len(tested) > replayed
 
 
+@pytest.mark.slow
 def test_neighbouring_thresholds_are_found_in_the_background(model, runner):
     task = random_task()
     runner.start(Request(model, task, 0.2))
@@ -302,6 +303,7 @@ def test_attribution_shows_before_the_search(model, monkeypatch):
     runner.close()
 
 
+@pytest.mark.slow
 def test_a_program_may_end_while_it_searches():
     """The worker would be stopped inside PyTorch, which ends in SIGABRT."""
     program = """

@@ -86,6 +86,7 @@ def test_chain_length_does_not_change_decisions(hf_model, chain_length):
     assert_same_decisions(decisions(engine, settings, chain_length), decisions(engine, settings))
 
 
+@pytest.mark.slow
 def test_edges_at_the_threshold_are_decided_in_float64():
     """At a threshold equal to an edge's own change, float32 rounding alone would decide."""
     engine, reference = make(random_gpt2("2x4"))

@@ -382,6 +382,7 @@ def test_ioi_sentences_of_training_have_neither_held_out_orders_nor_templates():
         assert bool(used & shapes) == (split == "training")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STANDARD_TASKS)
 def test_mini_does_the_task_on_what_it_never_saw(mini, name):
     stored = json.loads((BUNDLED["mini"] / "tasks.json").read_text(encoding="utf-8"))[name]

@@ -21,11 +21,12 @@ ROOT = HERE.parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks everything in this folder `browser`, and puts it after the quicker tests."""
+    """Marks everything in this folder `browser`, for one process, which begins with it."""
     ours = [item for item in items if HERE in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.browser)
-    items[:] = [item for item in items if item not in set(ours)] + ours
+        item.add_marker(pytest.mark.xdist_group("browser"))
+    items[:] = ours + [item for item in items if item not in set(ours)]
 
 
 @pytest.fixture(scope="package")
