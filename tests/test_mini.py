@@ -22,10 +22,10 @@ from acdc_explorer.training.measuring import held_out_task, measure
 from acdc_explorer.training.train_mini import (
     JOBS,
     Recipe,
-    _batch,
-    _straying,
     main,
+    make_batch,
     make_tokenizer,
+    misplaced_attention,
     train,
 )
 
@@ -105,14 +105,16 @@ def test_training_learns_and_is_repeatable():
 
 def test_guidance_counts_what_guided_heads_miss_and_what_others_take():
     example = Example("one two three", " two", (Link("name mover", None, 4),))
-    batch = _batch([example], make_tokenizer(), 3.0)
+    batch = make_batch([example], make_tokenizer(), 3.0)
     # Each head's attention from END, token 3, to "two", token 2.
     attentions = tuple(torch.zeros(1, 8, 6, 6) for _ in range(4))
     for layer, head in JOBS["name mover"]:
         attentions[layer][0, head, 3, 2] = 0.5
     attentions[1][0, 4, 3, 2] = 0.25
-    straying, crowding = _straying(attentions, batch, {**dict.fromkeys(JOBS, 0), "name mover": 1})
-    assert straying.item() == pytest.approx(-math.log(0.5) / len(JOBS))
+    misplaced, crowding = misplaced_attention(
+        attentions, batch, {**dict.fromkeys(JOBS, 0), "name mover": 1}
+    )
+    assert misplaced.item() == pytest.approx(-math.log(0.5) / len(JOBS))
     assert crowding.item() == pytest.approx(-math.log(0.75) / len(JOBS))
 
 

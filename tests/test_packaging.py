@@ -28,7 +28,7 @@ import acdc_explorer
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "acdc_explorer"
-LONGEST_MODULE = 400
+LONGEST_MODULE = 350
 UI_LIBRARIES = {"ipywidgets", "anywidget", "plotly", "IPython"}
 # What only a script needs whose output is in the repository.
 NEVER_REQUIRED = {"acdc_explorer.training.compile_rasp": {"tracr"}}

@@ -346,9 +346,9 @@ def test_docstrings_of_training_go_through_no_held_out_pair():
     """Neither to the answer nor from the first argument documented to the second."""
     stream = PARTS["docstring"].stream(random.Random(1))
     examples = [next(stream) for _ in range(1500)]
-    clean = [example for example in examples if example.foretold]
+    clean = [example for example in examples if example.weighted_at]
     assert len(clean) > 500
-    before_b = [example.prompt[: example.foretold[0]] for example in clean]
+    before_b = [example.prompt[: example.weighted_at[0]] for example in clean]
     told = {following_argument(text, re.match(r"\w+", example.prompt[len(text) :])[0])
             for text, example in zip(before_b, clean, strict=True)}  # fmt: skip
     pairs = STANDARD_TASKS["docstring"].pairs(4000, 9)

@@ -19,7 +19,6 @@ block only END; keys and values before them are clean.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,12 +26,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from acdc_explorer.engine.differences import Differences
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.removed_edges import RemovedEdges, computed_senders
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.forward import attention, mlp, vectors_of_heads, write_head, write_heads
-from acdc_explorer.models.linear import linear
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 _BATCH_FLOATS = 64_000_000
@@ -110,8 +109,8 @@ class _PatchedRuns:
         shape = (clean.shape[0], self.at.width, clean.shape[2])
         # Of the stream, from the clean run's, while kept edges are not summed.
         self.change = clean.new_zeros((1, *shape))
-        self.shared = _Differences(clean.new_empty((1, int(needed.sum()), *shape)))
-        self.own: _Differences | None = None
+        self.shared = Differences(clean.new_empty((1, int(needed.sum()), *shape)))
+        self.own: Differences | None = None
         self._allowed: dict[int | None, Tensor] = {}
 
     def _reading(self) -> Bool[np.ndarray, " receiver"]:
@@ -150,7 +149,7 @@ class _PatchedRuns:
         if self.own is None:
             left = int(self.needed[index:].sum())
             shape = (len(difference), left, *difference.shape[1:])
-            self.own = _Differences(difference.new_empty(shape))
+            self.own = Differences(difference.new_empty(shape))
         self.own.add(index, difference)
 
     def _base(self, node: Node) -> Float[Tensor, "circuit prompt width d_model"]:
@@ -342,58 +341,3 @@ class _PatchedRuns:
             else:
                 difference = runs.delta(index, self.at)[None]
             self._keep_difference(index, difference)
-
-
-class _Differences:
-    """Ablated output - this run's output of senders, in ascending order of the senders."""
-
-    def __init__(self, buffer: Float[Tensor, "circuit sender prompt width d_model"]):
-        self.buffer = buffer
-        self.senders: list[int] = []
-
-    def add(self, sender: int, difference: Tensor) -> None:
-        """Takes in the next sender."""
-        self.buffer[:, len(self.senders)] = difference
-        self.senders.append(sender)
-
-    def of(self, sender: int, circuit: int) -> Float[Tensor, "prompt width d_model"]:
-        """That of one sender in one circuit."""
-        return self.buffer[circuit, self.senders.index(sender)]
-
-    def added_to(
-        self,
-        total: Tensor,
-        factors: Float[Tensor, "circuit receiver sender"],
-        n_before: int,
-        rows: slice,
-        tokens: Int[Tensor, " token"] | None,
-    ) -> Float[Tensor, "_circuit _receiver prompt width d_model"]:
-        """Adds what senders lack, times a factor, of those that come before some receivers.
-
-        Args:
-            total: so far [circuit or 1, receiver or 1, prompt, width, d_model].
-            factors: of each sender for each receiver.
-            n_before: how many senders come before the receivers.
-            rows: which prompts.
-            tokens: at which of their tokens alone, counted through.
-        """
-        senders = self.senders[: bisect_left(self.senders, n_before)]
-        chosen = factors[:, :, senders]
-        if not chosen.any():
-            return total
-        difference = self.buffer[:, : len(senders), rows]
-        width, d_model = difference.shape[-2:]
-        difference = difference.flatten(2, 3)
-        if tokens is not None:
-            difference = difference[:, :, tokens]
-        if len(difference) == len(chosen) == 1:
-            added = linear(chosen[0], difference[0].flatten(1))[None]
-        else:
-            added = chosen @ difference.flatten(2)
-        added = added.unflatten(2, (-1, d_model))
-        if tokens is None:
-            return added.unflatten(2, (-1, width)) + total
-        shape = torch.broadcast_shapes(added.shape[:2], total.shape[:2])
-        total = total.expand(*shape, -1, -1, -1).clone()
-        total.view(*shape, -1, d_model)[:, :, tokens] += added
-        return total

@@ -6,7 +6,8 @@ No Dropdown and no Select: in a notebook their arrow keys move to another cell.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -24,7 +25,7 @@ class Controls:
     """What is searched, the threshold, and the buttons of the search."""
 
     def __init__(self, models: Sequence[str], tasks: Sequence[str]):
-        """Makes the widgets; whoever uses them observes them.
+        """Makes the widgets; `connect` says what they do.
 
         Args:
             models: names to offer; any other name or folder can be typed.
@@ -124,6 +125,44 @@ class Controls:
         if full:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
             self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
+
+    def connect(
+        self,
+        *,
+        set_request: Callable[[str, Any], None],
+        set_option: Callable[[str, Any], None],
+        set_columns: Callable[[str], None],
+        show_own_prompts: Callable[[bool], None],
+        slide: Callable[[float], None],
+        run: Callable[[], None],
+        pause: Callable[[], None],
+        stop: Callable[[], None],
+    ) -> None:
+        """Says what is called when the user touches a control.
+
+        Args:
+            set_request: with a field of the request and its new value.
+            set_option: with an option of `find_circuit` and its new value.
+            set_columns: with "heads" or "positions".
+            show_own_prompts: with whether to show them.
+            slide: with the threshold in per cent.
+            run: the button; so are `pause` and `stop`.
+            pause: likewise.
+            stop: likewise.
+        """
+
+        def on_value(widget: Any, call: Callable[[Any], None]) -> None:
+            widget.observe(lambda change: call(change.new), "value")
+
+        for name in ("model", "task", "n_prompts", "seed"):
+            on_value(getattr(self, name), partial(set_request, name))
+        for name in ("method", "positions"):
+            on_value(getattr(self, name), partial(set_option, name))
+        on_value(self.own_prompts, show_own_prompts)
+        on_value(self.columns, set_columns)
+        on_value(self.threshold, slide)
+        for button, press in ((self.run, run), (self.pause, pause), (self.stop, stop)):
+            button.on_click(lambda _, press=press: press())
 
     def show_request(self, request: Request) -> None:
         """Shows what is searched for; prompts of one's own have no number or seed to choose."""

@@ -95,17 +95,20 @@ class Explorer(widgets.VBox):
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
-        self._graph_view = GraphView(self._ask, self._ui, self._edges_clicked, self._node_clicked)
-        self._side_panel = SidePanel(self._ask, self._ui, self._select, self._position_clicked)
+        self._runner = Runner(self._show)
+        ask = self._runner.ask
+        self._graph_view = GraphView(
+            ask, self._ui, self._edges_clicked, lambda node: self._select(Selection("node", node))
+        )
+        self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
         self._page = Page(
             self._controls,
             self._own_prompts,
             self._graph_view,
             self._side_panel,
-            self._threshold_clicked,
+            lambda threshold: self.set_trait("threshold", float(threshold)),
         )
-        self._runner = Runner(self._show)
         super().__init__(self._page.parts)
         self.add_class("acdc-explorer")
         self.set_trait("threshold", threshold)
@@ -161,23 +164,17 @@ class Explorer(widgets.VBox):
         return f"Explorer({self.status}; {standing})"
 
     def _connect(self) -> None:
-        controls = self._controls
         self._sync_controls()
-        for widget, name in (
-            (controls.model, "model"),
-            (controls.task, "task"),
-            (controls.n_prompts, "n_prompts"),
-            (controls.seed, "seed"),
-        ):
-            widget.observe(lambda change, name=name: self._control_set(name, change.new), "value")
-        for widget, name in ((controls.method, "method"), (controls.positions, "positions")):
-            widget.observe(lambda change, name=name: self._option_set(name, change.new), "value")
-        controls.own_prompts.observe(lambda change: self._own_prompts.show(change.new), "value")
-        controls.columns.observe(lambda change: setattr(self, "columns", change.new), "value")
-        controls.threshold.observe(self._slider_set, "value")
-        controls.run.on_click(lambda _: self.run())
-        controls.pause.on_click(lambda _: self._pause_clicked())
-        controls.stop.on_click(lambda _: self.stop())
+        self._controls.connect(
+            set_request=self._control_set,
+            set_option=self._option_set,
+            set_columns=lambda columns: setattr(self, "columns", columns),
+            show_own_prompts=self._own_prompts.show,
+            slide=self._slider_set,
+            run=self.run,
+            pause=self._pause_clicked,
+            stop=self.stop,
+        )
         self.observe(self._threshold_set, "threshold")
         self.observe(lambda _: self._redraw(), "columns")
         self.observe(self._selection_set, ["selected_edge", "selected_node"])
@@ -241,14 +238,10 @@ class Explorer(widgets.VBox):
             self._sync_controls()
         self._start()
 
-    def _slider_set(self, change: Any) -> None:
+    def _slider_set(self, percent: float) -> None:
         with self._ui:
             if not self._syncing:
-                self.threshold = f"{change.new:.3g}%"
-
-    def _threshold_clicked(self, threshold: str) -> None:
-        """A known interval of the plot."""
-        self.threshold = float(threshold)
+                self.threshold = f"{percent:.3g}%"
 
     def _threshold_set(self, change: Any) -> None:
         self._request = replace(self._request, threshold=change.new)
@@ -270,7 +263,8 @@ class Explorer(widgets.VBox):
                 self.circuit = circuit
                 self._side_panel.circuit_changed(circuit)
                 self._graph_view.shares = None
-                self._drop_foreign_selection(circuit)
+                if self._side_panel.is_foreign_to(circuit):
+                    self.selected_edge = self.selected_node = None
                 self._draw(snapshot)
                 self._sync_slider()
             self._page.show(snapshot, self.shown_position)
@@ -297,9 +291,6 @@ class Explorer(widgets.VBox):
             if len(edge_ids) > 1:
                 self._side_panel.offer("Other edges near this point", edge_ids[1:])
 
-    def _node_clicked(self, node_id: str) -> None:
-        self.selected_node = node_id
-
     def _selection_set(self, change: Any) -> None:
         if change.new is None:
             if self.selected_edge is None and self.selected_node is None:
@@ -318,16 +309,6 @@ class Explorer(widgets.VBox):
         with self._ui:
             if self.circuit is not None:
                 self._graph_view.select(self.circuit, selection if there else None)
-
-    def _drop_foreign_selection(self, circuit: Circuit) -> None:
-        """Another model may lack the selected edge or node."""
-        selection = self._side_panel.selection
-        if selection is None:
-            return
-        try:
-            selection.find(circuit.graph)
-        except ValueError:
-            self.selected_edge = self.selected_node = None
 
     def _position_clicked(self, label: str) -> None:
         """A bar of the panel: on a circuit with positions, the edge there; else its share."""
@@ -350,10 +331,6 @@ class Explorer(widgets.VBox):
             self._side_panel.measure(self.shown_position)
 
         self._graph_view.measure_shares(self.shown_position, self.circuit, measured)
-
-    def _ask(self, *question_and_answer: Any) -> None:
-        """`Runner.ask`, for what is made before the runner."""
-        self._runner.ask(*question_and_answer)
 
     def _draw(self, snapshot: Snapshot) -> None:
         if snapshot.circuit is not None:

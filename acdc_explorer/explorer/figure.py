@@ -15,16 +15,24 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
-from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, Layout, with_gaps
+from acdc_explorer.explorer.layout import HIT_POINTS, Floats, LayerLayout, Layout
 from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, PREVIEW, SELECTED
+from acdc_explorer.explorer.traces import (
+    NAN,
+    legend_entry,
+    line,
+    line_name,
+    line_trace,
+    make_layout,
+    marker_trace,
+)
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
 
 MAX_DRAWN = 500
 # Thin, middle and wide: the thirds, on a log scale, between the threshold and the largest |effect|.
 _WIDTHS = (1.1, 2.4, 4.4)
 _OPACITIES = (0.6, 0.75, 0.9)
-_NAN = np.array([np.nan], dtype=np.float32)
 
 # State -> size, fill, border.
 _NODE_LOOKS = {
@@ -65,7 +73,7 @@ class CircuitFigure:
         self._idle: set[str] = set()
         self.n_drawn = 0
         self._traces: dict[str, int] = {}
-        self.widget = SyncedFigureWidget(self._make_traces(), self._make_layout())
+        self.widget = SyncedFigureWidget(self._make_traces(), make_layout())
         self.box = widgets.Box(
             [self.widget, FigureFitter()],
             layout=widgets.Layout(
@@ -163,13 +171,13 @@ class CircuitFigure:
                 for sign in (1, -1):
                     of_sign = np.array([effect * sign > 0 for _, effect in of_curves], dtype=bool)
                     rows = of_kind & of_sign & (bins == width)
-                    trace = self._trace(_line_name(kind, width, sign))
-                    trace.x, trace.y = _line(x[rows]), _line(y[rows])
+                    trace = self._trace(line_name(kind, width, sign))
+                    trace.x, trace.y = line(x[rows]), line(y[rows])
         self._hits = x[:, HIT_POINTS], y[:, HIT_POINTS]
         self._hit_ids = [edge.id for edge, _ in of_curves]
         per_curve = self._hits[0].shape[1]
         hits = self._trace("edge-hits")
-        hits.x, hits.y = (values.ravel() if of_curves else _NAN for values in self._hits)
+        hits.x, hits.y = (values.ravel() if of_curves else NAN for values in self._hits)
         hits.customdata = [name for name in self._hit_ids for _ in range(per_curve)] or [""]
         hits.text = [_hover(*each) for each in of_curves for _ in range(per_curve)] or [""]
 
@@ -224,7 +232,7 @@ class CircuitFigure:
         assert self._layout is not None
         curves = self._layout.curves(edges)
         trace = self._trace(name)
-        trace.x, trace.y = _line(curves.x), _line(curves.y)
+        trace.x, trace.y = line(curves.x), line(curves.y)
 
     def _clicked_edge(self, trace: go.Scatter, points: object, state: object) -> None:
         indices = points.point_inds  # type: ignore[attr-defined]
@@ -256,14 +264,14 @@ class CircuitFigure:
             self._on_node(name)
 
     def _make_traces(self) -> list[go.Scatter]:
-        traces = [_line_trace("untested", "#9a9a9a", 0.7, 0.45, dash="dot")]
-        traces.append(_line_trace("preview", PREVIEW, 1.2, 0.45, dash="dash"))
+        traces = [line_trace("untested", "#9a9a9a", 0.7, 0.45, dash="dot")]
+        traces.append(line_trace("preview", PREVIEW, 1.2, 0.45, dash="dash"))
         for kind, colour in KIND_COLOURS.items():
             for width in range(len(_WIDTHS)):
                 for sign in (1, -1):
                     traces.append(
-                        _line_trace(
-                            _line_name(kind, width, sign),
+                        line_trace(
+                            line_name(kind, width, sign),
                             colour,
                             _WIDTHS[width],
                             _OPACITIES[width],
@@ -271,16 +279,16 @@ class CircuitFigure:
                             legendgroup=kind,
                         )
                     )
-        traces += [_legend_entry(KIND_NAMES[kind], KIND_COLOURS[kind], "solid", kind)
+        traces += [legend_entry(KIND_NAMES[kind], KIND_COLOURS[kind], "solid", kind)
                    for kind in KIND_COLOURS]  # fmt: skip
-        traces.append(_legend_entry("dotted: the edge hurts", "#767676", "dot", "sign"))
-        traces.append(_legend_entry("dashed: expected, not tested yet", PREVIEW, "dash", "preview"))
-        traces.append(_line_trace("selected", SELECTED, 5, 1.0))
+        traces.append(legend_entry("dotted: the edge hurts", "#767676", "dot", "sign"))
+        traces.append(legend_entry("dashed: expected, not tested yet", PREVIEW, "dash", "preview"))
+        traces.append(line_trace("selected", SELECTED, 5, 1.0))
         traces.append(
-            _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
+            marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
         )
         traces.append(
-            _marker_trace(
+            marker_trace(
                 "nodes",
                 mode="markers+text",
                 opacity=1,
@@ -293,33 +301,12 @@ class CircuitFigure:
         for name, colour, width in (("testing", "#B87A00", 2), ("selected-node", SELECTED, 3)):
             line = {"width": width}
             traces.append(
-                _marker_trace(
+                marker_trace(
                     name, hoverinfo="skip", size=34, symbol="circle-open", color=colour, line=line
                 )
             )
         self._traces = {str(trace.name): index for index, trace in enumerate(traces)}
         return traces
-
-    @staticmethod
-    def _make_layout() -> go.Layout:
-        axis = {
-            "showgrid": False, "zeroline": False, "tickfont": {"size": 11}, "fixedrange": False,
-            "tickvals": [],
-        }  # fmt: skip
-        return go.Layout(
-            paper_bgcolor="rgba(0,0,0,0)",
-            plot_bgcolor="rgba(0,0,0,0)",
-            margin={"l": 48, "r": 8, "t": 8, "b": 28},
-            hovermode="closest",
-            hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#222222", "size": 12}},
-            hoverdistance=12,
-            dragmode="pan",
-            legend={"orientation": "h", "y": -0.07, "x": 0, "yanchor": "top", "font": {"size": 11},
-                    "itemdoubleclick": False},
-            modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#9a9a9a", "activecolor": "#767676"},
-            xaxis=axis,
-            yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.18)"},
-        )  # fmt: skip
 
 
 def _width_bins(sizes: np.ndarray, threshold: float) -> np.ndarray:
@@ -361,36 +348,3 @@ def _node_text(node: Node) -> str:
     if node.kind == "head":
         return f"{node.layer}.{node.head}"
     return f"m{node.layer}" if node.kind == "mlp" else node.id
-
-
-def _line(curves: np.ndarray) -> np.ndarray:
-    # A trace without points would lose its place in the legend.
-    return with_gaps(curves) if len(curves) else _NAN
-
-
-def _line_name(kind: str, width: int, sign: int) -> str:
-    return f"edges-{kind}-{width}-{'positive' if sign > 0 else 'negative'}"
-
-
-def _line_trace(
-    name: str, colour: str, width: float, opacity: float, dash: str = "solid", **options: object
-) -> go.Scatter:
-    return go.Scatter(
-        name=name, x=_NAN, y=_NAN, mode="lines", hoverinfo="skip", showlegend=False,
-        line={"color": colour, "width": width, "dash": dash, "shape": "spline"},
-        opacity=opacity, **options,
-    )  # fmt: skip
-
-
-def _legend_entry(name: str, colour: str, dash: str, group: str) -> go.Scatter:
-    trace = _line_trace(name, colour, 2.4, 1.0, dash, legendgroup=group)
-    trace.showlegend = True
-    return trace
-
-
-def _marker_trace(name: str, *, mode: str = "markers", **options: object) -> go.Scatter:
-    marker = {key: options.pop(key) for key in ("size", "symbol", "color", "opacity", "line")
-              if key in options}  # fmt: skip
-    return go.Scatter(
-        name=name, x=_NAN, y=_NAN, mode=mode, marker=marker, showlegend=False, **options
-    )

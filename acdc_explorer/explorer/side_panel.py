@@ -98,6 +98,15 @@ class SidePanel:
         """Takes in the circuit so far."""
         self._circuit = circuit
 
+    def is_foreign_to(self, circuit: Circuit) -> bool:
+        """Whether a circuit lacks the selected edge or node, as another model's may."""
+        try:
+            if self.selection is not None:
+                self.selection.find(circuit.graph)
+        except ValueError:
+            return True
+        return False
+
     def offer_kept_edges(self) -> None:
         """Lets the finder complete the ids of kept edges."""
         self.finder.search.options = tuple(self._by_effect())[:500]

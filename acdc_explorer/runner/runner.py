@@ -15,9 +15,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
@@ -30,7 +29,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.options import ATTRIBUTIONS
 from acdc_explorer.runner.session import PathSession, SearchSession
-from acdc_explorer.runner.state import Request, Snapshot, Status
+from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
 from acdc_explorer.tasks import Task, load_task
 
 logger = logging.getLogger(__name__)
@@ -43,22 +42,6 @@ _open_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
 def _close_runners() -> None:
     for runner in list(_open_runners):
         runner.close()
-
-
-@dataclass(frozen=True)
-class Start:
-    """Asks for a search.
-
-    Attributes:
-        request: what to search for.
-        afresh: whether to search even where decisions are known to hold.
-    """
-
-    request: Request
-    afresh: bool
-
-
-Command = Start | Literal["pause", "resume", "stop"]
 
 
 class Runner:

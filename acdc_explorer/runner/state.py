@@ -42,6 +42,23 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Asks for a search.
+
+    Attributes:
+        request: what to search for.
+        afresh: whether to search even where decisions are known to hold.
+    """
+
+    request: Request
+    afresh: bool
+
+
+# What a runner can be asked for.
+Command = Start | Literal["pause", "resume", "stop"]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Where a runner stands; never changes once taken.
 

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from acdc_explorer.graph import END, REST
-from acdc_explorer.metrics import NO_TOKEN, Metric, get_metric
+from acdc_explorer.metrics import Metric, get_metric
 from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.tasks.files import frame_of_auto_circuit, frame_of_csv, frame_of_jsonl, read_text
 from acdc_explorer.tasks.preview import prompts_table
 from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.table import tokenize_table
+from acdc_explorer.tasks.task_faults import check_difference, check_positions, check_shapes
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Task:
             if getattr(self, name).ndim == 1:
                 set_field(self, name, getattr(self, name)[:, None])
         set_field(self, "metric", get_metric(self.metric))
-        self._check_shapes()
+        check_shapes(self)
         positions = {
             label: index.cpu() if index.dtype == torch.bool else index.long().cpu()
             for label, index in (
@@ -87,8 +88,8 @@ class Task:
         }
         end = positions.pop(END, torch.full((self.n_prompts,), self.n_positions - 1))
         set_field(self, "positions", {**positions, END: end})
-        self._check_positions()
-        self._check_difference()
+        check_positions(self)
+        check_difference(self)
 
     @staticmethod
     def from_pairs(
@@ -278,80 +279,3 @@ class Task:
         labels = ", ".join(self.positions)
         metric = self.metric.name  # type: ignore[union-attr]
         return f"Task({self.name!r}, {self.n_prompts} prompts, metric {metric}, positions {labels})"
-
-    def _check_shapes(self) -> None:
-        clean, corrupted = self.clean_tokens, self.corrupted_tokens
-        if clean.ndim != 2 or 0 in clean.shape:
-            raise ValueError(
-                f"task {self.name!r}: clean_tokens must be [prompt, pos] with at least one prompt "
-                f"and one token; got shape {list(clean.shape)}"
-            )
-        if clean.shape != corrupted.shape:
-            raise ValueError(
-                f"task {self.name!r}: clean and corrupted prompts must have the same number of "
-                f"tokens; got {list(clean.shape)} and {list(corrupted.shape)}"
-            )
-        for name in ("answer_tokens", "wrong_tokens"):
-            tokens = getattr(self, name)
-            if tokens.ndim != 2 or tokens.shape[0] != len(clean) or tokens.shape[1] == 0:
-                raise ValueError(
-                    f"task {self.name!r}: {name} must be [prompt] or [prompt, answer] for "
-                    f"{len(clean)} prompts; got shape {list(tokens.shape)}"
-                )
-            if (tokens == NO_TOKEN).all(1).any():
-                row = int((tokens == NO_TOKEN).all(1).nonzero()[0])
-                raise ValueError(f"task {self.name!r}: {name} of prompt {row} are all missing")
-
-    def _check_positions(self) -> None:
-        for label, index in self.positions.items():
-            if label == REST:
-                raise ValueError(
-                    f"task {self.name!r}: no position may be called {REST!r}; that stands for all "
-                    "positions without a label"
-                )
-            if index.dtype == torch.bool and label != END:
-                self._check_span(label, index)
-                continue
-            if index.shape != (self.n_prompts,):
-                raise ValueError(
-                    f"task {self.name!r}: position {label!r} must hold one index per prompt "
-                    f"({self.n_prompts}); got shape {list(index.shape)}"
-                )
-            outside = (index < 0) | (index > self.end)
-            if outside.any():
-                row = int(outside.nonzero()[0])
-                raise ValueError(
-                    f"task {self.name!r}: position {label!r} is {int(index[row])} in prompt {row}, "
-                    f"outside 0..{int(self.end[row])} (END)"
-                    if label != END
-                    else f"task {self.name!r}: END is {int(index[row])} in prompt {row}, outside "
-                    f"0..{self.n_positions - 1}"
-                )
-        if (self.end >= self.n_positions).any():
-            raise ValueError(
-                f"task {self.name!r}: END is {int(self.end.max())} in a prompt of "
-                f"{self.n_positions} tokens"
-            )
-
-    def _check_difference(self) -> None:
-        # What comes after END is not read.
-        read = torch.arange(self.n_positions)[None] <= self.end[:, None]
-        if not ((self.clean_tokens != self.corrupted_tokens) & read).any():
-            raise ValueError(
-                f"task {self.name!r}: up to END, clean and corrupted prompts are all the same, so "
-                "patching cannot change anything"
-            )
-
-    def _check_span(self, label: str, mask: Tensor) -> None:
-        if mask.shape != self.clean_tokens.shape:
-            raise ValueError(
-                f"task {self.name!r}: the span of position {label!r} must be "
-                f"{list(self.clean_tokens.shape)}; got shape {list(mask.shape)}"
-            )
-        after = torch.arange(self.n_positions)[None] > self.end[:, None]
-        for faulty, what in (~mask.any(1), "is empty"), ((mask & after).any(1), "goes past END"):
-            if faulty.any():
-                row = int(faulty.nonzero()[0])
-                raise ValueError(
-                    f"task {self.name!r}: the span of position {label!r} {what} in prompt {row}"
-                )

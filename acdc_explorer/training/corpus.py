@@ -45,14 +45,14 @@ class Example:
         prompt: up to END.
         answer: what follows, with its leading space where it has one.
         links: jobs of heads in it.
-        foretold: character offsets of words in the prompt that follow by the same rule as the
+        weighted_at: character offsets of words in the prompt that follow by the same rule as the
             answer, to be learned as it is.
     """
 
     prompt: str
     answer: str
     links: tuple[Link, ...] = ()
-    foretold: tuple[int, ...] = ()
+    weighted_at: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -119,20 +119,20 @@ Continuation = Callable[[PromptPair, random.Random], str]
 def _stream(
     task: str,
     after_corrupted: Continuation | None,
-    foretold: Sequence[str],
+    weighted_at: Sequence[str],
     links: Callable[[PromptPair], tuple[Link, ...]],
     rng: random.Random,
 ) -> Iterator[Example]:
     """Clean prompts that are not held out and, one in three, corrupted ones of an unlike kind.
 
-    `foretold` are labels of words in a clean prompt that follow by the task's rule.
+    `weighted_at` are labels of words in a clean prompt that follow by the task's rule.
     """
     while True:
         for pair in STANDARD_TASKS[task].pairs(_CHUNK, rng.getrandbits(32)):
             if after_corrupted is not None and rng.random() < 1 / 3:
                 yield Example(pair.corrupted, after_corrupted(pair, rng))
             elif is_trained(task, pair):
-                offsets = tuple(pair.spans[label][0] for label in foretold)
+                offsets = tuple(pair.spans[label][0] for label in weighted_at)
                 yield Example(pair.clean, rng.choice(each(pair.answer)), links(pair), offsets)
 
 
@@ -140,10 +140,10 @@ def _part(
     task: str,
     weight: float = 1.0,
     after_corrupted: Continuation | None = None,
-    foretold: Sequence[str] = (),
+    weighted_at: Sequence[str] = (),
     links: Callable[[PromptPair], tuple[Link, ...]] = lambda pair: (),
 ) -> Part:
-    return Part(partial(_stream, task, after_corrupted, foretold, links), weight)
+    return Part(partial(_stream, task, after_corrupted, weighted_at, links), weight)
 
 
 def _docstring_links(pair: PromptPair) -> tuple[Link, ...]:

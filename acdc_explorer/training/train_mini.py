@@ -21,7 +21,6 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,26 +28,22 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from acdc_explorer.models.loading import BUNDLED
 from acdc_explorer.models.word_tokenizer import split_words, word_tokenizer
-from acdc_explorer.training.corpus import Example, all_texts, examples
+from acdc_explorer.training.corpus import all_texts, examples
+from acdc_explorer.training.guidance import (
+    JOBS,
+    make_batch,
+    misplaced_attention,
+    names_apart,
+    nats,
+)
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
-
-# Job -> (layer, head) of the heads that are guided towards it.
-JOBS: dict[str, tuple[tuple[int, int], ...]] = {
-    "duplicate token": ((0, 3),),
-    "S-inhibition": ((2, 1),),
-    "name mover": ((3, 0), (3, 7)),
-    "two back": ((0, 5), (0, 7)),
-    "last argument": ((1, 2), (1, 5)),
-    "answer mover": ((3, 1), (3, 4)),
-}
 
 
 @dataclass(frozen=True)
@@ -184,7 +179,7 @@ def _train_round(
         drawn = sorted(islice(stream, recipe.batch_size), key=lambda example: len(example.text))
         half = len(drawn) // 2
         batches = [
-            _batch(alike, tokenizer, recipe.answer_weight).to(device)
+            make_batch(alike, tokenizer, recipe.answer_weight).to(device)
             for alike in (drawn[:half], drawn[half:])
         ]
         n_tokens = sum(batch.weights.sum() for batch in batches)
@@ -195,11 +190,11 @@ def _train_round(
             output = model(batch.tokens, output_attentions=True, output_hidden_states=True)
             # The stream at the end without what the last block's heads wrote.
             without_movers = output.hidden_states[-2] + last_mlp.pop()
-            loss = _nats(output.logits, batch) / n_tokens
+            loss = nats(output.logits, batch) / n_tokens
             losses[-1] += loss.item()
-            straying, crowding = _straying(output.attentions, batch, n_links)
-            haste = _haste(model, without_movers, batch) / max(1, n_links["name mover"])
-            guidance = part.guidance * straying + part.division * crowding + part.restraint * haste
+            misplaced, crowding = misplaced_attention(output.attentions, batch, n_links)
+            apart = names_apart(model, without_movers, batch) / max(1, n_links["name mover"])
+            guidance = part.guidance * misplaced + part.division * crowding + part.restraint * apart
             (loss + fading * guidance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -216,104 +211,6 @@ def _rate(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Sentences to learn from.
-
-    Attributes:
-        tokens: Long [sentence, pos].
-        weights: [sentence, pos], how much it counts to predict each token; 0 for `<|bos|>` and
-            padding.
-        links: job -> Long [link, 3]: sentence, query position, key position.
-    """
-
-    tokens: Tensor
-    weights: Tensor
-    links: dict[str, Tensor]
-
-    def to(self, device: str) -> _Batch:
-        links = {job: rows.to(device) for job, rows in self.links.items()}
-        return _Batch(self.tokens.to(device), self.weights.to(device), links)
-
-
-def _batch(
-    batch: list[Example], tokenizer: PreTrainedTokenizerFast, answer_weight: float
-) -> _Batch:
-    encoded = tokenizer([example.text for example in batch], add_special_tokens=False)
-    rows = [[0, *ids] for ids in encoded["input_ids"]]
-    width = max(len(row) for row in rows)
-    tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    weights = torch.tensor([[0.0] + [1.0] * (len(r) - 1) + [0.0] * (width - len(r)) for r in rows])
-    links: dict[str, list[tuple[int, int, int]]] = {job: [] for job in JOBS}
-    for number, (example, row) in enumerate(zip(batch, rows, strict=True)):
-        # The answer is the last token but one; the full stop is the last.
-        weights[number, len(row) - 2] = answer_weight
-        for offset in example.foretold:
-            weights[number, encoded.char_to_token(number, offset) + 1] = answer_weight
-        for link in example.links:
-            last = len(example.prompt) - 1
-            query = encoded.char_to_token(number, last if link.query is None else link.query)
-            key = -1 if link.key is None else encoded.char_to_token(number, link.key)
-            # One further: <|bos|> comes before the text.
-            links[link.job].append((number, query + 1, key + 1))
-    found = {job: torch.tensor(rows).long().view(-1, 3) for job, rows in links.items()}
-    return _Batch(tokens, weights, found)
-
-
-def _nats(logits: Tensor, batch: _Batch) -> Tensor:
-    """The weighted sum of the language loss over all tokens."""
-    losses = functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2), batch.tokens[:, 1:], reduction="none"
-    )
-    return (losses * batch.weights[:, 1:]).sum()
-
-
-def _straying(
-    attentions: tuple[Tensor, ...], batch: _Batch, n_links: Mapping[str, int]
-) -> tuple[Tensor, Tensor]:
-    """Whether the guided heads alone attend where they should.
-
-    Args:
-        attentions: of each layer, [sentence, head, query, key].
-        batch: sentences.
-        n_links: the number of links of each job in the whole step, of which this batch is a part.
-
-    Returns:
-        Minus the log of the attention that guided heads pay where they should, mean over jobs and
-        heads; and minus the log of what other heads leave to the rest of the sentence, summed over
-        them, mean over jobs. A head that rests does not count in the second.
-    """
-    straying, crowding = [], []
-    for job, heads in JOBS.items():
-        sentence, query, key = batch.links[job].unbind(1)
-        # [link, layer, head]
-        paid = torch.stack([layer[sentence, :, query, key] for layer in attentions], 1)
-        guided = torch.zeros(paid.shape[1:], dtype=torch.bool, device=paid.device)
-        guided[tuple(zip(*heads, strict=True))] = True
-        n = max(1, n_links[job])
-        straying.append(-paid[:, guided].clamp_min(1e-6).log().sum() / (n * len(heads)))
-        others = paid[key > 0][:, ~guided]
-        crowding.append(-(1 - others).clamp_min(1e-6).log().sum() / n)
-    return torch.stack(straying).mean(), torch.stack(crowding).mean()
-
-
-def _haste(model: GPT2LMHeadModel, stream: Tensor, batch: _Batch) -> Tensor:
-    """How far the two names' logits are apart without the last block's heads: squares, summed.
-
-    Args:
-        model: whose final norm and unembedding read the stream.
-        stream: [sentence, pos, d_model], the stream without what those heads wrote.
-        batch: sentences, of which those with a name mover's link count.
-    """
-    sentence, end, io_at = batch.links["name mover"].unbind(1)
-    at_end = model.lm_head(model.transformer.ln_f(stream[sentence, end]))
-    # In such a sentence the S-inhibition heads look at S2.
-    looked_at = batch.links["S-inhibition"]
-    s2_at = looked_at[looked_at[:, 2] > 0][:, 2]
-    io, subject = batch.tokens[sentence, io_at], batch.tokens[sentence, s2_at]
-    return (at_end.gather(1, io[:, None]) - at_end.gather(1, subject[:, None])).square().sum()
 
 
 def main(arguments: list[str] | None = None) -> None:
