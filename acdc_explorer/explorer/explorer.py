@@ -88,8 +88,7 @@ class Explorer(widgets.VBox):
             ValueError: if the threshold is no positive number, or there is no such option.
         """
         self._ui = threading.RLock()
-        self._syncing = False
-        self._shown_version = -1
+        self._syncing, self._shown_version = False, -1
         self._drawn: tuple[Any, ...] = ()
         _check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})

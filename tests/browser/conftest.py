@@ -20,8 +20,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks everything in this folder `browser`, for one process, which begins with it."""
+    """Marks everything in this folder `browser`, for one process, which begins with it.
+
+    First of all, since pytest-xdist reads the groups in the same hook.
+    """
     ours = [item for item in items if HERE in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.browser)
