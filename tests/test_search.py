@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import pytest
 import torch
@@ -11,9 +12,13 @@ from conftest import bridge_of, random_gpt2, random_task
 from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.graph import Edge, Node, Receiver
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.scoring import mean_metric
+from acdc_explorer.graph import LOGITS, Edge, Node, Receiver
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.searches import acdc
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.decisions import BORDERLINE
 from acdc_explorer.searches.methods import circuit_of
@@ -109,6 +114,28 @@ def test_rounding_is_far_below_the_borderline_tolerance(hf_model):
     pairs = zip(decisions(engine, settings), reference.acdc(settings), strict=True)
     worst = max(abs(mine.after - exact.after) for mine, exact in pairs)
     assert worst < BORDERLINE / 5
+
+
+def test_the_docstring_shows_the_algorithm(hf_model):
+    """Plain ACDC as the module shows it makes the very decisions of the search."""
+    engine, _ = make(hf_model)
+    text = acdc.__doc__.partition("for every edge:")[2].partition("The search below")[0]
+    names = {
+        "graph": engine.graph,
+        "LOGITS": LOGITS,
+        "search_receivers": search_receivers,
+        "search_senders": search_senders,
+        "threshold": 0.1,
+        "edge_into": lambda receiver, sender: Edge(engine.graph.senders[sender], receiver),
+        "evaluate": lambda removed: mean_metric(
+            evaluate_removed(engine, [RemovedEdges(engine.graph.mask_of(removed))])[0]
+        ),
+    }
+    exec(textwrap.dedent(text), names)
+    settings = SearchSettings(0.1, "0.1")
+    circuit = circuit_of("m", engine, settings, acdc_steps(engine, settings))
+    assert {edge.id for edge in names["removed"]} == set(circuit.removed)
+    assert names["before"] == pytest.approx(circuit.metric_value, abs=1e-5)
 
 
 def test_nothing_kept():
