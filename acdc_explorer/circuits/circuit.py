@@ -32,6 +32,8 @@ _VERSION = 1
 class Circuit:
     """The result of a search, finished or not.
 
+    One class: most of its length says what its few columns and numbers mean.
+
     Attributes:
         model_name: of the model.
         task_name: of the task.

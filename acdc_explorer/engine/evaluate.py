@@ -73,6 +73,8 @@ def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tupl
 class _PatchedRuns:
     """One batch of patched runs, block by block.
 
+    One class, since each block reads and writes the same running sums.
+
     Tensors have a leading circuit axis, of length one for as long as all circuits agree: what lies
     upstream of their first difference is computed once.
     """

@@ -20,12 +20,15 @@ from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidg
 from acdc_explorer.explorer.style import KIND_COLOURS, KIND_NAMES, PREVIEW, SELECTED
 from acdc_explorer.explorer.traces import (
     NAN,
+    figure_height,
+    hover_text,
     legend_entry,
     line,
     line_name,
     line_trace,
     make_layout,
     marker_trace,
+    node_text,
 )
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
 
@@ -46,6 +49,8 @@ _SYMBOLS = {"head": "circle", "mlp": "square", "input": "diamond", "logits": "di
 
 class CircuitFigure:
     """Draws circuits of one model and tells what was clicked.
+
+    One class, since all of it writes to the traces of one figure.
 
     Attributes:
         widget: the Plotly figure.
@@ -77,7 +82,10 @@ class CircuitFigure:
         self.box = widgets.Box(
             [self.widget, FigureFitter()],
             layout=widgets.Layout(
-                flex="1 1 560px", min_width="420px", height=_height(4), overflow="hidden"
+                flex="1 1 560px",
+                min_width="420px",
+                height=figure_height(4),
+                overflow="hidden",
             ),
         )
         self.box.add_class("acdc-graph")
@@ -136,7 +144,7 @@ class CircuitFigure:
         if before and look == (before.name, before.x_range, before.x_ticks, before.separators):
             return
         (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.y_ticks
-        self.box.layout.height = _height(layout.graph.n_layers)
+        self.box.layout.height = figure_height(layout.graph.n_layers)
         line = {"color": "rgba(128,128,128,.35)", "width": 1}
         self.widget.update_layout(
             xaxis={"range": layout.x_range, "tickvals": x_at, "ticktext": x_names},
@@ -179,7 +187,7 @@ class CircuitFigure:
         hits = self._trace("edge-hits")
         hits.x, hits.y = (values.ravel() if of_curves else NAN for values in self._hits)
         hits.customdata = [name for name in self._hit_ids for _ in range(per_curve)] or [""]
-        hits.text = [_hover(*each) for each in of_curves for _ in range(per_curve)] or [""]
+        hits.text = [hover_text(*each) for each in of_curves for _ in range(per_curve)] or [""]
 
     def _draw_nodes(
         self, inside: set[Node], untested: set[Node], receiver: Receiver | None
@@ -193,7 +201,7 @@ class CircuitFigure:
         trace.customdata = [node.id for node in nodes]
         # Every node has a label and some are see-through: where labels become empty and full again,
         # Plotly loses some of them.
-        trace.text = [_node_text(node) for node in nodes]
+        trace.text = [node_text(node) for node in nodes]
         trace.textfont.color = [
             "#222222" if node in inside and node.layer >= 0 else _UNSEEN for node in nodes
         ]
@@ -318,10 +326,6 @@ def _width_bins(sizes: np.ndarray, threshold: float) -> np.ndarray:
     return np.minimum((share * len(_WIDTHS)).astype(int), len(_WIDTHS) - 1)
 
 
-def _height(n_layers: int) -> str:
-    return f"{min(900, 130 + 92 * (n_layers + 2))}px"
-
-
 def _untested_nodes(circuit: Circuit) -> set[Node]:
     """Nodes of which the search has not yet decided whether they are in the circuit."""
     if circuit.complete:
@@ -338,13 +342,3 @@ def _untested_edges(circuit: Circuit, receiver: Receiver | None) -> list[Edge]:
     tested = {step.edge for step in circuit.decisions if step.edge.receiver == receiver}
     edges = [Edge(sender, receiver) for sender in graph.senders[: graph.n_senders_to(receiver)]]
     return [edge for edge in edges if edge not in tested]
-
-
-def _hover(edge: Edge, effect: float) -> str:
-    return f"{escape(edge.label)}<br>{KIND_NAMES[edge.kind]}<br>{effect:+.3f}"
-
-
-def _node_text(node: Node) -> str:
-    if node.kind == "head":
-        return f"{node.layer}.{node.head}"
-    return f"m{node.layer}" if node.kind == "mlp" else node.id

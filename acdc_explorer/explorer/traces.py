@@ -1,14 +1,23 @@
-"""The figure's empty traces and its layout."""
+"""The figure's empty traces, its layout, and what is written in it."""
 
 from __future__ import annotations
+
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.explorer.layout import with_gaps
+from acdc_explorer.explorer.style import KIND_NAMES
+from acdc_explorer.graph import Edge, Node
 
 # A trace without points would lose its place in the legend.
 NAN = np.array([np.nan], dtype=np.float32)
+
+
+def figure_height(n_layers: int) -> str:
+    """How tall the figure is, as CSS has it."""
+    return f"{min(900, 130 + 92 * (n_layers + 2))}px"
 
 
 def make_layout() -> go.Layout:
@@ -69,3 +78,15 @@ def marker_trace(name: str, *, mode: str = "markers", **options: object) -> go.S
     return go.Scatter(
         name=name, x=NAN, y=NAN, mode=mode, marker=marker, showlegend=False, **options
     )
+
+
+def hover_text(edge: Edge, effect: float) -> str:
+    """What is said of an edge under the mouse."""
+    return f"{escape(edge.label)}<br>{KIND_NAMES[edge.kind]}<br>{effect:+.3f}"
+
+
+def node_text(node: Node) -> str:
+    """What stands in a node."""
+    if node.kind == "head":
+        return f"{node.layer}.{node.head}"
+    return f"m{node.layer}" if node.kind == "mlp" else node.id

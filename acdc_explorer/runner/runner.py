@@ -47,6 +47,8 @@ def _close_runners() -> None:
 class Runner:
     """Runs searches in a worker thread.
 
+    One class, since one lock guards all of its state; what is computed lies in `session.py`.
+
     `listener` is called with a snapshot from the worker thread when the status changes, and while a
     search runs at most every `interval` seconds, or every twice the time it takes if that is more.
     """

@@ -35,6 +35,8 @@ AnyMetric = Metric | str | Callable[[Tensor], Tensor]
 class Task:
     """What a circuit is searched for: prompts, answers and a metric.
 
+    One class: half of it are the ways to make one, so that they are found where one looks for them.
+
     Attributes:
         name: shown and saved with circuits.
         clean_tokens: Long [prompt, pos]; shorter prompts padded on the right with any token.

@@ -32,6 +32,8 @@ Hook = tuple[str, Callable[..., Any]]
 class Reference:
     """Evaluates circuits by hooks on a TransformerBridge.
 
+    One class, since hooks share what they record.
+
     Give it a bridge in float64 for values to compare with. Under grouped-query attention it needs a
     model whose key and value heads have been repeated, one for each query head: TransformerLens
     has only the shared ones to hook.
