@@ -161,7 +161,7 @@ def test_random_removed_sets_equal_the_reference(kind, ablation):
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("threshold", [0.03, 0.2])
+@pytest.mark.parametrize("threshold", [pytest.param(0.03, marks=pytest.mark.slow), 0.2])
 def test_every_decision_equals_the_reference(kind, threshold):
     engine, reference = make(kind)
     settings = SearchSettings(threshold, str(threshold))

@@ -58,7 +58,7 @@ def assert_same_search(whole: Engine, sliced: Engine, settings: SearchSettings) 
         assert one.after == pytest.approx(other.after, abs=1e-5)
 
 
-@pytest.mark.parametrize("slice_size", [1, 3])
+@pytest.mark.parametrize("slice_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
 @pytest.mark.parametrize("method", ["acdc", "path_patching"])
 def test_every_decision(slice_size, ablation, method, largest_run):
