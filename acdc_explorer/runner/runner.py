@@ -27,9 +27,9 @@ from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model, load_model
-from acdc_explorer.options import ATTRIBUTIONS
 from acdc_explorer.runner.session import PathSession, SearchSession
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
+from acdc_explorer.searches.methods import SEARCH_METHODS
 from acdc_explorer.tasks import Task, load_task
 
 logger = logging.getLogger(__name__)
@@ -315,7 +315,7 @@ class Runner:
                 self._notify()
         else:
             assert self._path is not None
-            if self._search.settings.method not in ATTRIBUTIONS:
+            if SEARCH_METHODS[self._search.settings.method].is_exact:
                 self._path.add(self._search.circuit())
             self._set_status("done")
             self._notify()

@@ -21,7 +21,7 @@ from acdc_explorer.models import Model
 from acdc_explorer.options import ATTRIBUTIONS
 from acdc_explorer.searches.attribution import attribution_steps, edge_scores
 from acdc_explorer.searches.decisions import BORDERLINE
-from acdc_explorer.searches.methods import circuit_of, search_steps
+from acdc_explorer.searches.methods import SEARCH_METHODS, circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import grid, path_steps
 from acdc_explorer.tasks import Task
 
@@ -69,7 +69,8 @@ class SearchSession:
 
     def show_before(self) -> None:
         """Attributes every edge, so that there is something to see before the first exact value."""
-        if self.settings.method in ATTRIBUTIONS or not self.engine.scoring.has_gradient:
+        is_exact = SEARCH_METHODS[self.settings.method].is_exact
+        if not is_exact or not self.engine.scoring.has_gradient:
             return
         # Attribution knows no order of tests, and no damage that adds up.
         settings = replace(self.settings, method="eap", order="default", rule="abs")
@@ -162,7 +163,7 @@ class PathSession:
             for method in ATTRIBUTIONS:
                 yield from self._curve(method)
         full = abs(engine.full_metric)
-        if full == 0 or settings.method in ATTRIBUTIONS:
+        if full == 0 or not SEARCH_METHODS[settings.method].is_exact:
             return
         low, high = (share * full for share in _PATH_RANGE)
         steps = path_steps(self._search.model.name, engine, settings, low, high, self.path)

@@ -109,11 +109,11 @@ class _AcdcSearch:
         trials = SlicedTrials(self.circuit, receiver)
         replayed = self._replay(receiver, senders)
         yield from replayed
-        kept = [s for s, step in zip(senders, replayed, strict=False) if step.kept]
-        trials.remove([s for s in senders[: len(replayed)] if s not in kept])
-        for sender in kept:
-            trials.keep(sender)
-        untested = senders[len(replayed) :]
+        decided, untested = senders[: len(replayed)], senders[len(replayed) :]
+        trials.remove([s for s, step in zip(decided, replayed, strict=True) if not step.kept])
+        for sender, step in zip(decided, replayed, strict=True):
+            if step.kept:
+                trials.keep(sender)
         while untested:
             chain = self._next_chain(trials, receiver, untested)
             values = trials.try_removing(chain).double().mean(-1).tolist()
