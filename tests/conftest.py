@@ -46,6 +46,7 @@ def random_gpt2(shape: str, seed: int = 0):
 # By the name of a kind of model: its Hugging Face classes and what is peculiar to it. Windows are
 # shorter than the prompts, so that they matter.
 GROUPED = {"num_key_value_heads": 2}
+MIXED = ["sliding_attention", "full_attention"]
 KINDS: dict[str, tuple[str, dict]] = {
     "gpt_neo": (
         "GPTNeo",
@@ -60,6 +61,15 @@ KINDS: dict[str, tuple[str, dict]] = {
     "qwen3": ("Qwen3", {**GROUPED, "head_dim": 8}),
     "gemma": ("Gemma", {**GROUPED, "head_dim": 8}),
     "phi": ("Phi", {}),
+    # Caps that bend scores and logits, and a base of local positions that differs from the other.
+    "gemma2": (
+        "Gemma2",
+        {**GROUPED, "head_dim": 8, "sliding_window": 4, "attn_logit_softcapping": 3.0,
+         "final_logit_softcapping": 4.0, "query_pre_attn_scalar": 5},
+    ),
+    "gemma3": ("Gemma3", {**GROUPED, "head_dim": 8, "sliding_window": 4, "layer_types": MIXED}),
+    "olmo2": ("Olmo2", GROUPED),
+    "olmo3": ("Olmo3", {**GROUPED, "sliding_window": 4, "layer_types": MIXED}),
 }  # fmt: skip
 
 
@@ -68,7 +78,8 @@ def random_model(kind: str, seed: int = 0, **changes):
     import transformers
 
     name, options = KINDS[kind]
-    config = getattr(transformers, f"{name}Config")(
+    config_name = "Gemma3TextConfig" if name == "Gemma3" else f"{name}Config"
+    config = getattr(transformers, config_name)(
         **{
             "vocab_size": VOCAB,
             "hidden_size": 32,
@@ -109,6 +120,9 @@ def ungrouped(hf_model):
         if ".k_proj." in name or ".v_proj." in name:
             heads = value.unflatten(0, (shared, -1))
             value = heads.repeat_interleave(repeats, 0).flatten(0, 1)
+        if name.endswith("k_norm.weight") and value.shape != model.get_parameter(name).shape:
+            # Of all heads in a row.
+            value = value.unflatten(0, (shared, -1)).repeat_interleave(repeats, 0).flatten()
         state[name] = value
     model.load_state_dict(state)
     return model
@@ -187,6 +201,20 @@ def labelled_task(**options):
     middle = torch.tensor([1, 2, 3, 2])
     object.__setattr__(task, "positions", {"MIDDLE": middle, "span": span, "END": task.end})
     return task
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """Converted models are kept in one folder for all test processes, and not in the user's cache."""
+    base = tmp_path_factory.getbasetemp()
+    in_worker = "PYTEST_XDIST_WORKER" in os.environ
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str((base.parent if in_worker else base) / "cache")
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(scope="session", params=list(SHAPES))

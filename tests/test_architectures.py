@@ -28,7 +28,8 @@ from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.models.faults import UnsupportedModelError
-from acdc_explorer.models.forward import normalize, run
+from acdc_explorer.models.forward import run
+from acdc_explorer.models.sublayers import normalize
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.methods import circuit_of
 from acdc_explorer.testing.reference import Reference
@@ -37,6 +38,11 @@ NATIVE = ["attention-only", "no norms", "no norms, attention-only"]
 ALL = [*KINDS, *NATIVE]
 # transformers computes RMS norms and softmaxes in float32 whatever the model's precision.
 TOLERANCE = 5e-5
+LATENT = {
+    "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+    "v_head_dim": 8, "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 8, "first_k_dense_replace": 2,
+}  # fmt: skip
 
 
 def native(dtype=torch.float32, **options):
@@ -210,7 +216,6 @@ def test_the_reference_says_that_it_needs_ungrouped_heads():
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("Gemma2", {"head_dim": 8}, "norms after as well as before.*cap on attention scores"),
         ("Mixtral", {"num_local_experts": 2}, "experts"),
         ("Bloom", {"n_layer": 2, "n_head": 4}, "alibi positions"),
         ("OPT", {"word_embed_proj_dim": 16}, "embeddings of 16 dimensions on a stream of 32"),
@@ -219,6 +224,7 @@ def test_the_reference_says_that_it_needs_ungrouped_heads():
         ("Llama", {"is_causal": False}, "attention to later tokens too"),
         ("Mistral", {"is_causal": False}, "attention to later tokens too"),
         ("Gemma", {"head_dim": 8, "use_bidirectional_attention": True}, "later tokens too"),
+        ("DeepseekV3", LATENT, "multi-head latent attention"),
         ("GPTJ", {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}, "interleaved rotary"),
     ],
 )
@@ -240,6 +246,31 @@ def test_settings_of_gpt2_that_are_refused_with_the_reason(setting, value, reaso
     setattr(hf_model.config, setting, value)
     with pytest.raises(UnsupportedModelError, match=reason):
         extract_weights(bridge_of(hf_model))
+
+
+def test_models_of_images_and_text_are_refused_with_the_reason():
+    import transformers
+
+    text = {
+        "vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 48,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 8, "patch_size": 4,
+    }  # fmt: skip
+    llava = transformers.LlavaConfig(
+        text_config={"model_type": "llama", **text},
+        vision_config={"model_type": "clip_vision_model", "projection_dim": 8, **vision},
+    )
+    gemma = transformers.Gemma3Config(
+        text_config={"head_dim": 8, **text}, vision_config=vision, mm_tokens_per_image=4
+    )
+    for config in (llava, gemma):
+        name = type(config).__name__.replace("Config", "ForConditionalGeneration")
+        model = getattr(transformers, name)(config)
+        with pytest.raises(UnsupportedModelError, match="images or sound besides text"):
+            extract_weights(bridge_of(model))
 
 
 def test_encoders_are_refused_with_the_reason():

@@ -25,7 +25,10 @@ from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.testing.reference import Reference
 
-KINDS = ["gpt2", "gpt_neo", "llama", "qwen3", "gemma", "gpt_neox", "attention-only"]
+KINDS = [
+    "gpt2", "gpt_neo", "llama", "qwen3", "gemma", "gpt_neox", "attention-only", "gemma2", "gemma3",
+    "olmo2",
+]  # fmt: skip
 
 
 def make(kind="gpt2", task=None, **options):

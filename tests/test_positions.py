@@ -27,7 +27,7 @@ from acdc_explorer.searches.order import search_receivers
 from acdc_explorer.searches.path_patching import path_patching_steps
 from acdc_explorer.testing.reference import Reference
 
-KINDS = ["gpt2", "gpt_neo", "llama", "gpt_neox", "attention-only"]
+KINDS = ["gpt2", "gpt_neo", "llama", "gpt_neox", "attention-only", "gemma2", "olmo2"]
 
 
 def make(kind, ablation="corrupted", **options):
@@ -194,7 +194,7 @@ def test_replayed_searches_equal_fresh_ones(method, options):
                 assert [decision(step) for step in got] == [decision(step) for step in expected]
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma"])
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma", "gemma3"])
 def test_what_zero_ablation_empties_does_not_depend_on_chains(kind):
     """An RMS norm makes the rounding in an empty stream large; both precisions must agree."""
     engine, _ = make(kind, "zero")

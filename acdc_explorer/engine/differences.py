@@ -36,24 +36,24 @@ class Differences:
         self,
         total: Tensor,
         factors: Float[Tensor, "circuit receiver sender"],
-        n_before: int,
+        among: range,
         rows: slice,
         tokens: Int[Tensor, " token"] | None,
     ) -> Float[Tensor, "_circuit _receiver prompt width d_model"]:
-        """Adds what senders lack, times a factor, of those that come before some receivers.
+        """Adds what some senders lack, times a factor.
 
         Args:
             total: so far [circuit or 1, receiver or 1, prompt, width, d_model].
             factors: of each sender for each receiver.
-            n_before: how many senders come before the receivers.
+            among: senders in a row; only these are added.
             rows: which prompts.
             tokens: at which of their tokens alone, counted through.
         """
-        senders = self.senders[: bisect_left(self.senders, n_before)]
-        chosen = factors[:, :, senders]
+        first, last = (bisect_left(self.senders, end) for end in (among.start, among.stop))
+        chosen = factors[:, :, self.senders[first:last]]
         if not chosen.any():
             return total
-        difference = self.buffer[:, : len(senders), rows]
+        difference = self.buffer[:, first:last, rows]
         width, d_model = difference.shape[-2:]
         difference = difference.flatten(2, 3)
         if tokens is not None:

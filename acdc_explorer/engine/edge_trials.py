@@ -8,7 +8,7 @@ candidates (`_Batch`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,10 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.change_plan import ChangePlan, Work
-from acdc_explorer.engine.live_circuit import LiveCircuit, OutputChange, Stream
+from acdc_explorer.engine.live_circuit import LiveCircuit, OutputChange
 from acdc_explorer.engine.position_sets import PositionSet
+from acdc_explorer.engine.stream_sum import Stream, StreamSum, is_normed_with_others
 from acdc_explorer.graph import LOGITS, QKV, Node, Receiver
-from acdc_explorer.models.forward import attention_pattern, causal, mlp, vectors_of_heads
+from acdc_explorer.models.sublayers import (
+    attention_pattern,
+    causal,
+    mlp,
+    normalize,
+    vectors_of_heads,
+)
 
 
 class EdgeTrials:
@@ -47,6 +54,8 @@ class EdgeTrials:
         self._unchanged = _Unchanged(circuit, self._plan)
         # What the receiver reads by now: its kept senders are upstream and so still clean.
         self._now = circuit.input_now(receiver.at(None), self.at)
+        # Of it, what the heads of a block write together, where that is normed and not clean.
+        self._head_sums: dict[int, Stream] = {}
         self._batch: _Batch | None = None
 
     def try_removing(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt"]:
@@ -63,7 +72,10 @@ class EdgeTrials:
         Args:
             senders: sender indices.
         """
-        return self._metric_of(self._circuit.runs.deltas(senders, self.at) + self._now)
+        inputs = self._circuit.runs.deltas(senders, self.at)
+        for number, sender in enumerate(senders):
+            self._norm_in_place([sender], inputs[number : number + 1], {})
+        return self._metric_of(inputs + self._now)
 
     def remove(self, senders: Sequence[int]) -> Float[Tensor, " prompt"]:
         """Makes the removal of some edges part of the circuit, and gives the metric after it."""
@@ -89,6 +101,9 @@ class EdgeTrials:
         assert self._batch is not None
         self._present.difference_update(senders)
         self._now = self._batch.inputs[member].clone()
+        if self._circuit.weights.norms_head_sums:
+            deltas = self._circuit.runs.deltas(senders, self.at)
+            self._norm_in_place(senders, deltas, self._head_sums)
         self._circuit.commit(
             {
                 node: (output[member].clone(), self._plan.changes[node])
@@ -101,6 +116,7 @@ class EdgeTrials:
         if self._circuit.sums_what_is_left:
             return self._chain_inputs_of_what_is_left(senders)
         inputs = self._circuit.runs.deltas(senders, self.at)
+        self._norm_in_place(senders, inputs, dict(self._head_sums))
         inputs[0] += self._now
         # Row by row: torch's cumsum over a leading axis is several times slower.
         for before, row in pairwise(inputs):
@@ -114,15 +130,56 @@ class EdgeTrials:
         for sender, at in self._live.kept.items():
             if circuit.sets.intersection(at, self.at):
                 there.add(circuit.graph.sender_index[sender])
-        removed = runs.deltas(senders, self.at)
-        total = self.at.take(runs.ablated.input_of(self._receiver.node))
+        total = StreamSum(circuit.weights, self.at.take(runs.ablated.input_of(self._receiver.node)))
+        for layer in sorted(self._layers_normed(there.union(senders))):
+            total.open(layer, self.at.take(runs.ablated.head_sums[layer]))
         for index in sorted(there):
-            total = total - runs.delta(index, self.at)
-        inputs = torch.empty_like(removed)
-        inputs[-1] = total
+            total.add(circuit.graph.senders[index], -runs.delta(index, self.at))
+        # From the last to the first, the removed senders come back.
+        added = runs.deltas(senders, self.at).neg_()
+        inputs = torch.empty_like(added)
+        inputs[-1] = total.whole().on_stream
+        self._norm_in_place(senders[::-1], list(added)[::-1], total.head_sums)
         for number in reversed(range(1, len(senders))):
-            torch.sub(inputs[number], removed[number], out=inputs[number - 1])
+            torch.add(inputs[number], added[number], out=inputs[number - 1])
         return inputs
+
+    def _layers_normed(self, senders: Iterable[int]) -> set[int]:
+        """The blocks that norm what their heads write together, one of which is among these."""
+        graph, weights = self._circuit.graph, self._circuit.weights
+        nodes = [graph.senders[index] for index in senders]
+        return {node.layer for node in nodes if is_normed_with_others(node, weights)}
+
+    def _norm_in_place(
+        self,
+        senders: Sequence[int],
+        amounts: Iterable[Stream],
+        head_sums: dict[int, Stream],
+    ) -> None:
+        """From what each of some senders in turn adds to its sum to what this adds to the stream.
+
+        They differ for heads of blocks that norm what their heads write together.
+
+        Args:
+            senders: sender indices.
+            amounts: replaced by what reaches the stream.
+            head_sums: layer -> what its heads write together before, where that is not clean;
+                replaced by what they write after.
+        """
+        circuit = self._circuit
+        if not circuit.weights.norms_head_sums:
+            return
+        for index, amount in zip(senders, amounts, strict=True):
+            sender = circuit.graph.senders[index]
+            if not is_normed_with_others(sender, circuit.weights):
+                continue
+            if sender.layer not in head_sums:
+                clean = circuit.runs.clean.head_sums[sender.layer]
+                head_sums[sender.layer] = self.at.take(clean)
+            before = head_sums[sender.layer]
+            head_sums[sender.layer] = after = before + amount
+            norm = circuit.weights.blocks[sender.layer].ln1_post
+            torch.sub(normalize(after, norm), normalize(before, norm), out=amount)
 
     def _metric_of(self, inputs: Stream) -> Float[Tensor, "candidate prompt"]:
         circuit = self._circuit
@@ -146,15 +203,15 @@ class EdgeTrials:
 
     def _sum_of(self, input_: Receiver, batch: _Batch) -> Stream:
         circuit, plan = self._circuit, self._plan
-        at, total = plan.input_changes(input_), self._unchanged.input(input_)
+        at, total = plan.input_changes(input_), self._unchanged.input(input_).copy()
         for sender, kept_at in circuit.inputs[input_].kept.items():
             if sender in batch.outputs:
                 known_at = plan.changes[sender]
                 through = circuit.sets.intersection(kept_at, known_at)
                 if through:
                     change = batch.outputs[sender]
-                    total = total + circuit.contribution(sender, change, known_at, through, at)
-        return total
+                    total.add(sender, circuit.contribution(sender, change, known_at, through, at))
+        return total.whole().on_stream
 
     def _mlp_output(self, node: Node) -> OutputChange:
         circuit, weights = self._circuit, self._circuit.weights
@@ -177,7 +234,7 @@ class EdgeTrials:
         weights, at = self._circuit.weights, where.output
         window = weights.blocks[heads[0].layer].window
         allowed = causal(at.n_positions, q.device, window)[at.index]
-        pattern = attention_pattern(q, k, allowed, weights.attn_scale)
+        pattern = attention_pattern(q, k, allowed, weights)
         if not (where.q or where.k):
             unchanged.patterns[heads[0]] = pattern
         return pattern
@@ -241,15 +298,17 @@ class _Unchanged:
 
     def __init__(self, circuit: LiveCircuit, plan: ChangePlan):
         self._circuit, self._plan = circuit, plan
-        self._inputs: dict[Receiver, Stream] = {}
+        self._inputs: dict[Receiver, StreamSum] = {}
         self._vectors: dict[tuple[Node, QKV], Tensor] = {}
         self.patterns: dict[Node, Tensor] = {}
 
-    def input(self, input_: Receiver) -> Stream:
+    def input(self, input_: Receiver) -> StreamSum:
         """What an input reads where it changes, the changing senders' changes left out."""
         if input_ not in self._inputs:
             at: PositionSet = self._plan.input_changes(input_)
-            self._inputs[input_] = self._circuit.input_now(input_, at, self._plan.changes)
+            total = self._circuit.sum_now(input_, at, self._plan.changes)
+            changing = {node.layer for node in self._plan.changes if node.kind == "head"}
+            self._inputs[input_] = total.whole(but=changing)
         return self._inputs[input_]
 
     def vectors(self, heads: list[Node], qkv: QKV) -> Float[Tensor, "head one prompt width d_head"]:

@@ -15,49 +15,90 @@ from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.position_sets import PositionSet
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.forward import BlockRun, run_blocks
-from acdc_explorer.models.weights import Norm
+from acdc_explorer.models.sublayers import normalize, project
+from acdc_explorer.models.weights import Block, Norm
 
-Gradients = Float[Tensor, "receiver prompt pos d_model"]
+InputGradients = Float[Tensor, "receiver prompt pos d_model"]
 
 
-def input_gradients(
-    engine: Engine, runs: PromptRuns, embedding: Float[Tensor, "prompt pos d_model"]
-) -> Iterator[tuple[list[Receiver], Gradients]]:
-    """Gradients of each prompt's metric with respect to every input, from the logits downwards.
+class Linearized:
+    """The full model to first order, around what it does for one embedding.
 
-    Args:
+    Attributes:
         engine: model and metric.
-        runs: of the prompts.
-        embedding: what block 0 reads: of the clean prompts, or on the way to ablated ones.
-
-    Yields:
-        Inputs of one block and of one kind (the logits; an MLP; the queries, keys and values of all
-        heads, or the heads where they have one input), with the gradients at each position.
+        blocks: of the forward run.
     """
-    n_layers = engine.graph.n_layers
-    with torch.enable_grad():
-        blocks = list(run_blocks(engine.weights, embedding.detach().requires_grad_()))
-        final = blocks[-1].resid_post
-        metric = engine.scoring.values(runs.sets.end.take(final)[:, 0], runs.rows).sum()
-        read: dict[tuple[int, str], Tensor] = {(n_layers, "logits"): final}
-        for layer, block in enumerate(blocks):
-            read |= {(layer, qkv): vectors for qkv, vectors in block.vectors.items()}
+
+    def __init__(
+        self, engine: Engine, runs: PromptRuns, embedding: Float[Tensor, "prompt pos d_model"]
+    ):
+        """Runs forwards and backwards.
+
+        Args:
+            engine: model and metric.
+            runs: of the prompts.
+            embedding: what block 0 reads: of the clean prompts, or on the way to ablated ones.
+        """
+        self.engine = engine
+        n_layers = engine.graph.n_layers
+        with torch.enable_grad():
+            self.blocks = list(run_blocks(engine.weights, embedding.detach().requires_grad_()))
+            final = self.blocks[-1].resid_post
+            metric = engine.scoring.values(runs.sets.end.take(final)[:, 0], runs.rows).sum()
+            read: dict[tuple[int, str], Tensor] = {(n_layers, "logits"): final}
+            for layer, block in enumerate(self.blocks):
+                read |= {(layer, qkv): vectors for qkv, vectors in block.vectors.items()}
+                if block.mlp_in is not None:
+                    read[layer, "mlp"] = block.mlp_in
+            found = torch.autograd.grad(metric, list(read.values()), allow_unused=True)
+        self._gradients = {
+            key: torch.zeros_like(tensor) if gradient is None else gradient
+            for (key, tensor), gradient in zip(read.items(), found, strict=True)
+        }
+
+    def input_gradients(self) -> Iterator[tuple[list[Receiver], InputGradients]]:
+        """Gradients of each prompt's metric with respect to every input, from the logits downwards.
+
+        Yields:
+            Inputs of one block and of one kind (the logits; an MLP; the queries, keys and values of
+            all heads, or the heads where they have one input), with the gradients at each position.
+        """
+        gradients = self._gradients
+        yield [Receiver(LOGITS)], gradients[len(self.blocks), "logits"][None]
+        for layer, block in reversed(list(enumerate(self.blocks))):
             if block.mlp_in is not None:
-                read[layer, "mlp"] = block.mlp_in
-        found = torch.autograd.grad(metric, list(read.values()), allow_unused=True)
-    gradients = {
-        key: torch.zeros_like(tensor) if gradient is None else gradient
-        for (key, tensor), gradient in zip(read.items(), found, strict=True)
-    }
-    yield [Receiver(LOGITS)], gradients[n_layers, "logits"][None]
-    for layer, block in reversed(list(enumerate(blocks))):
-        if block.mlp_in is not None:
-            yield [Receiver(Node("mlp", layer))], gradients[layer, "mlp"][None]
-        of_vectors = {qkv: gradients[layer, qkv] for qkv in QKVS}
-        yield from _head_gradients(engine, layer, block, of_vectors)
+                yield [Receiver(Node("mlp", layer))], gradients[layer, "mlp"][None]
+            of_vectors = {qkv: gradients[layer, qkv] for qkv in QKVS}
+            yield from _head_gradients(self.engine, layer, block, of_vectors)
+
+    def on_stream(
+        self, deltas: Float[Tensor, "sender prompt width d_model"], at: PositionSet
+    ) -> Float[Tensor, "sender prompt width d_model"]:
+        """What small changes of what senders write add to the stream.
+
+        They differ for heads of blocks that norm what their heads write together.
+
+        Args:
+            deltas: of all senders in the order of the graph; a head's before that norm.
+            at: the positions.
+        """
+        weights, n_heads = self.engine.weights, self.engine.graph.n_heads
+        if not weights.norms_head_sums:
+            return deltas
+        deltas = deltas.clone()
+        for layer, block_run in enumerate(self.blocks):
+            norm = weights.blocks[layer].ln1_post
+            if norm is None:
+                continue
+            first = self.engine.graph.sender_index[Node("head", layer, 0)]
+            of_heads = deltas[first : first + n_heads]
+            head_sum = at.take(block_run.head_sum.detach())
+            of_heads.copy_(_derivative_of_normed(head_sum, norm, of_heads) * norm.weight)
+        return deltas
 
 
 def _head_gradients(
@@ -65,15 +106,18 @@ def _head_gradients(
     layer: int,
     block_run: BlockRun,
     of_vectors: dict[QKV, Float[Tensor, "prompt head pos d_head"]],
-) -> Iterator[tuple[list[Receiver], Gradients]]:
+) -> Iterator[tuple[list[Receiver], InputGradients]]:
     """From the gradients of a block's queries, keys and values to those of what its heads read."""
     block, resid = engine.weights.blocks[layer], block_run.resid_pre.detach()
     heads = [Node("head", layer, head) for head in range(engine.graph.n_heads)]
     together = None
     for qkv in QKVS:
-        weight, _ = block.projection(qkv)
-        # [head, prompt, pos, d_model]
-        normed = torch.einsum("nhpe,hde->hnpd", of_vectors[qkv], weight)
+        if block.norms_heads_together(qkv):
+            normed = _through_norm_of_all_heads(resid, block, qkv, of_vectors[qkv])
+        else:
+            weight, _ = block.projection(qkv)
+            # [head, prompt, pos, d_model]
+            normed = torch.einsum("nhpe,hde->hnpd", of_vectors[qkv], weight)
         gradient = _through_norm(resid, block.ln1, normed)
         if engine.graph.split_qkv:
             yield [Receiver(head, qkv) for head in heads], gradient
@@ -83,23 +127,55 @@ def _head_gradients(
         yield [Receiver(head) for head in heads], together
 
 
-def _through_norm(
-    x: Float[Tensor, "prompt pos d_model"],
-    norm: Norm | None,
-    upstream: Float[Tensor, "head prompt pos d_model"],
+def _through_norm_of_all_heads(
+    resid: Float[Tensor, "prompt pos d_model"],
+    block: Block,
+    qkv: QKV,
+    of_vectors: Float[Tensor, "prompt head pos d_head"],
 ) -> Float[Tensor, "head prompt pos d_model"]:
-    """Gradients before a norm from those after it, for several heads that read the same stream.
+    """Gradients of each head's normed input where the queries of all heads are normed in a row.
 
-    With y = (x - mean x) / s and s^2 = mean((x - mean x)^2) + eps (RMS norm: no mean), the gradient
-    g after the weight's factor becomes (g - [mean g] - y mean(g y)) / s.
+    Each head's queries are as if all heads read what it reads, so that its input reaches them by
+    its own projection and, through the norm's scale, by those of all heads.
+    """
+    norm, (weight, _) = block.head_norm(qkv), block.projection(qkv)
+    assert norm is not None
+    projected = project(normalize(resid, block.ln1), block, qkv)
+    n_heads, d_head = projected.shape[-2:]
+    # [head, prompt, pos, head, d_head]: of one head's queries only its own part counts.
+    upstream = of_vectors.new_zeros(n_heads, *projected.shape)
+    for head in range(n_heads):
+        upstream[head, :, :, head] = of_vectors[:, head]
+    through = _through_norm(projected.flatten(-2), norm, upstream.flatten(-2))
+    return through @ weight.transpose(1, 2).flatten(0, 1)
+
+
+def _through_norm(
+    x: Float[Tensor, "prompt pos d"],
+    norm: Norm | None,
+    upstream: Float[Tensor, "head prompt pos d"],
+) -> Float[Tensor, "head prompt pos d"]:
+    """Gradients before a norm from those after it, for several heads that read the same.
+
     Without a norm they are the same.
     """
     if norm is None:
         return upstream
+    return _derivative_of_normed(x, norm, upstream * norm.weight)
+
+
+def _derivative_of_normed(
+    x: Float[Tensor, "prompt pos d"], norm: Norm, vectors: Float[Tensor, "several prompt pos d"]
+) -> Float[Tensor, "several prompt pos d"]:
+    """The derivative of a norm before its weight and bias, a symmetric matrix, times vectors.
+
+    With y = (x - mean x) / s and s^2 = mean((x - mean x)^2) + eps (RMS norm: no mean), g becomes
+    (g - [mean g] - y mean(g y)) / s.
+    """
     centred = x if norm.bias is None else x - x.mean(-1, keepdim=True)
     scale = (centred.square().mean(-1, keepdim=True) + norm.eps).rsqrt()
-    y, g = centred * scale, upstream * norm.weight
-    along = (g * y).mean(-1, keepdim=True)
+    y = centred * scale
+    along = (vectors * y).mean(-1, keepdim=True)
     if norm.bias is not None:
-        g = g - g.mean(-1, keepdim=True)
-    return (g - y * along) * scale
+        vectors = vectors - vectors.mean(-1, keepdim=True)
+    return (vectors - y * along) * scale

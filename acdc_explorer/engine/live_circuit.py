@@ -28,13 +28,13 @@ from torch import Tensor
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.position_sets import PositionSet
 from acdc_explorer.engine.runs import PromptRuns
+from acdc_explorer.engine.stream_sum import Stream, StreamSum, is_normed_with_others
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
-from acdc_explorer.models.forward import Run, head_vectors, write_head
+from acdc_explorer.models.forward import Run
+from acdc_explorer.models.sublayers import head_vectors, write_head
 
 # A head's change is kept before W_O, [*batch, prompt, width, d_head]; an MLP's is [..., d_model].
-# Widths are those of position sets, of which one function may see several.
 OutputChange = Float[Tensor, "*batch prompt _width feature"]
-Stream = Float[Tensor, "*batch prompt _width d_model"]
 # Floats of what inputs read that a search keeps; the others are summed up again for every test.
 _BASE_FLOATS = 16_000_000
 
@@ -54,7 +54,7 @@ class LiveInput:
     reads_at: PositionSet
     decided: PositionSet
     kept: dict[Node, PositionSet] = field(default_factory=dict)
-    base: Stream | None = None
+    base: StreamSum | None = None
 
 
 class LiveCircuit:
@@ -165,19 +165,28 @@ class LiveCircuit:
         change = known_at.move(change, through)
         return through.move(write_head(change, self.weights, sender), to)
 
-    def input_now(
-        self, input_: Receiver, at: PositionSet, without: Mapping[Node, PositionSet] | None = None
-    ) -> Stream:
+    def input_now(self, input_: Receiver, at: PositionSet) -> Stream:
         """What an input reads at some positions in the circuit as it stands.
 
         Args:
             input_: the input, a receiver at all positions.
             at: positions within those that it reads at.
+        """
+        return self.sum_now(input_, at).whole().on_stream
+
+    def sum_now(
+        self, input_: Receiver, at: PositionSet, without: Mapping[Node, PositionSet] | None = None
+    ) -> StreamSum:
+        """The same as a sum to which changes of kept senders can be added.
+
+        Args:
+            input_: as above, and so is the next.
+            at: likewise.
             without: sender -> positions at which its change is left out.
         """
         live, without = self.inputs.get(input_), without or {}
         if live is None:
-            return at.take(self.runs.clean.input_of(input_.node))
+            return StreamSum(self.weights, at.take(self.runs.clean.input_of(input_.node)))
         if self.sums_what_is_left and live.decided:
             return self._sum_of_what_is_left(input_, live, at, without)
         total = self._with_clean_senders(input_, live, at)
@@ -190,7 +199,7 @@ class LiveCircuit:
             if through:
                 known_at = self.written_at(sender)
                 change = self.outputs[sender]
-                total = total + self.contribution(sender, change, known_at, through, at)
+                total.add(sender, self.contribution(sender, change, known_at, through, at))
         return total
 
     def _sum_of_what_is_left(
@@ -199,8 +208,8 @@ class LiveCircuit:
         live: LiveInput,
         at: PositionSet,
         without: Mapping[Node, PositionSet],
-    ) -> Stream:
-        """`input_now` where all edges but the kept ones are gone: what the kept senders write.
+    ) -> StreamSum:
+        """`sum_now` where all edges but the kept ones are gone: what the kept senders write.
 
         At positions that are not decided, no sender has changed: the input is the clean run's.
         """
@@ -214,44 +223,62 @@ class LiveCircuit:
             if sender in self.outputs:
                 known_at = self.written_at(sender)
                 change = self.outputs[sender]
-                total = total + self.contribution(sender, change, known_at, through, at)
+                total.add(sender, self.contribution(sender, change, known_at, through, at))
             else:
                 delta = self.runs.delta(self.graph.sender_index[sender], through)
-                total = total - through.move(delta, at)
+                total.add(sender, -through.move(delta, at))
         return total
 
-    def _all_removed(self, input_: Receiver, live: LiveInput, at: PositionSet) -> Stream:
-        """The ablated run's input where it is decided, the clean run's elsewhere."""
-        ablated = at.take(self.runs.ablated.input_of(input_.node))
-        if not self.sets.difference(at, live.decided):
-            return ablated
-        clean = at.take(self.runs.clean.input_of(input_.node))
-        return torch.where(at.holding(live.decided), ablated, clean)
+    def _all_removed(self, input_: Receiver, live: LiveInput, at: PositionSet) -> StreamSum:
+        """The ablated run's input where it is decided, the clean run's elsewhere.
 
-    def _with_clean_senders(self, input_: Receiver, live: LiveInput, at: PositionSet) -> Stream:
-        """What an input reads while its kept senders are clean."""
+        Open for what the kept senders add.
+        """
+
+        def where_decided(ablated: Tensor, clean: Tensor) -> Tensor:
+            if not live.decided:
+                return at.take(clean)
+            if not self.sets.difference(at, live.decided):
+                return at.take(ablated)
+            return torch.where(at.holding(live.decided), at.take(ablated), at.take(clean))
+
+        clean, ablated, node = self.runs.clean, self.runs.ablated, input_.node
+        on_stream = where_decided(ablated.input_of(node), clean.input_of(node))
+        total = StreamSum(self.weights, on_stream)
+        for layer in self._layers_normed(live):
+            total.open(layer, where_decided(ablated.head_sums[layer], clean.head_sums[layer]))
+        return total
+
+    def _layers_normed(self, live: LiveInput) -> list[int]:
+        """The blocks with a kept head that norm what their heads write together."""
+        normed = [each for each in live.kept if is_normed_with_others(each, self.weights)]
+        return sorted({sender.layer for sender in normed})
+
+    def _with_clean_senders(self, input_: Receiver, live: LiveInput, at: PositionSet) -> StreamSum:
+        """What an input reads while its kept senders are clean; the caller's own, to add to."""
         if not live.decided:
-            return at.take(self.runs.clean.input_of(input_.node))
+            return self._all_removed(input_, live, at)
         if live.base is None and live.decided == live.reads_at and self._has_room(live):
             live.base = self._restored(input_, live, live.reads_at)
-            self._base_floats += live.base.numel()
+            self._base_floats += live.base.n_floats
         if live.base is not None:
-            return live.reads_at.move(live.base, at)
+            return live.base.map(lambda tensor: live.reads_at.move(tensor, at))
         return self._restored(input_, live, at)
 
-    def _restored(self, input_: Receiver, live: LiveInput, at: PositionSet) -> Stream:
+    def _restored(self, input_: Receiver, live: LiveInput, at: PositionSet) -> StreamSum:
         """The ablated input, and what clean kept senders restore of it."""
         total = self._all_removed(input_, live, at)
         for sender, kept_at in live.kept.items():
             through = self.sets.intersection(self.sets.intersection(kept_at, live.decided), at)
             if through:
                 delta = self.runs.delta(self.graph.sender_index[sender], through)
-                total = total - through.move(delta, at)
+                total.add(sender, -through.move(delta, at))
         return total
 
     def _has_room(self, live: LiveInput) -> bool:
         """Whether what an input reads can be kept; where it is END alone, always."""
-        floats = self.runs.n_prompts * live.reads_at.width * self.weights.d_model
+        n_sums = 1 + len(self._layers_normed(live))
+        floats = n_sums * self.runs.n_prompts * live.reads_at.width * self.weights.d_model
         return live.reads_at == self.sets.end or self._base_floats + floats <= _BASE_FLOATS
 
     def decide(self, receiver: Receiver) -> None:

@@ -10,15 +10,8 @@ from torch import Tensor
 
 from acdc_explorer.engine.position_sets import PositionSet, PositionSets
 from acdc_explorer.graph import QKV, Node
-from acdc_explorer.models.forward import (
-    Run,
-    attention_pattern,
-    causal,
-    head_vectors,
-    run,
-    without_senders,
-    write_head,
-)
+from acdc_explorer.models.forward import Run, run, run_of_outputs, without_senders
+from acdc_explorer.models.sublayers import attention_pattern, causal, head_vectors, write_head
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.options import Ablation
 from acdc_explorer.tasks.task import Task
@@ -168,7 +161,7 @@ class PromptRuns:
         """A head's attention in the clean run."""
         q, k = (self.clean_vectors(head, qkv) for qkv in ("q", "k"))
         allowed = causal(q.shape[1], q.device, self.weights.blocks[head.layer].window)
-        return attention_pattern(q, k, allowed, self.weights.attn_scale)
+        return attention_pattern(q, k, allowed, self.weights)
 
 
 def mean_of_corrupted(slices: Sequence[PromptRuns]) -> Run:
@@ -192,4 +185,6 @@ def mean_of_corrupted(slices: Sequence[PromptRuns]) -> Run:
         sums = runs.corrupted_run().map(sum_over_prompts)
         total = sums if total is None else total.map(torch.add, sums)
     assert total is not None
-    return total.map(lambda tensor: tensor / n_reaching)
+    mean = total.map(lambda tensor: tensor / n_reaching)
+    # Where what heads write together is normed, the mean of streams is not what means make.
+    return run_of_outputs(slices[0].weights, mean.resid_pre[0], mean.z, mean.mlp_out)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from acdc_explorer.metrics import METRICS, Metric, check_metric, mean_weights, values_of
-from acdc_explorer.models.forward import normalize
 from acdc_explorer.models.linear import linear
+from acdc_explorer.models.sublayers import capped, normalize
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.tasks.task import Task
 
@@ -59,9 +59,7 @@ class Scoring:
         rows = range(len(self.clean_final)) if rows is None else rows
         of_rows = slice(rows.start, rows.stop)
         if self.metric.linear:
-            normed = normalize(final, self._weights.ln_final)
-            direction, offset = self._direction
-            return torch.einsum("...nd,nd->...n", normed, direction[of_rows]) + offset[of_rows]
+            return self._linear_values(final, of_rows)
         if self.metric.takes_batches:
             return self.metric.per_prompt(
                 self._logits(final),
@@ -72,6 +70,30 @@ class Scoring:
         circuits = final.reshape(-1, *final.shape[-2:])
         values = [self._values_of_one(each, of_rows) for each in circuits]
         return torch.stack(values).view(final.shape[:-1])
+
+    def _linear_values(
+        self, final: Float[Tensor, "*batch some_prompts d_model"], of_rows: slice
+    ) -> Float[Tensor, "*batch some_prompts"]:
+        """The mean logit of the answers minus that of wrong answers; no other logit is computed."""
+        normed = normalize(final, self._weights.ln_final)
+        if self._weights.logit_cap is None:
+            direction, offset = self._direction
+            return torch.einsum("...nd,nd->...n", normed, direction[of_rows]) + offset[of_rows]
+        values = [
+            (share[of_rows] * self._logits_of(normed, tokens[of_rows])).sum(-1)
+            for tokens, share in self._shares
+        ]
+        return values[0] - values[1]
+
+    def _logits_of(
+        self,
+        normed: Float[Tensor, "*batch some_prompts d_model"],
+        tokens: Int[Tensor, "some_prompts answer"],
+    ) -> Float[Tensor, "*batch some_prompts answer"]:
+        """The logits of some tokens of each prompt."""
+        columns = self._weights.W_U.T[tokens].to(normed)
+        logits = torch.einsum("...nd,nad->...na", normed, columns) + self._weights.b_U[tokens]
+        return capped(logits, self._weights.logit_cap)
 
     def _values_of_one(
         self, final: Float[Tensor, "some_prompts d_model"], of_rows: slice
@@ -123,22 +145,29 @@ class Scoring:
 
     def _logits(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         normed = normalize(final, self._weights.ln_final)
-        return linear(normed, self._unembedding, self._weights.b_U)
+        logits = linear(normed, self._unembedding, self._weights.b_U)
+        return capped(logits, self._weights.logit_cap)
 
     @cached_property
     def _unembedding(self) -> Float[Tensor, "d_model vocab"]:
         return self._weights.W_U.to(self._weights.dtype)
 
     @cached_property
-    def _direction(self) -> tuple[Float[Tensor, "prompt d_model"], Float[Tensor, " prompt"]]:
-        """The direction and offset of a metric that is linear in the logits."""
-        W_U, b_U = self._weights.W_U, self._weights.b_U
+    def _shares(self) -> list[tuple[Int[Tensor, "prompt answer"], Float[Tensor, "prompt answer"]]]:
+        """Answers and wrong answers, with what each of their logits counts in a mean."""
+        b_U = self._weights.b_U
         # Token -1, where a prompt has fewer answers than others, counts nothing.
-        shares = [(tokens, mean_weights(tokens).to(b_U)) for tokens in (self._answers, self._wrong)]
+        return [(tokens, mean_weights(tokens).to(b_U)) for tokens in (self._answers, self._wrong)]
+
+    @cached_property
+    def _direction(self) -> tuple[Float[Tensor, "prompt d_model"], Float[Tensor, " prompt"]]:
+        """The direction and offset of a metric that is linear in the logits, without a cap."""
+        W_U, b_U = self._weights.W_U, self._weights.b_U
         direction, wrong_direction = (
-            torch.einsum("na,nad->nd", share, W_U.T[tokens].to(share)) for tokens, share in shares
+            torch.einsum("na,nad->nd", share, W_U.T[tokens].to(share))
+            for tokens, share in self._shares
         )
-        offset, wrong_offset = ((share * b_U[tokens]).sum(1) for tokens, share in shares)
+        offset, wrong_offset = ((share * b_U[tokens]).sum(1) for tokens, share in self._shares)
         return direction - wrong_direction, offset - wrong_offset
 
 

@@ -7,6 +7,8 @@ never run.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,8 +30,8 @@ def extract_weights(bridge: TransformerBridge) -> ModelWeights:
     """Takes the weights out of a bridge and checks that they reproduce its logits.
 
     Args:
-        bridge: a model booted by TransformerLens, on any device; its weights are not copied where
-            they are float32 already.
+        bridge: a model booted by TransformerLens, on any device; its weights are shared, not
+            copied, where they are float32 already and laid out as matrices (see `_plain`).
 
     Raises:
         UnsupportedModelError: if the architecture has parts that the engine does not compute, or
@@ -41,8 +43,8 @@ def extract_weights(bridge: TransformerBridge) -> ModelWeights:
             raise UnsupportedModelError(
                 f"cannot patch {_name(bridge.cfg)} edge by edge: it has {', '.join(reasons)}, "
                 "which the engine does not compute. Supported: models of GPT-2's, GPT-Neo's, "
-                "GPT-NeoX's, OPT's, LLaMA's, Mistral's, Qwen 2 and 3's, Gemma 1's and Phi's kind, "
-                "with or without MLPs or norms"
+                "GPT-NeoX's, OPT's, LLaMA's, Mistral's, Qwen 2 and 3's, Gemma 1 to 3's, OLMo 2 and "
+                "3's and Phi's kind, with or without MLPs or norms"
             )
         with torch.no_grad():
             weights = map_tensors(_read(bridge), _plain)
@@ -56,7 +58,15 @@ def extract_weights(bridge: TransformerBridge) -> ModelWeights:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().float().contiguous()
+    """A weight in float32: the bridge's own memory where it is so laid out that `linear` is fast.
+
+    That is as matrices, or as transposed ones: PyTorch's `Linear` holds the transpose of what is
+    used here, and a tied unembedding is the embedding's. What is cut from larger matrices (W_O by
+    heads, GPT-2's W_Q) is copied.
+    """
+    tensor = tensor.detach().float()
+    if not (tensor.is_contiguous() or (tensor.ndim > 1 and tensor.mT.is_contiguous())):
+        tensor = tensor.contiguous()
     # What was made in inference mode cannot be differentiated through.
     return tensor.clone() if tensor.is_inference() else tensor
 
@@ -67,43 +77,61 @@ def _name(cfg: Any) -> str:
 
 def _read(bridge: Any) -> ModelWeights:
     cfg = bridge.cfg
-    rotary = cfg.positional_embedding_type == "rotary"
+    is_rotary = cfg.positional_embedding_type == "rotary"
     n_ctx = min(cfg.n_ctx, _LONGEST)
+    rotaries = _read_rotaries(bridge, n_ctx) if is_rotary else [None] * cfg.n_layers
     return ModelWeights(
-        W_E=_read_embedding(bridge),
-        W_pos=None if rotary else bridge.W_pos,
-        rotary=_read_rotary(bridge, n_ctx) if rotary else None,
-        blocks=tuple(_read_block(block, bridge) for block in bridge.blocks),
+        W_E=bridge.W_E,
+        embed_scale=_embed_scale(bridge) if is_rotary else 1.0,
+        W_pos=None if is_rotary else bridge.W_pos,
+        blocks=tuple(
+            _read_block(block, bridge, rotary)
+            for block, rotary in zip(bridge.blocks, rotaries, strict=True)
+        ),
         ln_final=_read_norm(bridge.ln_final, cfg),
         W_U=bridge.W_U,
         b_U=bridge.b_U,
         activation=cfg.act_fn,
         attn_scale=_attn_scale(bridge.blocks[0].attn.original_component, cfg),
+        attn_cap=_cap(cfg.attn_scores_soft_cap),
+        logit_cap=_cap(cfg.output_logits_soft_cap),
         parallel=bool(cfg.parallel_attn_mlp),
         n_ctx=n_ctx,
     )
 
 
-def _read_embedding(bridge: Any) -> Tensor:
-    """The embedding, times what the model multiplies it by (Gemma: sqrt(d_model)).
+def _embed_scale(bridge: Any) -> float:
+    """What the model multiplies token embeddings by (Gemma: sqrt(d_model)), seen at block 0.
 
-    That is seen at the first block; learned positions, which would hide it, go with no such factor.
+    Learned positions, which would hide it, go with no such factor.
     """
-    if bridge.cfg.positional_embedding_type != "rotary":
-        return bridge.W_E
     tokens = torch.arange(min(4, bridge.W_E.shape[0]), device=bridge.W_E.device)[None]
     name = "blocks.0.hook_resid_pre"
     _, cache = bridge.run_with_cache(tokens, prepend_bos=False, names_filter=[name])
     embedded = bridge.W_E[tokens]
     scale = (cache[name] * embedded).sum().double() / (embedded**2).sum().double()
-    return bridge.W_E * float(scale) if abs(scale - 1) > 1e-4 else bridge.W_E
+    return float(scale) if abs(scale - 1) > 1e-4 else 1.0
 
 
-def _read_rotary(bridge: Any, n_ctx: int) -> Rotary:
+def _read_rotaries(bridge: Any, n_ctx: int) -> list[Rotary]:
+    """Each block's; blocks of one kind (local or global attention) share theirs."""
+    module = bridge.rotary_emb.original_component
     positions = torch.arange(n_ctx, device=bridge.W_E.device)[None]
     like = bridge.W_E.new_zeros(1, 1, 1, dtype=torch.float32)
-    cos, sin = bridge.rotary_emb.original_component(like, positions)
-    return Rotary(cos[0], sin[0])
+    if "layer_type" not in signature(module.forward).parameters:
+        cos, sin = module(like, positions)
+        return [Rotary(cos[0], sin[0])] * bridge.cfg.n_layers
+    kinds = bridge.original_model.config.layer_types
+    by_kind = {}
+    for kind in dict.fromkeys(kinds):
+        cos, sin = module(like, positions, kind)
+        by_kind[kind] = Rotary(cos[0], sin[0])
+    return [by_kind[kind] for kind in kinds]
+
+
+def _cap(cap: float | None) -> float | None:
+    # TransformerLens writes -1 for none.
+    return float(cap) if cap is not None and cap > 0 else None
 
 
 def _attn_scale(attn: Any, cfg: Any) -> float:
@@ -136,6 +164,11 @@ def _read_norm(norm: Any, cfg: Any) -> Norm | None:
     return Norm(weight + 1 if cfg.rmsnorm_uses_offset else weight, bias, eps)
 
 
+def _read_norm_of(module: Any, name: str, cfg: Any) -> Norm | None:
+    """A norm that some models' blocks, or heads, have."""
+    return _read_norm(getattr(module, name), cfg) if hasattr(module, name) else None
+
+
 def _window(attn: Any) -> int | None:
     """How many keys a query of a block sees, from whichever module or configuration tells."""
     config = getattr(attn, "config", None)
@@ -148,22 +181,26 @@ def _window(attn: Any) -> int | None:
     return int(window) if window else None
 
 
-def _read_block(block: Any, bridge: Any) -> Block:
+def _read_block(block: Any, bridge: Any, rotary: Rotary | None) -> Block:
     attn, cfg = block.attn, bridge.cfg
     n_heads, d_model, d_head = attn.W_Q.shape
 
     def repeated(weight: Tensor | None, *shape: int) -> Tensor:
         if weight is None:
             return bridge.W_E.new_zeros(shape)
-        return weight.repeat_interleave(n_heads // weight.shape[0], 0)
+        repeats = n_heads // weight.shape[0]
+        # Even once would be a copy.
+        return weight if repeats == 1 else weight.repeat_interleave(repeats, 0)
 
-    head_norms = [
-        _read_norm(getattr(attn, name), cfg) if hasattr(attn, name) else None
-        for name in ("q_norm", "k_norm")
-    ]
+    k_norm = _read_norm_of(attn, "k_norm", cfg)
+    if k_norm is not None and len(k_norm.weight) > d_head:
+        # Of all heads in a row; shared ones are repeated as above.
+        weight = repeated(k_norm.weight.unflatten(0, (-1, d_head))).flatten()
+        k_norm = replace(k_norm, weight=weight)
     original = getattr(attn, "original_component", None)
     return Block(
-        ln1=_read_norm(block.ln1, cfg),
+        ln1=_read_norm_of(block, "ln1", cfg),
+        ln1_post=_read_norm_of(block, "ln1_post", cfg),
         W_Q=attn.W_Q,
         W_K=repeated(attn.W_K),
         W_V=repeated(attn.W_V),
@@ -172,8 +209,9 @@ def _read_block(block: Any, bridge: Any) -> Block:
         b_K=repeated(attn.b_K, n_heads, d_head),
         b_V=repeated(attn.b_V, n_heads, d_head),
         b_O=bridge.W_E.new_zeros(d_model) if attn.b_O is None else attn.b_O,
-        q_norm=head_norms[0],
-        k_norm=head_norms[1],
+        q_norm=_read_norm_of(attn, "q_norm", cfg),
+        k_norm=k_norm,
+        rotary=rotary,
         window=_window(original),
         mlp=_read_mlp(block, cfg),
     )
@@ -191,7 +229,8 @@ def _read_mlp(block: Any, cfg: Any) -> Mlp | None:
 
     return Mlp(
         # Phi's heads and MLP share one norm.
-        ln=_read_norm(block.ln2 if hasattr(block, "ln2") else block.ln1, cfg),
+        ln=_read_norm_of(block, "ln2" if hasattr(block, "ln2") else "ln1", cfg),
+        ln_post=_read_norm_of(block, "ln2_post", cfg),
         W_gate=mlp.W_gate if gated else None,
         b_gate=mlp.b_gate if gated else None,
         W_in=mlp.W_in,

@@ -25,19 +25,18 @@ def unsupported_parts(bridge: Any) -> list[str]:
         f"{positions} positions": positions not in ("standard", "rotary"),
         # GPT-J keeps its own; its neighbours' pairing is another one than everybody else's.
         "interleaved rotary positions": positions == "rotary" and not hasattr(bridge, "rotary_emb"),
-        "norms after as well as before each sublayer": bool(cfg.use_normalization_before_and_after)
-        or hasattr(bridge.blocks[0], "ln1_post"),
-        "a cap on attention scores": (cfg.attn_scores_soft_cap or -1) > 0,
-        "a cap on logits": (cfg.output_logits_soft_cap or -1) > 0,
         "an attention scale that differs by layer": bool(cfg.scale_attn_by_inverse_layer_idx),
         "unscaled attention scores, which TransformerLens scales all the same (load the model by "
         "its name, its folder or as a Hugging Face object)": (
             getattr(attn.original_component, "scale_attn_weights", True) is False
         ),
+        "norms of queries or keys of another shape than one head's or all heads' in a row": any(
+            not _is_norm_of_heads(getattr(attn, name), cfg.d_head)
+            for name in ("q_norm", "k_norm")
+            if hasattr(attn, name)
+        ),
         "experts": bool(getattr(cfg, "num_experts", None)),
         f"the activation {cfg.act_fn!r}": mlp is not None and cfg.act_fn not in ACTIVATIONS,
-        "a norm over all heads' queries together": hasattr(attn, "q_norm")
-        and attn.q_norm.original_component.weight.shape != (cfg.d_head,),
     }
     return [part for part, present in checks.items() if present]
 
@@ -52,6 +51,7 @@ def _other_structure(bridge: Any) -> list[str]:
     if not all(hasattr(block, "attn") for block in bridge.blocks):
         return ["blocks without attention"]
     width = getattr(cfg, "word_embed_proj_dim", cfg.d_model)
+    hf_config = getattr(getattr(bridge, "original_model", None), "config", None)
     post_norm = getattr(cfg, "do_layer_norm_before", True) is False
     checks = {
         f"embeddings of {width} dimensions on a stream of {cfg.d_model} (word_embed_proj_dim)": (
@@ -60,8 +60,19 @@ def _other_structure(bridge: Any) -> list[str]:
         "norms after each sublayer instead of before it": post_norm
         or str(cfg.architecture).startswith(("Bert", "Roberta")),
         "attention to later tokens too (bidirectional)": _is_bidirectional(bridge),
+        "images or sound besides text (multi-modal; load its language model by itself)": any(
+            getattr(hf_config, name, None) is not None for name in ("vision_config", "audio_config")
+        ),
+        "keys and values read from a latent vector (multi-head latent attention)": (
+            getattr(hf_config, "kv_lora_rank", None) is not None
+        ),
     }
     return [part for part, present in checks.items() if present]
+
+
+def _is_norm_of_heads(norm: Any, d_head: int) -> bool:
+    weight = norm.original_component.weight
+    return bool(weight.ndim == 1 and len(weight) % d_head == 0)
 
 
 def _is_bidirectional(bridge: Any) -> bool:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.graph import QKV, Graph, graph_of
-
-if TYPE_CHECKING:
-    pass
 
 _T = TypeVar("_T")
 
@@ -44,11 +41,13 @@ class Mlp:
     """The weights of an MLP; a gated one has a `W_gate`.
 
     Attributes:
-        ln: or None in a model without norms.
+        ln: of what it reads; None in a model without such norms.
+        ln_post: of what it writes, bias included, before that reaches the stream; None in most.
         b_gate: or None, whether gated or not.
     """
 
     ln: Norm | None
+    ln_post: Norm | None
     W_gate: Float[Tensor, "d_model d_mlp"] | None
     b_gate: Float[Tensor, " d_mlp"] | None
     W_in: Float[Tensor, "d_model d_mlp"]
@@ -67,13 +66,18 @@ class Block:
     """The weights of one transformer block.
 
     Attributes:
-        ln1: or None in a model without norms.
-        q_norm: of each head's queries before they are rotated, or None; `k_norm` likewise.
+        ln1: of what heads read; None in a model without such norms.
+        ln1_post: of what all heads write together, b_O included, before that reaches the stream
+            (Gemma 2 and 3, OLMo 2 and 3); None in most.
+        q_norm: of queries before they are rotated, or None; `k_norm` likewise. Its weight is that
+            of one head, or of all in a row where they are normed together (OLMo 2 and 3).
+        rotary: rotary positions, or None. Blocks of a kind share the tensors.
         window: how many keys a query sees, its own included, or None for all.
         mlp: or None in an attention-only model.
     """
 
     ln1: Norm | None
+    ln1_post: Norm | None
     W_Q: Float[Tensor, "head d_model d_head"]
     W_K: Float[Tensor, "head d_model d_head"]
     W_V: Float[Tensor, "head d_model d_head"]
@@ -84,12 +88,22 @@ class Block:
     b_O: Float[Tensor, " d_model"]
     q_norm: Norm | None
     k_norm: Norm | None
+    rotary: Rotary | None
     window: int | None
     mlp: Mlp | None
 
     def projection(self, qkv: QKV) -> tuple[Tensor, Tensor]:
         """Weight [head, d_model, d_head] and bias [head, d_head] of queries, keys or values."""
         return getattr(self, f"W_{qkv.upper()}"), getattr(self, f"b_{qkv.upper()}")
+
+    def head_norm(self, qkv: QKV) -> Norm | None:
+        """The norm of queries or keys; values have none."""
+        return {"q": self.q_norm, "k": self.k_norm, "v": None}[qkv]
+
+    def norms_heads_together(self, qkv: QKV) -> bool:
+        """Whether the queries, or keys, of all heads pass one norm in a row."""
+        norm, (n_heads, _, d_head) = self.head_norm(qkv), self.W_Q.shape
+        return norm is not None and n_heads > 1 and len(norm.weight) == n_heads * d_head
 
 
 @dataclass(frozen=True)
@@ -100,24 +114,29 @@ class ModelWeights:
     has its own, as in EAP-IG and the MIB benchmark.
 
     Attributes:
+        W_E: token embeddings, not yet times `embed_scale`.
         W_pos: learned positions, or None.
-        rotary: rotary positions, or None.
+        embed_scale: what token embeddings are multiplied by (Gemma: sqrt(d_model)).
         ln_final: or None in a model without norms.
         activation: name of the MLP's activation, a key of `ACTIVATIONS`.
         attn_scale: attention scores are divided by it.
+        attn_cap: then they become cap * tanh(score / cap) (Gemma 2), if it is not None.
+        logit_cap: likewise for logits.
         parallel: whether an MLP reads what the heads of its block read.
         n_ctx: the longest prompt that the engine takes, in tokens.
     """
 
     W_E: Float[Tensor, "vocab d_model"]
+    embed_scale: float
     W_pos: Float[Tensor, "ctx d_model"] | None
-    rotary: Rotary | None
     blocks: tuple[Block, ...]
     ln_final: Norm | None
     W_U: Float[Tensor, "d_model vocab"]
     b_U: Float[Tensor, " vocab"]
     activation: str
     attn_scale: float
+    attn_cap: float | None
+    logit_cap: float | None
     parallel: bool
     n_ctx: int
 
@@ -131,6 +150,11 @@ class ModelWeights:
         first = self.blocks[0]
         n_heads, has_mlps = first.W_Q.shape[0], first.mlp is not None
         return graph_of(len(self.blocks), n_heads, has_mlps, self.parallel, split_qkv, labels)
+
+    @property
+    def norms_head_sums(self) -> bool:
+        """Whether what a block's heads write together is normed before it reaches the stream."""
+        return any(block.ln1_post is not None for block in self.blocks)
 
     @property
     def device(self) -> torch.device:
@@ -159,21 +183,33 @@ class ModelWeights:
         few of their rows and columns are needed.
         """
         names = [field.name for field in fields(self) if field.name not in ("W_E", "W_U")]
-        doubled = {
-            name: map_tensors(getattr(self, name), lambda tensor: tensor.double()) for name in names
-        }
-        return replace(self, **doubled)
+        rest = tuple(getattr(self, name) for name in names)
+        doubled = map_tensors(rest, lambda tensor: tensor.double())
+        return replace(self, **dict(zip(names, doubled, strict=True)))
 
 
-def map_tensors(value: _T, function: Callable[[Tensor], Tensor]) -> _T:
-    """The same with every tensor replaced by what a function makes of it, however deep it lies."""
+def map_tensors(
+    value: _T, function: Callable[[Tensor], Tensor], done: dict[Tensor, Tensor] | None = None
+) -> _T:
+    """The same with every tensor replaced by what a function makes of it, however deep it lies.
+
+    Args:
+        value: a tensor, or a tuple or dataclass of such values.
+        function: called once for each tensor, so that what was shared stays shared.
+        done: what it has made so far.
+    """
+    done = {} if done is None else done
     if isinstance(value, Tensor):
-        return function(value)  # type: ignore[return-value]
+        if value not in done:
+            done[value] = function(value)
+        return done[value]  # type: ignore[return-value]
     if isinstance(value, tuple):
-        return tuple(map_tensors(item, function) for item in value)  # type: ignore[return-value]
+        mapped = (map_tensors(item, function, done) for item in value)
+        return tuple(mapped)  # type: ignore[return-value]
     if is_dataclass(value) and not isinstance(value, type):
         changed = {
-            field.name: map_tensors(getattr(value, field.name), function) for field in fields(value)
+            field.name: map_tensors(getattr(value, field.name), function, done)
+            for field in fields(value)
         }
         return replace(value, **changed)
     return value

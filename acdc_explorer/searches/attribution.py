@@ -4,7 +4,9 @@ The effect of patching one edge alone in the full model is about
 
     - (ablated output - clean output of the sender) . gradient of the metric w.r.t. what is read
 
-summed over positions, averaged over prompts (EAP: Syed et al. 2023, arXiv 2310.10348). EAP-IG takes
+summed over positions, averaged over prompts (EAP: Syed et al. 2023, arXiv 2310.10348). Where what
+heads write together is normed before it reaches the stream, their differences go through the
+derivative of that norm. EAP-IG takes
 the mean of gradients at several points on the way from the clean to the ablated embedding instead
 of the one at the clean run (Hanna et al. 2024, arXiv 2403.17806, "inputs"). Two forward runs and
 one backward run, or as many as there are points; approximate, unlike everything else here.
@@ -21,7 +23,7 @@ from torch import Tensor
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.gradients import input_gradients
+from acdc_explorer.engine.gradients import Linearized
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
@@ -63,7 +65,8 @@ def edge_scores(
         )
     graph = engine.graph
     floats = engine.most_changed_positions * engine.weights.d_model
-    fitting = max(1, _BATCH_FLOATS // (floats * (len(graph.senders) + 6 * graph.n_heads)))
+    n_deltas = len(graph.senders) * (2 if engine.weights.norms_head_sums else 1)
+    fitting = max(1, _BATCH_FLOATS // (floats * (n_deltas + 6 * graph.n_heads)))
     wanted = engine.n_prompts if n_prompts is None else n_prompts
     scores, counted = np.zeros(graph.edge_mask.shape), 0
     for runs in engine.batches(min(fitting, wanted)):
@@ -93,11 +96,13 @@ def _sums(engine: Engine, runs: PromptRuns, method: str, steps: int) -> np.ndarr
     sums = np.zeros(graph.edge_mask.shape)
     for share in shares:
         embedding = clean.lerp(ablated, share) if share else clean
-        for inputs, gradients in input_gradients(engine, runs, embedding):
+        linearized = Linearized(engine, runs, embedding)
+        on_stream = linearized.on_stream(deltas, runs.sets.changed)
+        for inputs, gradients in linearized.input_gradients():
             n_senders = graph.n_senders_to(inputs[0])
             for at_label in zip(*map(graph.receivers_at, inputs), strict=True):
                 rows = [graph.receiver_index[receiver] for receiver in at_label]
-                products = _products(runs, at_label, gradients, deltas[:n_senders])
+                products = _products(runs, at_label, gradients, on_stream[:n_senders])
                 sums[rows, :n_senders] -= products.double().cpu().numpy() / len(shares)
     return sums
 

@@ -102,15 +102,18 @@ class Reference:
         hooks = self._sender_hooks(outputs)
         for layer, block in enumerate(self.bridge.blocks):
             prefix = f"blocks.{layer}"
-            norms = ["ln1", "ln2"] if hasattr(block, "ln2") else ["ln1"]
+            # OLMo 2 has no norms of what is read, Phi one for heads and MLP.
+            norms = [name for name in ("ln1", "ln2") if hasattr(block, name)]
             for norm in norms:
                 hooks.append((f"{prefix}.{norm}.hook_in", partial(_record_stream, streams)))
+            if not norms:
+                hooks.append((f"{prefix}.hook_in", partial(_record_stream, streams)))
             for qkv in QKVS:
                 edit = partial(self._edit_heads, outputs, streams, removed, layer, qkv)
-                hooks.append((f"{prefix}.attn.hook_{qkv}", edit))
+                hooks.append((f"{prefix}.attn.{self._vectors_hook(layer, qkv)}", edit))
             if self.graph.has_mlps:
-                norm = f"{prefix}.{norms[-1]}"
-                edit = partial(self._edit_mlp, outputs, streams, removed, layer, norm)
+                of_mlp = norms[-1] if norms else None
+                edit = partial(self._edit_mlp, outputs, streams, removed, layer, of_mlp)
                 hooks.append((f"{prefix}.mlp.hook_in", edit))
         last = f"blocks.{self.graph.n_layers - 1}.hook_resid_post"
         hooks.append((last, partial(self._edit_logits, outputs, removed)))
@@ -214,18 +217,42 @@ class Reference:
         hook: Any,
     ) -> Tensor:
         block = self.bridge.blocks[layer]
-        weight = getattr(block.attn, f"W_{qkv.upper()}")
-        bias = getattr(block.attn, f"b_{qkv.upper()}")
+        stream = streams[f"blocks.{layer}.ln1" if hasattr(block, "ln1") else f"blocks.{layer}"]
         edited = value.clone()
         for head in range(self.graph.n_heads):
             input_ = self.graph.head_input(Node("head", layer, head), qkv)
             missing = self._missing(outputs, removed, input_)
             if missing is None:
                 continue
-            x = block.ln1.original_component(streams[f"blocks.{layer}.ln1"] + missing)
-            vectors = x @ weight[head] + (0 if bias is None else bias[head])
+            x = _normed(block, "ln1", stream + missing)
+            vectors = self._project(layer, qkv, head, x)
             edited.view(*vectors.shape[:2], self.graph.n_heads, -1)[:, :, head] = vectors
         return edited
+
+    def _norm_of_all_heads(self, layer: int, qkv: QKV) -> Any:
+        """The norm that the queries or keys of all heads pass in a row, or None (OLMo 2 and 3)."""
+        norm = getattr(self.bridge.blocks[layer].attn, f"{qkv}_norm", None)
+        if norm is None:
+            return None
+        module = norm.original_component
+        return module if len(module.weight) != self.bridge.cfg.d_head else None
+
+    def _vectors_hook(self, layer: int, qkv: QKV) -> str:
+        """Where one head's queries, keys or values depend on nothing but what it reads."""
+        return (
+            f"hook_{qkv}" if self._norm_of_all_heads(layer, qkv) is None else f"{qkv}_norm.hook_out"
+        )
+
+    def _project(self, layer: int, qkv: QKV, head: int, x: Tensor) -> Tensor:
+        """A head's queries, keys or values for its normed input, as they are at that hook."""
+        attn = self.bridge.blocks[layer].attn
+        weight, bias = getattr(attn, f"W_{qkv.upper()}"), getattr(attn, f"b_{qkv.upper()}")
+        norm_of_all = self._norm_of_all_heads(layer, qkv)
+        if norm_of_all is None:
+            return x @ weight[head] + (0 if bias is None else bias[head])
+        # As if all heads read what this one reads.
+        of_all = torch.einsum("npd,hde->nphe", x, weight) + (0 if bias is None else bias)
+        return norm_of_all(of_all.flatten(2)).view_as(of_all)[:, :, head]
 
     def _edit_mlp(
         self,
@@ -233,16 +260,17 @@ class Reference:
         streams: dict[str, Tensor],
         removed: np.ndarray,
         layer: int,
-        norm: str,
+        norm: str | None,
         value: Tensor,
         hook: Any,
     ) -> Tensor:
         missing = self._missing(outputs, removed, Receiver(Node("mlp", layer)))
         if missing is None:
             return value
-        module = getattr(self.bridge.blocks[layer], norm.rsplit(".", 1)[1])
-        edited: Tensor = module.original_component(streams[norm] + missing)
-        return edited.reshape(value.shape)
+        if norm is None:
+            return value + missing
+        stream = streams[f"blocks.{layer}.{norm}"]
+        return _normed(self.bridge.blocks[layer], norm, stream + missing).reshape(value.shape)
 
     def _edit_logits(
         self, outputs: dict[Node, Tensor], removed: np.ndarray, value: Tensor, hook: Any
@@ -253,8 +281,13 @@ class Reference:
     def _missing(
         self, outputs: dict[Node, Tensor], removed: np.ndarray, input_: Receiver
     ) -> Tensor | None:
-        """Ablated (for frozen edges clean) minus present output, summed over an input's senders."""
-        total = None
+        """What an input reads less what it would if no edge were removed or frozen.
+
+        Ablated (for frozen edges clean) minus present output, summed over an input's senders; for
+        the heads of a block whose sum is normed, through that norm.
+        """
+        on_stream: list[Tensor] = []
+        of_heads: dict[int, list[Tensor]] = {}
         for receiver in self.graph.receivers_at(input_):
             row = removed[self.graph.receiver_index[receiver]]
             for index in np.flatnonzero(row):
@@ -263,8 +296,19 @@ class Reference:
                 missing = instead[node] - outputs[node]
                 if receiver.position is not None:
                     missing = missing * self.task.position_masks[receiver.position][..., None]
-                total = missing if total is None else total + missing
-        return total
+                if node.kind == "head" and hasattr(self.bridge.blocks[node.layer], "ln1_post"):
+                    of_heads.setdefault(node.layer, []).append(missing)
+                else:
+                    on_stream.append(missing)
+        for layer, missing_heads in of_heads.items():
+            block = self.bridge.blocks[layer]
+            heads = [Node("head", layer, head) for head in range(self.graph.n_heads)]
+            present = torch.stack([outputs[head] for head in heads]).sum(0)
+            if block.attn.b_O is not None:
+                present = present + block.attn.b_O
+            after = _normed(block, "ln1_post", present + torch.stack(missing_heads).sum(0))
+            on_stream.append(after - _normed(block, "ln1_post", present))
+        return torch.stack(on_stream).sum(0) if on_stream else None
 
     def _at_end(self, logits: Tensor) -> Tensor:
         return logits[torch.arange(len(logits)), self.task.end]
@@ -272,6 +316,11 @@ class Reference:
 
 def _record(outputs: dict[Node, Tensor], node: Node, value: Tensor, hook: Any) -> None:
     outputs[node] = value
+
+
+def _normed(block: Any, name: str, x: Tensor) -> Tensor:
+    """A stream after one of a block's own norms, which it may not have."""
+    return getattr(block, name).original_component(x) if hasattr(block, name) else x
 
 
 def _record_stream(streams: dict[str, Tensor], value: Tensor, hook: Any) -> None:
