@@ -214,7 +214,7 @@ def _search(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--out: {error}") from None
     started = time.perf_counter()
     _progress("loading the model ...")
-    model = ax.load_model(arguments.model)
+    model = ax.load_model(arguments.model, progress=_progress)
     task = ax.load_task(arguments.task, model, n_prompts=arguments.n_prompts, seed=arguments.seed)
     _progress("searching ...")
     circuit = ax.find_circuit(

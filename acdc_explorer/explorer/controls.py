@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
 from acdc_explorer.explorer.panel_html import progress_text
+from acdc_explorer.models.naming import short_name
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks.task import Task
 
@@ -28,14 +30,18 @@ class Controls:
         """Makes the widgets; `connect` says what they do.
 
         Args:
-            models: names to offer; any other name or folder can be typed.
+            models: names to offer; any other name, folder or file can be typed.
             tasks: names to offer.
         """
+        self._offered = tuple(models)
+        # What was asked for by another name than is shown: folders, files and objects.
+        self._given: dict[str, Any] = {}
         narrow = {"description_width": "initial"}
         self.model = widgets.Combobox(
             options=tuple(models), description="Model", ensure_option=False, style=narrow,
             continuous_update=False, layout=widgets.Layout(width="190px"),
-            tooltip="A bundled model, a Hugging Face name, or a folder; Enter to load it",
+            tooltip="A name on offer or on the Hugging Face hub, a folder, or a GGUF file; "
+                    "Enter to load it",
         )  # fmt: skip
         self.task = widgets.Combobox(
             options=tuple(tasks), description="Task", ensure_option=False, style=narrow,
@@ -154,7 +160,8 @@ class Controls:
         def on_value(widget: Any, call: Callable[[Any], None]) -> None:
             widget.observe(lambda change: call(change.new), "value")
 
-        for name in ("model", "task", "n_prompts", "seed"):
+        on_value(self.model, lambda name: set_request("model", self._given.get(name, name)))
+        for name in ("task", "n_prompts", "seed"):
             on_value(getattr(self, name), partial(set_request, name))
         for name in ("method", "positions"):
             on_value(getattr(self, name), partial(set_option, name))
@@ -166,7 +173,11 @@ class Controls:
 
     def show_request(self, request: Request) -> None:
         """Shows what is searched for; prompts of one's own have no number or seed to choose."""
-        self.model.value, self.task.value = name_of(request.model), name_of(request.task)
+        shown = _model_shown(request.model)
+        if shown != request.model and shown not in self._offered:
+            self._given[shown] = request.model
+            self.model.options = (*self._offered, *self._given)
+        self.model.value, self.task.value = shown, name_of(request.task)
         self.n_prompts.value, self.seed.value = request.n_prompts, request.seed
         self.n_prompts.disabled = self.seed.disabled = isinstance(request.task, Task)
         self.method.value = request.options.get("method", "acdc")
@@ -247,6 +258,13 @@ def _button(
         description=text, icon=icon, tooltip=tooltip, button_style=style,
         layout=widgets.Layout(width=width),
     )  # fmt: skip
+
+
+def _model_shown(given: Any) -> str:
+    """What a model is called in its box; a path that leads nowhere stays whole, to be mended."""
+    name = name_of(given)
+    is_wrong = isinstance(given, (str, os.PathLike)) and not Path(name).expanduser().exists()
+    return name if is_wrong else short_name(name)
 
 
 def name_of(given: Any) -> str:

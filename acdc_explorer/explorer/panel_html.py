@@ -27,6 +27,8 @@ def status_html(
     """Where the circuit stands, in one line that is always there."""
     circuit = snapshot.circuit
     text = _standing(circuit, n_drawn, unit) if circuit else "no circuit yet"
+    if snapshot.model_note:
+        text += f" &nbsp;·&nbsp; {escape(snapshot.model_note)}"
     if circuit and shown_position is not None and not circuit.graph.labels:
         text += (
             f" &nbsp;·&nbsp; <b>edges drawn by what they add at {escape(shown_position)}</b> "
@@ -61,7 +63,8 @@ def progress_text(snapshot: Snapshot) -> str:
     """How far the search has come, how fast it is, how long it will take."""
     circuit = snapshot.circuit
     if circuit is None:
-        return "loading the model …" if snapshot.status == "loading" else ""
+        loading = snapshot.activity or "loading the model …"
+        return escape(loading) if snapshot.status == "loading" else ""
     share = f"{snapshot.n_done:,} of {circuit.graph.n_edges:,} decided"
     rate = f"{snapshot.rate:,.0f} tests/s"
     if snapshot.status in ("running", "paused") and snapshot.seconds_left is not None:

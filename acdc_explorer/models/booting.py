@@ -20,7 +20,7 @@ from acdc_explorer.models.folder_tokenizer import (
 from acdc_explorer.models.model_files import is_checkpoint, read_config, read_state, weight_files
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Buffers that old checkpoints hold and today's models make for themselves.
 _BUFFERS = re.compile(
@@ -34,7 +34,14 @@ _LEFT_OUT = {
 }
 
 
-def boot_folder(folder: Path, device: str | torch.device, tokenizer: Any) -> Any:
+def boot_folder(
+    folder: Path,
+    device: str | torch.device,
+    tokenizer: Any,
+    *,
+    name: str,
+    origin: Path | None = None,
+) -> Any:
     """A bridge from a Hugging Face folder, or one of an old TransformerLens checkpoint.
 
     Args:
@@ -42,6 +49,8 @@ def boot_folder(folder: Path, device: str | torch.device, tokenizer: Any) -> Any
         device: where the model goes.
         tokenizer: copied, instead of the folder's own; or None. A folder without one is loaded
             without.
+        name: what the model is called.
+        origin: what the folder was made of, if the user has not seen it: errors name that instead.
 
     Raises:
         ValueError: if its weights are not those of the model that its configuration describes, or
@@ -49,14 +58,14 @@ def boot_folder(folder: Path, device: str | torch.device, tokenizer: Any) -> Any
         UnsupportedModelError: if TransformerLens knows no such model.
     """
     tokenizer = checked_tokenizer(tokenizer)
-    with told_of(str(folder)):
+    with told_of(str(origin or folder)):
         config = read_config(folder)
         if is_checkpoint(config):
-            return _boot_checkpoint(folder, config, device, tokenizer).eval()
+            return _boot_checkpoint(folder, config, device, tokenizer, name).eval()
         hf_model, architecture = _load_hf_model(folder, config)
         if tokenizer is None:
             tokenizer = hf_tokenizer(folder)
-        return _bridge(hf_model, architecture, str(folder), tokenizer, device)
+        return _bridge(hf_model, architecture, name, tokenizer, device)
 
 
 def boot_hf_model(hf_model: PreTrainedModel, tokenizer: Any, device: str | torch.device) -> Any:
@@ -120,6 +129,25 @@ def _scale_attention(gpt2: Any) -> None:
     config.scale_attn_weights = True
 
 
+def architecture_of(hf_config: PreTrainedConfig) -> str:
+    """TransformerLens's name for what a configuration describes.
+
+    Raises:
+        UnsupportedModelError: if it has none.
+    """
+    from transformer_lens.model_bridge.sources._hf_format import (
+        determine_architecture_from_hf_config,
+    )
+
+    try:
+        return str(determine_architecture_from_hf_config(hf_config))
+    except ValueError:
+        names = ", ".join(hf_config.architectures or [hf_config.model_type])
+        raise UnsupportedModelError(
+            f"cannot patch {names} edge by edge: TransformerLens does not support it"
+        ) from None
+
+
 def _load_hf_model(folder: Path, config: dict[str, Any]) -> tuple[Any, str]:
     """A folder's Hugging Face model, in float32 on the CPU, and its architecture's name.
 
@@ -127,9 +155,6 @@ def _load_hf_model(folder: Path, config: dict[str, Any]) -> tuple[Any, str]:
     TransformerLens silences; here it is an error.
     """
     from huggingface_hub.errors import StrictDataclassError
-    from transformer_lens.model_bridge.sources._hf_format import (
-        determine_architecture_from_hf_config,
-    )
     from transformer_lens.model_bridge.sources.transformers.helpers import (
         get_hf_model_class_for_architecture,
     )
@@ -142,12 +167,7 @@ def _load_hf_model(folder: Path, config: dict[str, Any]) -> tuple[Any, str]:
         )
     except StrictDataclassError as error:
         raise FaultyModelError(f"config.json is faulty: {' '.join(str(error).split())}") from None
-    try:
-        architecture = determine_architecture_from_hf_config(hf_config)
-    except ValueError:
-        raise UnsupportedModelError(
-            f"cannot patch {', '.join(saved_as)} edge by edge: TransformerLens does not support it"
-        ) from None
+    architecture = architecture_of(hf_config)
     # Some models look for it in their configuration, whether it is there or not.
     if "pad_token_id" not in vars(hf_config):
         eos = getattr(hf_config, "eos_token_id", None)
@@ -164,7 +184,7 @@ def _load_hf_model(folder: Path, config: dict[str, Any]) -> tuple[Any, str]:
     )
     loaded_as = type(hf_model).__name__
     described = f"config.json says {' or '.join(saved_as)}"
-    _check_names(
+    check_names(
         info["missing_keys"],
         info["unexpected_keys"],
         info["mismatched_keys"],
@@ -176,7 +196,7 @@ def _load_hf_model(folder: Path, config: dict[str, Any]) -> tuple[Any, str]:
 
 
 def _boot_checkpoint(
-    folder: Path, config: dict[str, Any], device: str | torch.device, tokenizer: Any
+    folder: Path, config: dict[str, Any], device: str | torch.device, tokenizer: Any, name: str
 ) -> Any:
     """An old TransformerLens model: its configuration and a state dict, through its converter."""
     from transformer_lens import TransformerBridgeConfig
@@ -200,7 +220,7 @@ def _boot_checkpoint(
     )
     if tokenizer is None and (folder / "tokenizer.json").is_file():
         tokenizer = checkpoint_tokenizer(folder)
-    bridge = boot(settings, tokenizer=tokenizer, device=device, model_name=folder.name)
+    bridge = boot(settings, tokenizer=tokenizer, device=device, model_name=name)
     (file,) = weight_files(folder)
     state = {name: tensor.float() for name, tensor in read_state(file).items()}
     converted = convert_tl_checkpoint(state, settings)
@@ -210,7 +230,7 @@ def _boot_checkpoint(
     described = ", ".join(
         f"{name}={config.get(name)}" for name in ("n_layers", "n_heads", "d_model", "attn_only")
     )
-    _check_names(
+    check_names(
         wanted.keys() - converted.keys(),
         converted.keys() - wanted.keys(),
         [
@@ -226,7 +246,7 @@ def _boot_checkpoint(
     return bridge
 
 
-def _check_names(
+def check_names(
     missing: Collection[str],
     unexpected: Collection[str],
     mismatched: Collection[tuple[str, Any, Any]],

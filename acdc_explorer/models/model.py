@@ -24,14 +24,22 @@ class Model:
 
     Attributes:
         bridge: the TransformerLens model; only the reference implementation runs it.
-        name: as it was asked for.
+        name: as it was asked for; of a folder or file its own name, without the path.
         weights: what the engine computes with, checked against the bridge's logits.
         memory_gib: what the activations of a task's prompts may take, in GiB; None: half of what is
             free when they are made. Where they do not fit, they are made again slice by slice for
             every batch of tests, with the same results.
+        note: what is to be known of its weights, as that they were dequantised; or nothing.
     """
 
-    def __init__(self, bridge: TransformerBridge, name: str, memory_gib: float | None = None):
+    def __init__(
+        self,
+        bridge: TransformerBridge,
+        name: str,
+        memory_gib: float | None = None,
+        *,
+        note: str = "",
+    ):
         """Takes the weights out of the bridge.
 
         Raises:
@@ -40,7 +48,7 @@ class Model:
         """
         if memory_gib is not None and not memory_gib > 0:
             raise ValueError(f"memory_gib must be a positive number of GiB; got {memory_gib!r}")
-        self.bridge, self.name, self.memory_gib = bridge, name, memory_gib
+        self.bridge, self.name, self.memory_gib, self.note = bridge, name, memory_gib, note
         self.weights: ModelWeights = extract_weights(bridge)
 
     @property
@@ -62,5 +70,6 @@ class Model:
         graph = self.graph
         return (
             f"Model({self.name!r}, {graph.n_layers} layers x {graph.n_heads} heads, "
-            f"{graph.n_edges:,} edges, on {self.weights.device})"
+            f"{graph.n_edges:,} edges, on {self.weights.device}"
+            f"{f'; {self.note}' if self.note else ''})"
         )

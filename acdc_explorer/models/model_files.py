@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from acdc_explorer.models.faults import FaultyModelError, first, told_of
+from acdc_explorer.models.naming import GGUF_SUFFIX
 
 _PICKLES = ("*.bin", "*.pth", "*.pt")
 # The names under which Hugging Face folders keep their weights, the preferred one first.
@@ -37,9 +38,11 @@ def check_folder(path: Path, *, allow_pickle: bool) -> Path:
     missing = [] if (path / "config.json").is_file() else ["config.json"]
     missing += [] if has_weights or pickles else ["*.safetensors"]
     if missing:
+        ggufs = sorted(str(file) for file in path.glob(f"*{GGUF_SUFFIX}"))
+        hint = f"; it holds GGUF files, of which one can be given: {first(ggufs)}" if ggufs else ""
         raise ValueError(
             f"{str(path)!r} is no model folder: it has no {' and no '.join(missing)} "
-            "(a model saved with save_pretrained has both)"
+            f"(a model saved with save_pretrained has both){hint}"
         )
     with told_of(str(path)):
         files = weight_files(path)

@@ -26,11 +26,11 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.models import Model, load_model
+from acdc_explorer.models import Model
+from acdc_explorer.runner.loaded import Loaded
 from acdc_explorer.runner.session import PathSession, SearchSession
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
 from acdc_explorer.searches.methods import SEARCH_METHODS
-from acdc_explorer.tasks import Task, load_task
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ class Runner:
         self._error: Exception | None = None
         self._version = 0
         self._next_notice = 0.0
-        self._loaded: tuple[tuple[Any, str], Model] | None = None
-        self._tasked: tuple[tuple[Any, ...], Task] | None = None
+        self._activity = ""
+        self._loaded = Loaded(self._say)
         self._search: SearchSession | None = None
         self._path: PathSession | None = None
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
@@ -143,9 +143,10 @@ class Runner:
 
         def job() -> None:
             try:
-                if self._search is None or self._loaded is None:
+                search = self._search
+                if search is None:
                     raise RuntimeError("no search has begun yet")
-                result = question(self._loaded[1], self._search.engine, self._search.circuit())
+                result = question(search.model, search.engine, search.circuit())
             except BaseException as error:
                 # SystemExit too: a user's metric may raise anything, and the worker must live on.
                 answer(None, _as_exception(error))
@@ -175,6 +176,8 @@ class Runner:
                 path=path.path if path else ThresholdPath(),
                 curves=dict(path.curves) if path else {},
                 exploring=self._is_exploring(),
+                activity=self._activity,
+                model_note=search.model.note if search else "",
             )
 
     def close(self) -> None:
@@ -185,7 +188,8 @@ class Runner:
             self._condition.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
-        self._loaded = self._tasked = self._search = self._path = None
+        self._loaded.forget()
+        self._search = self._path = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -193,9 +197,16 @@ class Runner:
 
     def _set_status(self, status: Status, error: Exception | None = None) -> None:
         with self._condition:
-            self._status, self._error = status, error
+            self._status, self._error, self._activity = status, error, ""
             self._version += 1
             self._condition.notify_all()
+
+    def _say(self, activity: str) -> None:
+        """Tells what takes long just now; called by what is loading."""
+        with self._condition:
+            self._activity = activity
+            self._version += 1
+        self._notify()
 
     def _work(self) -> None:
         # This thread's share of the cores: where the page is drawn on the same machine, threads
@@ -250,8 +261,11 @@ class Runner:
         self._notify()
 
     def _begin(self, request: Request, *, afresh: bool) -> None:
-        model = self._model(request)
-        task = self._task(request, model)
+        if not self._loaded.has_model_of(request):
+            # These hold the old model.
+            self._search = self._path = None
+        model = self._loaded.model(request)
+        task = self._loaded.task(request, model)
         engine, settings, known = prepared(
             model, task, request.threshold, cast("SearchOptions", request.options)
         )
@@ -290,23 +304,6 @@ class Runner:
         nearest = self._path.path.nearest(settings.threshold)
         steps = nearest.steps if nearest and before.complete else before.steps
         return SearchSession(model, engine, settings, steps)
-
-    def _model(self, request: Request) -> Model:
-        key = (request.model, request.device)
-        if self._loaded is None or self._loaded[0] != key:
-            # Let go of the old model first: two may not fit in memory.
-            self._loaded = self._tasked = self._search = self._path = None
-            self._loaded = (key, load_model(request.model, request.device))
-        return self._loaded[1]
-
-    def _task(self, request: Request, model: Model) -> Task:
-        if isinstance(request.task, Task):
-            return request.task
-        key = (request.task, request.n_prompts, request.seed, model)
-        if self._tasked is None or self._tasked[0] != key:
-            task = load_task(request.task, model, request.n_prompts, request.seed)
-            self._tasked = (key, task)
-        return self._tasked[1]
 
     def _advance(self) -> None:
         assert self._search is not None

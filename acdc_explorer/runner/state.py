@@ -76,6 +76,8 @@ class Snapshot:
         path: circuits of other thresholds found so far.
         curves: attribution method -> its circuits by size.
         exploring: whether the background is at work on the path.
+        activity: what takes long just now, in words, while a model is loading; or nothing.
+        model_note: what is to be known of the model's weights; or nothing.
     """
 
     status: Status
@@ -91,6 +93,8 @@ class Snapshot:
     path: ThresholdPath = field(default_factory=ThresholdPath)
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     exploring: bool = False
+    activity: str = ""
+    model_note: str = ""
 
     @property
     def rate(self) -> float:

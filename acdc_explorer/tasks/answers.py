@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # After these a word is a new one, and comes with a space.
 _BEFORE_A_SPACE = ".,;:!?)]}%…"
+_ANY_WORD = "So"
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,30 @@ class _Tokens:
         ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         self.of: dict[str, list[int]] = dict(zip(texts, ids, strict=True))
 
-    def after(self, prompt: str, answer: str) -> int | str:
-        """The answer's token id, or what it is instead of one token."""
+    def ids_after(self, prompt: str, answer: str) -> list[int]:
+        """The answer's token ids; one if they are, in any way that `read_answers` takes."""
         before, together = self.of[prompt], self.of[prompt + answer]
         ids = together[len(before) :]
-        if together[: len(before)] != before or len(ids) != 1:
-            ids = self.of[answer]
+        return self.of[answer] if together[: len(before)] != before or len(ids) != 1 else ids
+
+    def after(self, prompt: str, answer: str) -> int | str:
+        """The answer's token id, or what it is instead of one token."""
+        ids = self.ids_after(prompt, answer)
         if self._unknown in ids:
             return "not in the vocabulary of the model's tokenizer"
         if len(ids) != 1:
             return f"{len(ids)} tokens, {shown_tokens(ids, self._tokenizer)}; it must be one"
         return int(ids[0])
+
+
+def ids_of_words(words: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Words as token ids, each as it follows another word, with a space before it."""
+    words = tuple(words)
+    spelled = tuple(f" {word}" for word in words)
+    tokens = _Tokens([PromptPair(_ANY_WORD, "", spelled, ())], tokenizer)
+    return {
+        word: tokens.ids_after(_ANY_WORD, text) for word, text in zip(words, spelled, strict=True)
+    }
 
 
 def shown_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:

@@ -70,12 +70,7 @@ def tokenize_pairs(
     problems = problems or Problems(rows)
     if not problems.rows:
         raise ValueError("a task needs at least one prompt; got none")
-    if tokenizer is None or not tokenizer.is_fast:
-        raise ValueError(
-            "prompts given as text need a model with a fast tokenizer; this model has "
-            f"{'no tokenizer' if tokenizer is None else 'a slow one'}. Pass tokenizer= to "
-            "load_model, or token tensors to Task(...)"
-        )
+    tokenizer = fast_tokenizer(tokenizer)
     prefix = [_bos(tokenizer)] if prepend_bos else []
     clean = _Encoded([pair.clean for pair in pairs], prefix, tokenizer)
     corrupted = _Encoded([pair.corrupted for pair in pairs], prefix, tokenizer)
@@ -108,12 +103,27 @@ def tokenize_pairs(
     )
 
 
+def fast_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    """A model's tokenizer, if it is one that prompts given as text can be read with.
+
+    Raises:
+        ValueError: if there is none, or it is a slow one.
+    """
+    if tokenizer is None or not tokenizer.is_fast:
+        raise ValueError(
+            "prompts given as text need a model with a fast tokenizer; this model has "
+            f"{'no tokenizer' if tokenizer is None else 'a slow one'}. Pass tokenizer= to "
+            "load_model, or token tensors to Task(...)"
+        )
+    return tokenizer
+
+
 def fitting_pairs(
     pairs: Sequence[PromptPair],
     tokenizer: PreTrainedTokenizerBase | None,
     one_token: Sequence[str] = (),
 ) -> list[PromptPair]:
-    """The pairs in which `tokenize_pairs` would find no fault.
+    """The pairs in which `pair_faults` finds none.
 
     Args:
         pairs: to choose from.
@@ -122,6 +132,22 @@ def fitting_pairs(
     """
     if tokenizer is None or not tokenizer.is_fast:
         return list(pairs)
+    faulty = pair_faults(pairs, tokenizer, one_token).faulty
+    return [pair for row, pair in enumerate(pairs) if row not in faulty]
+
+
+def pair_faults(
+    pairs: Sequence[PromptPair],
+    tokenizer: PreTrainedTokenizerBase,
+    one_token: Sequence[str] = (),
+) -> Problems:
+    """What `tokenize_pairs` would find wrong, and labels that are not one token; by row.
+
+    Args:
+        pairs: to look at.
+        tokenizer: a fast one.
+        one_token: as of `fitting_pairs`.
+    """
     rows = range(len(pairs))
     problems = Problems(rows)
     clean = _Encoded([pair.clean for pair in pairs], [], tokenizer)
@@ -129,17 +155,15 @@ def fitting_pairs(
     _check_prompts(rows, clean, corrupted, tokenizer, problems)
     read_answers(pairs, rows, tokenizer, problems, guess_spaces=False)
     labelled = _labelled_tokens(pairs, rows, clean, problems)
-    faulty = problems.faulty
-    return [
-        pair
-        for row, pair in enumerate(pairs)
-        if row not in faulty
-        and all(
-            [clean.token_texts[row][token].strip() for token in labelled[label][row]]
-            == [pair.clean[slice(*pair.spans[label])]]
-            for label in one_token
-        )
-    ]
+    for row, (pair, texts) in enumerate(zip(pairs, clean.token_texts, strict=True)):
+        for label in one_token:
+            word = pair.clean[slice(*pair.spans[label])]
+            read_as = [texts[token].strip() for token in labelled[label][row]]
+            if read_as != [word]:
+                problems.add(
+                    row, f"position {label!r} is {'|'.join(read_as)}; {word!r} must be one token"
+                )
+    return problems
 
 
 class _Encoded:

@@ -8,6 +8,7 @@ the subject in the other number.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
@@ -23,12 +24,15 @@ PREPOSITIONS = ("near", "behind", "beside", "above", "with", "from")
 SINGULAR, PLURAL = (" is", " was"), (" are", " were")
 
 
-def subject_verb_agreement_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+def subject_verb_agreement_pairs(
+    n_prompts: int, seed: int = 0, *, nouns: Sequence[str] = NOUNS
+) -> list[PromptPair]:
     """Makes prompts whose next word is a verb, subjects in the plural and singular in turn.
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
+        nouns: to choose from, at least two.
 
     Returns:
         Pairs with position labels subject and preposition; END is the attractor, in the subject's
@@ -37,7 +41,7 @@ def subject_verb_agreement_pairs(n_prompts: int, seed: int = 0) -> list[PromptPa
     rng = random.Random(seed)
     pairs = []
     for number in range(n_prompts):
-        subject, attractor = rng.sample(NOUNS, 2)
+        subject, attractor = rng.sample(nouns, 2)
         preposition = rng.choice(PREPOSITIONS)
         plural = number % 2 == 0
         attractor += rng.choice(("", "s"))

@@ -19,6 +19,7 @@ differ from prompt to prompt, so that the answer's place does not tell it.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
@@ -45,14 +46,19 @@ _ARGUMENTS_BEFORE = (1, 3)
 _ARGUMENTS_AFTER = (1, 2)
 _SUMMARY_WORDS = (2, 4)
 _DESCRIPTION_WORDS = (1, 3)
+# As many arguments as a pair of prompts can have: the longest definition and the corrupted five.
+FEWEST_ARGUMENTS = _ARGUMENTS_BEFORE[1] + 3 + _ARGUMENTS_AFTER[1] + 5
 
 
-def docstring_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+def docstring_pairs(
+    n_prompts: int, seed: int = 0, *, argument_names: Sequence[str] = ARGUMENTS
+) -> list[PromptPair]:
     """Makes docstring prompts: arguments, the three that the docstring goes through, and more.
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
+        argument_names: to choose from, at least `FEWEST_ARGUMENTS`.
 
     Returns:
         Pairs with position labels A_def, B_def, C_def (the three in the definition; C is the
@@ -64,10 +70,10 @@ def docstring_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     for _ in range(n_prompts):
         before = rng.randint(*_ARGUMENTS_BEFORE)
         after = rng.randint(*_ARGUMENTS_AFTER)
-        arguments = rng.sample(ARGUMENTS, before + 3 + after)
+        arguments = rng.sample(argument_names, before + 3 + after)
         three = arguments[before : before + 3]
         *other_three, other_a, other_b = rng.sample(
-            [name for name in ARGUMENTS if name not in arguments], 5
+            [name for name in argument_names if name not in arguments], 5
         )
         function = rng.choice(WORDS)
         summary, *described = (

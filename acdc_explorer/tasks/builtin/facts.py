@@ -7,6 +7,7 @@ or another kind of thing, and the wrong answers are the ones right there.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
@@ -55,6 +56,9 @@ KINDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("metals",): ("gold", "silver", "iron", "copper", "steel"),
     ("instruments",): ("guitars", "drums"),
 }
+THINGS: tuple[str, ...] = tuple(thing for things in KINDS.values() for thing in things)
+# So many things are of two kinds at least, since no kind has more.
+FEWEST_THINGS = 1 + max(map(len, KINDS.values()))
 KIND_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("There were ", " and other"),
     ("They talked about ", " and other"),
@@ -69,12 +73,15 @@ KIND_TEMPLATES: tuple[tuple[str, str], ...] = (
 )
 
 
-def capital_country_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+def capital_country_pairs(
+    n_prompts: int, seed: int = 0, *, cities: Collection[str] = tuple(COUNTRIES)
+) -> list[PromptPair]:
     """Makes prompts that ask for the country of a capital.
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
+        cities: to choose from, at least two of `COUNTRIES`.
 
     Returns:
         Pairs with position labels city and capital.
@@ -82,7 +89,7 @@ def capital_country_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     rng = random.Random(seed)
     pairs = []
     for _ in range(n_prompts):
-        city, other = rng.sample(sorted(COUNTRIES), 2)
+        city, other = rng.sample(sorted(cities), 2)
         before, after = rng.choice(CITY_TEMPLATES)
         until, _, rest = after.partition("capital")
         (clean, spans), (corrupted, _) = (
@@ -96,27 +103,35 @@ def capital_country_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     return pairs
 
 
-def hypernymy_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+def hypernymy_pairs(
+    n_prompts: int, seed: int = 0, *, things: Collection[str] = THINGS
+) -> list[PromptPair]:
     """Makes prompts that ask for a kind: "There were dogs and other" -> " animals".
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
+        things: to choose from, of two kinds at least.
 
     Returns:
         Pairs with position labels thing and "and". A kind may have two names, both right.
     """
     rng = random.Random(seed)
+    of_kind = {
+        kind: chosen
+        for kind, all_things in KINDS.items()
+        if (chosen := [thing for thing in all_things if thing in things])
+    }
     pairs = []
     for _ in range(n_prompts):
-        kind, other_kind = rng.sample(sorted(KINDS), 2)
+        kind, other_kind = rng.sample(sorted(of_kind), 2)
         before, after = rng.choice(KIND_TEMPLATES)
         rest = after.removeprefix(" and")
         (clean, spans), (corrupted, _) = (
             labelled_text(
                 (before, None), (thing, "thing"), (" ", None), ("and", "and"), (rest, None)
             )
-            for thing in (rng.choice(KINDS[kind]), rng.choice(KINDS[other_kind]))
+            for thing in (rng.choice(of_kind[kind]), rng.choice(of_kind[other_kind]))
         )
         answer, wrong = (tuple(f" {name}" for name in names) for names in (kind, other_kind))
         pairs.append(PromptPair(clean, corrupted, answer, wrong, spans))

@@ -9,6 +9,7 @@ the other gender instead.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Literal
 
 from acdc_explorer.tasks.builtin.words import MEN, WOMEN
@@ -28,13 +29,20 @@ PRONOUNS = (" he", " she")
 
 
 def gendered_pronouns_pairs(
-    n_prompts: int, seed: int = 0, *, corruption: Literal["person", "opposite"] = "person"
+    n_prompts: int,
+    seed: int = 0,
+    *,
+    men: Sequence[str] = MEN,
+    women: Sequence[str] = WOMEN,
+    corruption: Literal["person", "opposite"] = "person",
 ) -> list[PromptPair]:
     """Makes prompts that ask for the pronoun of a name, men's and women's names in turn.
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
+        men: men's names to choose from.
+        women: women's names to choose from.
         corruption: "person" puts "That person" in the place of "So" and the name; "opposite" puts
             in a name of the other gender.
 
@@ -45,7 +53,7 @@ def gendered_pronouns_pairs(
     pairs = []
     for number in range(n_prompts):
         man = number % 2 == 0
-        name, other = rng.choice(MEN), rng.choice(WOMEN)
+        name, other = rng.choice(men), rng.choice(women)
         name, other = (name, other) if man else (other, name)
         praise, noun = rng.choice(PRAISES)
         openings = {"person": ("That ", "person"), "opposite": ("So ", other)}

@@ -15,6 +15,7 @@ answer is that one's letter.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from acdc_explorer.tasks.prompts import PromptPair, labelled_text
 
@@ -30,12 +31,15 @@ THINGS: tuple[str, ...] = (
 LETTERS = ("A", "B", "C", "D")
 
 
-def multiple_choice_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
+def multiple_choice_pairs(
+    n_prompts: int, seed: int = 0, *, colours: Sequence[str] = COLOURS
+) -> list[PromptPair]:
     """Makes prompts with four choices, each letter the answer in turn.
 
     Args:
         n_prompts: how many.
         seed: the same seed gives the same prompts.
+        colours: to choose from, at least four.
 
     Returns:
         Pairs with position labels color (in the first sentence), letter and choice (the right
@@ -44,7 +48,7 @@ def multiple_choice_pairs(n_prompts: int, seed: int = 0) -> list[PromptPair]:
     rng = random.Random(seed)
     pairs = []
     for number in range(n_prompts):
-        thing, choices = rng.choice(THINGS), rng.sample(COLOURS, len(LETTERS))
+        thing, choices = rng.choice(THINGS), rng.sample(colours, len(LETTERS))
         right = number % len(LETTERS)
         wrong = rng.choice([index for index in range(len(LETTERS)) if index != right])
         (clean, spans), (corrupted, _) = (
