@@ -205,7 +205,7 @@ def labelled_task(**options):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_tests(tmp_path_factory):
-    """Converted models are kept in one folder for all test processes, and not in the user's cache."""
+    """Converted models are kept in one folder for all test processes, not in the user's cache."""
     base = tmp_path_factory.getbasetemp()
     in_worker = "PYTEST_XDIST_WORKER" in os.environ
     before = os.environ.get("XDG_CACHE_HOME")

@@ -313,7 +313,7 @@ def test_architectures_that_are_refused(tmp_path, cache):
     bloom = BloomForCausalLM(BloomConfig(vocab_size=1200, hidden_size=32, n_layer=1, n_head=2))
     for name, arch, hf_model, options, message in [
         ("alibi", "bloom", bloom, {}, "cannot patch alibi edge by edge: it has .*positions"),
-        ("unread", "xverse", llama, {}, "GGUF file of the architecture 'xverse': transformers .* not"),
+        ("unread", "xverse", llama, {}, "of the architecture 'xverse': transformers .* not"),
         ("yarn", "llama", llama, {"extra": {"llama.rope.scaling.type": "yarn"}},
          r"positions are scaled \(llama.rope.scaling.type = yarn\), which transformers does not"),
         ("freqs", "llama", llama, {"extra_tensors": ("rope_freqs.weight",)},

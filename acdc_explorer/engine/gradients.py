@@ -141,7 +141,7 @@ def _through_norm_of_all_heads(
     norm, (weight, _) = block.head_norm(qkv), block.projection(qkv)
     assert norm is not None
     projected = project(normalize(resid, block.ln1), block, qkv)
-    n_heads, d_head = projected.shape[-2:]
+    n_heads = projected.shape[-2]
     # [head, prompt, pos, head, d_head]: of one head's queries only its own part counts.
     upstream = of_vectors.new_zeros(n_heads, *projected.shape)
     for head in range(n_heads):

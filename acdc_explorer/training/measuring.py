@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
 import pandas as pd
 
@@ -55,7 +54,7 @@ def held_out_task(
 def _ioi_pairs(name: str, n_draws: int, *, templates: Split, order: Split) -> list[PromptPair]:
     """Of so many prompts of IOI or a variant, those whose two names' order is of a split."""
     # The recipe of a variant is `ioi_pairs` with another corruption.
-    make = cast("Callable[..., list[PromptPair]]", STANDARD_TASKS[name].pairs)
+    make = STANDARD_TASKS[name].pairs
     drawn = make(n_draws, _SEED, templates=IOI_TEMPLATES[templates])
     return [pair for pair in drawn if split_of_order(*_names(pair)) == order]
 

@@ -6,6 +6,7 @@ loop counts as running in the main thread, and no other test there could use asy
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ from .server import LabServer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+SETUP = """
+import warnings
+warnings.filterwarnings("ignore")
+import acdc_explorer as ax
+"""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,3 +78,20 @@ def lab(browser_context: BrowserContext, lab_server: LabServer) -> Iterator[LabP
     yield page
     page.close()
     lab_server.shut_down_kernels()
+
+
+@pytest.fixture
+def explorer(lab: LabPage, tmp_path: Path):
+    """Opens an empty notebook and shows an explorer made with given arguments."""
+    path = tmp_path / "empty.ipynb"
+    path.write_text(
+        json.dumps({"cells": [], "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}),
+        encoding="utf-8",
+    )
+    lab.open(path)
+
+    def show(arguments: str = "") -> LabPage:
+        lab.run(f"{SETUP}\nexplorer = ax.Explorer({arguments})\nexplorer", timeout=120)
+        return lab
+
+    return show

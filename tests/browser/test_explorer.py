@@ -10,29 +10,6 @@ import pytest
 from .lab import LabPage
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "ioi.ipynb"
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-SETUP = """
-import warnings
-warnings.filterwarnings("ignore")
-import acdc_explorer as ax
-"""
-
-
-@pytest.fixture
-def explorer(lab: LabPage, tmp_path: Path):
-    """Opens an empty notebook and shows an explorer made with given arguments."""
-    path = tmp_path / "empty.ipynb"
-    path.write_text(
-        json.dumps({"cells": [], "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}),
-        encoding="utf-8",
-    )
-    lab.open(path)
-
-    def show(arguments: str = "") -> LabPage:
-        lab.run(f"{SETUP}\nexplorer = ax.Explorer({arguments})\nexplorer", timeout=120)
-        return lab
-
-    return show
 
 
 def panel(lab: LabPage) -> dict[str, str]:

@@ -1,0 +1,24 @@
+"""The explorer on a real language model."""
+
+from __future__ import annotations
+
+import pytest
+from real_model import require_smollm2
+
+from .test_explorer import ask, assert_fits, clear_of_nodes, wait_panel
+
+
+@pytest.mark.slow
+def test_smollm2_from_its_name_to_a_clicked_edge(explorer):
+    require_smollm2()
+    lab = explorer('"smollm2", "ioi", "10%", n_prompts=16')
+    lab.wait_status("done", timeout=240)
+    lab.wait_figure("edge-hits")
+    assert_fits(lab)
+    assert ask(lab, "explorer.circuit.model_name") == "smollm2"
+    assert 5 < ask(lab, "len(explorer.circuit.kept)") < 50
+    assert "weights dequantised from Q4_1" in lab.page.locator(".acdc-status").last.inner_text()
+    lab.click_point("edge-hits", clear_of_nodes(lab, 1))
+    found = wait_panel(lab, timeout=120)
+    assert abs(float(found["effect"])) > 0.1
+    lab.screenshot("smollm2")
