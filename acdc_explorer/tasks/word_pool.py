@@ -67,7 +67,7 @@ def one_token_words(
             )
         if len(words) < len(pool.forms):
             taken[name] = words
-            notes.append(f"prompts have {counted} {pool.kind}{told}")
+            notes.append(f"the prompts use {counted} {pool.kind}{told}")
     return taken, notes
 
 
@@ -83,7 +83,7 @@ def _not_one_token(
     pieces = {form: shown_tokens(ids[form], tokenizer).strip() for form in split[:_SHOWN]}
     told = ""
     if split:
-        told += f"; its tokenizer splits {_listed(split, lambda form: f'{form} ({pieces[form]})')}"
+        told += f"; the tokenizer splits {_listed(split, lambda form: f'{form} ({pieces[form]})')}"
     if unknown:
         told += f"; words that the model does not know: {_listed(unknown, repr)}"
     return frozenset((*unknown, *split)), told
