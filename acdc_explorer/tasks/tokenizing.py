@@ -132,8 +132,13 @@ def fitting_pairs(
     """
     if tokenizer is None or not tokenizer.is_fast:
         return list(pairs)
-    faulty = pair_faults(pairs, tokenizer, one_token).faulty
-    return [pair for row, pair in enumerate(pairs) if row not in faulty]
+    faulty = _prompt_faults(pairs, tokenizer, one_token).faulty
+    fitting = [pair for row, pair in enumerate(pairs) if row not in faulty]
+    # Answers last: a prompt may have a hundred.
+    problems = Problems(range(len(fitting)))
+    read_answers(fitting, problems.rows, tokenizer, problems, guess_spaces=False)
+    faulty = problems.faulty
+    return [pair for row, pair in enumerate(fitting) if row not in faulty]
 
 
 def pair_faults(
@@ -148,12 +153,20 @@ def pair_faults(
         tokenizer: a fast one.
         one_token: as of `fitting_pairs`.
     """
+    problems = _prompt_faults(pairs, tokenizer, one_token)
+    read_answers(pairs, problems.rows, tokenizer, problems, guess_spaces=False)
+    return problems
+
+
+def _prompt_faults(
+    pairs: Sequence[PromptPair], tokenizer: PreTrainedTokenizerBase, one_token: Sequence[str]
+) -> Problems:
+    """What is wrong with prompts and labels."""
     rows = range(len(pairs))
     problems = Problems(rows)
     clean = _Encoded([pair.clean for pair in pairs], [], tokenizer)
     corrupted = _Encoded([pair.corrupted for pair in pairs], [], tokenizer)
     _check_prompts(rows, clean, corrupted, tokenizer, problems)
-    read_answers(pairs, rows, tokenizer, problems, guess_spaces=False)
     labelled = _labelled_tokens(pairs, rows, clean, problems)
     for row, (pair, texts) in enumerate(zip(pairs, clean.token_texts, strict=True)):
         for label in one_token:

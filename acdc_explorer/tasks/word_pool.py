@@ -80,7 +80,8 @@ def _not_one_token(
     unknown_id = tokenizer.unk_token_id
     unknown = [form for form, tokens in ids.items() if unknown_id in tokens]
     split = [form for form, tokens in ids.items() if form not in unknown and len(tokens) != 1]
-    pieces = {form: shown_tokens(ids[form], tokenizer).strip() for form in split[:_SHOWN]}
+    # Without the space before the word, which may be a token by itself.
+    pieces = {form: shown_tokens(ids[form], tokenizer).lstrip(" |") for form in split[:_SHOWN]}
     told = ""
     if split:
         told += f"; the tokenizer splits {_listed(split, lambda form: f'{form} ({pieces[form]})')}"
