@@ -19,7 +19,12 @@ from torch import Tensor
 from acdc_explorer.engine.change_plan import ChangePlan, Work
 from acdc_explorer.engine.live_circuit import LiveCircuit, OutputChange
 from acdc_explorer.engine.position_sets import PositionSet
-from acdc_explorer.engine.stream_sum import Stream, StreamSum, is_normed_with_others
+from acdc_explorer.engine.stream_sum import (
+    Stream,
+    StreamSum,
+    is_normed_with_others,
+    layers_normed,
+)
 from acdc_explorer.graph import LOGITS, QKV, Node, Receiver
 from acdc_explorer.models.sublayers import (
     attention_pattern,
@@ -101,9 +106,12 @@ class EdgeTrials:
         assert self._batch is not None
         self._present.difference_update(senders)
         self._now = self._batch.inputs[member].clone()
-        if self._circuit.weights.norms_head_sums:
-            deltas = self._circuit.runs.deltas(senders, self.at)
-            self._norm_in_place(senders, deltas, self._head_sums)
+        for index in senders:
+            sender = self._circuit.graph.senders[index]
+            if is_normed_with_others(sender, self._circuit.weights):
+                before = self._head_sum(sender.layer, self._head_sums)
+                delta = self._circuit.runs.delta(index, self.at)
+                self._head_sums[sender.layer] = before + delta
         self._circuit.commit(
             {
                 node: (output[member].clone(), self._plan.changes[node])
@@ -131,24 +139,19 @@ class EdgeTrials:
             if circuit.sets.intersection(at, self.at):
                 there.add(circuit.graph.sender_index[sender])
         total = StreamSum(circuit.weights, self.at.take(runs.ablated.input_of(self._receiver.node)))
-        for layer in sorted(self._layers_normed(there.union(senders))):
+        nodes = [circuit.graph.senders[index] for index in there.union(senders)]
+        for layer in layers_normed(nodes, circuit.weights):
             total.open(layer, self.at.take(runs.ablated.head_sums[layer]))
         for index in sorted(there):
             total.add(circuit.graph.senders[index], -runs.delta(index, self.at))
         # From the last to the first, the removed senders come back.
         added = runs.deltas(senders, self.at).neg_()
         inputs = torch.empty_like(added)
-        inputs[-1] = total.whole().on_stream
+        inputs[-1] = total.whole()
         self._norm_in_place(senders[::-1], list(added)[::-1], total.head_sums)
         for number in reversed(range(1, len(senders))):
             torch.add(inputs[number], added[number], out=inputs[number - 1])
         return inputs
-
-    def _layers_normed(self, senders: Iterable[int]) -> set[int]:
-        """The blocks that norm what their heads write together, one of which is among these."""
-        graph, weights = self._circuit.graph, self._circuit.weights
-        nodes = [graph.senders[index] for index in senders]
-        return {node.layer for node in nodes if is_normed_with_others(node, weights)}
 
     def _norm_in_place(
         self,
@@ -173,13 +176,16 @@ class EdgeTrials:
             sender = circuit.graph.senders[index]
             if not is_normed_with_others(sender, circuit.weights):
                 continue
-            if sender.layer not in head_sums:
-                clean = circuit.runs.clean.head_sums[sender.layer]
-                head_sums[sender.layer] = self.at.take(clean)
-            before = head_sums[sender.layer]
+            before = self._head_sum(sender.layer, head_sums)
             head_sums[sender.layer] = after = before + amount
             norm = circuit.weights.blocks[sender.layer].ln1_post
             torch.sub(normalize(after, norm), normalize(before, norm), out=amount)
+
+    def _head_sum(self, layer: int, head_sums: dict[int, Stream]) -> Stream:
+        """What the heads of a block write together: as given, else clean."""
+        if layer in head_sums:
+            return head_sums[layer]
+        return self.at.take(self._circuit.runs.clean.head_sums[layer])
 
     def _metric_of(self, inputs: Stream) -> Float[Tensor, "candidate prompt"]:
         circuit = self._circuit
@@ -211,7 +217,7 @@ class EdgeTrials:
                 if through:
                     change = batch.outputs[sender]
                     total.add(sender, circuit.contribution(sender, change, known_at, through, at))
-        return total.whole().on_stream
+        return total.whole()
 
     def _mlp_output(self, node: Node) -> OutputChange:
         circuit, weights = self._circuit, self._circuit.weights
@@ -308,7 +314,7 @@ class _Unchanged:
             at: PositionSet = self._plan.input_changes(input_)
             total = self._circuit.sum_now(input_, at, self._plan.changes)
             changing = {node.layer for node in self._plan.changes if node.kind == "head"}
-            self._inputs[input_] = total.whole(but=changing)
+            self._inputs[input_] = total.open_only(changing)
         return self._inputs[input_]
 
     def vectors(self, heads: list[Node], qkv: QKV) -> Float[Tensor, "head one prompt width d_head"]:

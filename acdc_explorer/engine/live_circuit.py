@@ -28,7 +28,7 @@ from torch import Tensor
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.position_sets import PositionSet
 from acdc_explorer.engine.runs import PromptRuns
-from acdc_explorer.engine.stream_sum import Stream, StreamSum, is_normed_with_others
+from acdc_explorer.engine.stream_sum import Stream, StreamSum, layers_normed
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.forward import Run
 from acdc_explorer.models.sublayers import head_vectors, write_head
@@ -172,7 +172,7 @@ class LiveCircuit:
             input_: the input, a receiver at all positions.
             at: positions within those that it reads at.
         """
-        return self.sum_now(input_, at).whole().on_stream
+        return self.sum_now(input_, at).whole()
 
     def sum_now(
         self, input_: Receiver, at: PositionSet, without: Mapping[Node, PositionSet] | None = None
@@ -245,14 +245,9 @@ class LiveCircuit:
         clean, ablated, node = self.runs.clean, self.runs.ablated, input_.node
         on_stream = where_decided(ablated.input_of(node), clean.input_of(node))
         total = StreamSum(self.weights, on_stream)
-        for layer in self._layers_normed(live):
+        for layer in layers_normed(live.kept, self.weights):
             total.open(layer, where_decided(ablated.head_sums[layer], clean.head_sums[layer]))
         return total
-
-    def _layers_normed(self, live: LiveInput) -> list[int]:
-        """The blocks with a kept head that norm what their heads write together."""
-        normed = [each for each in live.kept if is_normed_with_others(each, self.weights)]
-        return sorted({sender.layer for sender in normed})
 
     def _with_clean_senders(self, input_: Receiver, live: LiveInput, at: PositionSet) -> StreamSum:
         """What an input reads while its kept senders are clean; the caller's own, to add to."""
@@ -277,7 +272,7 @@ class LiveCircuit:
 
     def _has_room(self, live: LiveInput) -> bool:
         """Whether what an input reads can be kept; where it is END alone, always."""
-        n_sums = 1 + len(self._layers_normed(live))
+        n_sums = 1 + len(layers_normed(live.kept, self.weights))
         floats = n_sums * self.runs.n_prompts * live.reads_at.width * self.weights.d_model
         return live.reads_at == self.sets.end or self._base_floats + floats <= _BASE_FLOATS
 

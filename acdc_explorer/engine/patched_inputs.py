@@ -77,7 +77,10 @@ class PatchedInputs:
             [is_normed_with_others(sender, self._weights) for sender in self._graph.senders]
         )
         # Of what adds up on the stream itself.
-        self._stream_factors = self._factors * torch.from_numpy(~self._normed_with_others).to(clean)
+        self._stream_factors = self._factors
+        if self._weights.norms_head_sums:
+            self._stream_factors = self._factors.clone()
+            self._stream_factors[..., torch.from_numpy(self._normed_with_others)] = 0
         self.at = runs.sets.changed
         shape = (clean.shape[0], self.at.width, clean.shape[2])
         # Of the stream, from the clean run's, where removed senders are summed.

@@ -7,7 +7,7 @@ the norm of a sum of its own for every block below, of the heads' outputs as the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +25,12 @@ def is_normed_with_others(sender: Node, weights: ModelWeights) -> bool:
     return sender.kind == "head" and weights.norms_head_sums
 
 
+def layers_normed(senders: Iterable[Node], weights: ModelWeights) -> list[int]:
+    """The blocks that norm what their heads write together, a head of which is among these."""
+    normed = [sender for sender in senders if is_normed_with_others(sender, weights)]
+    return sorted({sender.layer for sender in normed})
+
+
 class StreamSum:
     """What an input reads, so far as it is summed up.
 
@@ -37,7 +43,7 @@ class StreamSum:
     def __init__(
         self, weights: ModelWeights, on_stream: Stream, head_sums: dict[int, Stream] | None = None
     ):
-        """Takes both as they are; neither is changed in place."""
+        """Takes both as they are; adding replaces tensors and changes none in place."""
         self._weights = weights
         self.on_stream = on_stream
         self.head_sums = {} if head_sums is None else head_sums
@@ -63,13 +69,17 @@ class StreamSum:
         else:
             self.on_stream = self.on_stream + amount
 
-    def whole(self, but: Container[int] = ()) -> StreamSum:
-        """The same with the heads' sums on the stream, but those of some layers."""
+    def whole(self) -> Stream:
+        """All that the input reads."""
+        return self.open_only(()).on_stream
+
+    def open_only(self, layers: Container[int]) -> StreamSum:
+        """The same with the heads' sums of all but some layers on the stream."""
         on_stream = self.on_stream
         for layer, head_sum in self.head_sums.items():
-            if layer not in but:
+            if layer not in layers:
                 on_stream = on_stream + self.written(layer, head_sum)
-        left = {layer: each for layer, each in self.head_sums.items() if layer in but}
+        left = {layer: each for layer, each in self.head_sums.items() if layer in layers}
         return StreamSum(self._weights, on_stream, left)
 
     def open(self, layer: int, head_sum: Stream) -> None:

@@ -184,15 +184,28 @@ def _load_hf_model(folder: Path, config: dict[str, Any]) -> tuple[Any, str]:
     )
     loaded_as = type(hf_model).__name__
     described = f"config.json says {' or '.join(saved_as)}"
-    check_names(
+    if loaded_as not in saved_as:
+        described = f"{described}, which is loaded as {loaded_as}"
+    check_loaded(hf_model, info, described)
+    return hf_model, architecture
+
+
+def check_loaded(hf_model: Any, info: dict[str, Any], described: str) -> None:
+    """Raises an error if a model did not get the weights that its configuration describes.
+
+    Args:
+        hf_model: as transformers has loaded it.
+        info: its report of that (`output_loading_info`).
+        described: where the configuration says what, in words.
+    """
+    _check_names(
         info["missing_keys"],
         info["unexpected_keys"],
         info["mismatched_keys"],
         hf_model.state_dict().keys(),
         f"{hf_model.base_model_prefix}.",
-        described if loaded_as in saved_as else f"{described}, which is loaded as {loaded_as}",
+        described,
     )
-    return hf_model, architecture
 
 
 def _boot_checkpoint(
@@ -230,7 +243,7 @@ def _boot_checkpoint(
     described = ", ".join(
         f"{name}={config.get(name)}" for name in ("n_layers", "n_heads", "d_model", "attn_only")
     )
-    check_names(
+    _check_names(
         wanted.keys() - converted.keys(),
         converted.keys() - wanted.keys(),
         [
@@ -246,7 +259,7 @@ def _boot_checkpoint(
     return bridge
 
 
-def check_names(
+def _check_names(
     missing: Collection[str],
     unexpected: Collection[str],
     mismatched: Collection[tuple[str, Any, Any]],

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from acdc_explorer.models.booting import architecture_of, check_names
+from acdc_explorer.models.booting import architecture_of, check_loaded
 from acdc_explorer.models.faults import FaultyModelError, UnsupportedModelError, first
 from acdc_explorer.models.from_pip import INSTALL_GGUF, has_gguf
 
@@ -159,14 +159,7 @@ def _read_model(reader: GGUFReader, source: dict[str, Any]) -> Any:
         ignore_mismatched_sizes=True,
     )
     hf_model, info = loaded
-    check_names(
-        info["missing_keys"],
-        info["unexpected_keys"],
-        info["mismatched_keys"],
-        hf_model.state_dict().keys(),
-        f"{hf_model.base_model_prefix}.",
-        f"its metadata says {architecture}",
-    )
+    check_loaded(hf_model, info, f"its metadata says {architecture}")
     # Tensors whose names transformers does not know it passes over in silence.
     n_stored = sum(int(tensor.n_elements) for tensor in reader.tensors)
     n_read = sum(parameter.numel() for parameter in hf_model.parameters())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -151,7 +152,8 @@ class ModelWeights:
         n_heads, has_mlps = first.W_Q.shape[0], first.mlp is not None
         return graph_of(len(self.blocks), n_heads, has_mlps, self.parallel, split_qkv, labels)
 
-    @property
+    # Kept: searches ask for every sender that they add up.
+    @cached_property
     def norms_head_sums(self) -> bool:
         """Whether what a block's heads write together is normed before it reaches the stream."""
         return any(block.ln1_post is not None for block in self.blocks)

@@ -6,10 +6,10 @@ The effect of patching one edge alone in the full model is about
 
 summed over positions, averaged over prompts (EAP: Syed et al. 2023, arXiv 2310.10348). Where what
 heads write together is normed before it reaches the stream, their differences go through the
-derivative of that norm. EAP-IG takes
-the mean of gradients at several points on the way from the clean to the ablated embedding instead
-of the one at the clean run (Hanna et al. 2024, arXiv 2403.17806, "inputs"). Two forward runs and
-one backward run, or as many as there are points; approximate, unlike everything else here.
+derivative of that norm. EAP-IG takes the mean of gradients at several points on the way from the
+clean to the ablated embedding instead of the one at the clean run (Hanna et al. 2024, arXiv
+2403.17806, "inputs"). Two forward runs and one backward run, or as many as there are points;
+approximate, unlike everything else here.
 """
 
 from __future__ import annotations
@@ -96,14 +96,27 @@ def _sums(engine: Engine, runs: PromptRuns, method: str, steps: int) -> np.ndarr
     sums = np.zeros(graph.edge_mask.shape)
     for share in shares:
         embedding = clean.lerp(ablated, share) if share else clean
-        linearized = Linearized(engine, runs, embedding)
-        on_stream = linearized.on_stream(deltas, runs.sets.changed)
-        for inputs, gradients in linearized.input_gradients():
-            n_senders = graph.n_senders_to(inputs[0])
-            for at_label in zip(*map(graph.receivers_at, inputs), strict=True):
-                rows = [graph.receiver_index[receiver] for receiver in at_label]
-                products = _products(runs, at_label, gradients, on_stream[:n_senders])
-                sums[rows, :n_senders] -= products.double().cpu().numpy() / len(shares)
+        sums += _sums_at(engine, runs, embedding, deltas) / len(shares)
+    return sums
+
+
+def _sums_at(
+    engine: Engine,
+    runs: PromptRuns,
+    embedding: Float[Tensor, "prompt pos d_model"],
+    deltas: Float[Tensor, "sender prompt width d_model"],
+) -> np.ndarray:
+    """The same by the gradients at one point, whose run is let go of before the next one's."""
+    graph = engine.graph
+    linearized = Linearized(engine, runs, embedding)
+    on_stream = linearized.on_stream(deltas, runs.sets.changed)
+    sums = np.zeros(graph.edge_mask.shape)
+    for inputs, gradients in linearized.input_gradients():
+        n_senders = graph.n_senders_to(inputs[0])
+        for at_label in zip(*map(graph.receivers_at, inputs), strict=True):
+            rows = [graph.receiver_index[receiver] for receiver in at_label]
+            products = _products(runs, at_label, gradients, on_stream[:n_senders])
+            sums[rows, :n_senders] -= products.double().cpu().numpy()
     return sums
 
 
