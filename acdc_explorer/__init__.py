@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
+    from acdc_explorer.progress import show_progress
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
 
@@ -46,6 +47,7 @@ _HOMES = {
     "preview_task": "task_check",
     "published_circuit": "circuits.published",
     "search": "api",
+    "show_progress": "progress",
     "threshold_path": "api",
 }
 
@@ -71,6 +73,7 @@ __all__ = [
     "preview_task",
     "published_circuit",
     "search",
+    "show_progress",
     "threshold_path",
 ]
 

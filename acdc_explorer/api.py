@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Unpack
 
-import numpy as np
 import pandas as pd
 
 from acdc_explorer.arguments import (
@@ -20,7 +20,8 @@ from acdc_explorer.arguments import (
 from acdc_explorer.arithmetic import plain_arithmetic, stepwise
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import parse_threshold
-from acdc_explorer.circuits.steps import EdgeStep
+from acdc_explorer.circuits.steps import EdgeStep, Step, n_decided
+from acdc_explorer.circuits.tables import edge_columns
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.evaluate import evaluate_removed
@@ -29,6 +30,7 @@ from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.options import Ablation, Method, Order, Rule
+from acdc_explorer.progress import working_on
 from acdc_explorer.searches.attribution import IG_STEPS, edge_scores
 from acdc_explorer.searches.methods import circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import path_steps
@@ -101,7 +103,13 @@ def find_circuit(
                 "top_n": top_n,
             },
         )
-        steps = search_steps(engine, settings, known)
+        steps: list[Step] = []
+        with working_on("searching: edges decided", engine.graph.n_edges) as done:
+            n_done = 0
+            for step in search_steps(engine, settings, known):
+                steps.append(step)
+                n_done += n_decided(step, engine.graph)
+                done(n_done)
         return circuit_of(loaded.name, engine, settings, steps)
 
 
@@ -141,18 +149,7 @@ def attribute(
         loaded, task = resolve(model, task)
         engine = engine_for(loaded, task, ablation, positions=positions, split_qkv=split_qkv)
         scores, graph = edge_scores(engine, method, steps), engine.graph
-    cells = np.argwhere(graph.edge_mask)
-    receivers = [graph.receivers[row] for row in cells[:, 0]]
-    table = pd.DataFrame(
-        {
-            "edge": graph.edge_ids,
-            "sender": [graph.senders[column].id for column in cells[:, 1]],
-            "receiver": [receiver.node.id for receiver in receivers],
-            "qkv": [receiver.qkv for receiver in receivers],
-            "position": [receiver.position for receiver in receivers],
-            "score": scores[graph.edge_mask],
-        }
-    )
+    table = pd.DataFrame({**edge_columns(graph), "score": scores[graph.edge_mask]})
     return table.sort_values("score", key=abs, ascending=False, ignore_index=True)
 
 
@@ -193,11 +190,14 @@ def threshold_path(
         path, started = replay or ThresholdPath(), time.monotonic()
         for circuit in path.circuits:
             steps_to_replay(circuit, engine, settings)
-        for step in path_steps(loaded.name, engine, settings, settings.threshold, top, path):
-            if isinstance(step, Circuit):
-                path = path.with_circuit(step)
-                if time.monotonic() - started > seconds:
-                    break
+        with working_on("finding circuits: seconds spent", math.ceil(seconds)) as done:
+            for step in path_steps(loaded.name, engine, settings, settings.threshold, top, path):
+                spent = time.monotonic() - started
+                done(int(min(spent, seconds)))
+                if isinstance(step, Circuit):
+                    path = path.with_circuit(step)
+                    if spent > seconds:
+                        break
         return path
 
 

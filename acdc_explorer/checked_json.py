@@ -68,14 +68,28 @@ class Value:
 
     Attributes:
         data: as `json.loads` gives it.
-        place: empty for the whole file.
     """
 
-    __slots__ = ("data", "place")
+    __slots__ = ("_name", "_within", "data")
 
-    def __init__(self, data: Any, place: str = ""):
-        self.data = data
-        self.place = place
+    def __init__(self, data: Any, name: str = "", within: Value | None = None):
+        """Takes a value.
+
+        Args:
+            data: as above.
+            name: what leads to it from the value that it is part of, as ".kept" or "[12]".
+            within: that value; None for the whole file.
+        """
+        self.data, self._name, self._within = data, name, within
+
+    @property
+    def place(self) -> str:
+        """Where the value stands; empty for the whole file."""
+        # Put together when an error names it: a file may hold millions of values.
+        if self._within is None:
+            return self._name
+        outer = self._within.place
+        return f"{outer}{self._name}" if outer else self._name.removeprefix(".")
 
     def error(self, allowed: str) -> ValueError:
         """The error for a value that is not what is allowed in its place."""
@@ -85,10 +99,9 @@ class Value:
         """A field of an object, which must be there."""
         if not isinstance(self.data, dict):
             raise self.error("an object")
-        place = f"{self.place}.{key}" if self.place else key
         if key not in self.data:
-            raise ValueError(f"{place} is missing")
-        return Value(self.data[key], place)
+            raise ValueError(f"{Value(None, f'.{key}', self).place} is missing")
+        return Value(self.data[key], f".{key}", self)
 
     def __contains__(self, key: str) -> bool:
         """Whether an object has a field."""
@@ -97,7 +110,7 @@ class Value:
     def get(self, key: str, default: Any) -> Value:
         """A field of an object, or a default where it is missing, as in older files."""
         if isinstance(self.data, dict) and key not in self.data:
-            return Value(default, f"{self.place}.{key}" if self.place else key)
+            return Value(default, f".{key}", self)
         return self[key]
 
     def fields(self, allowed: Collection[str]) -> dict[str, Value]:
@@ -119,7 +132,7 @@ class Value:
         """A list's items."""
         if not isinstance(self.data, list):
             raise self.error("a list")
-        return [Value(item, f"{self.place}[{number}]") for number, item in enumerate(self.data)]
+        return [Value(item, f"[{number}]", self) for number, item in enumerate(self.data)]
 
     def text(self) -> str:
         """A text."""

@@ -213,10 +213,10 @@ def _search(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             raise ValueError(f"--out: {error}") from None
     started = time.perf_counter()
-    _progress("loading the model ...")
-    model = ax.load_model(arguments.model, progress=_progress)
+    # On a terminal alone: a log or a pipe is no place for bars.
+    ax.show_progress(sys.stderr.isatty())
+    model = ax.load_model(arguments.model)
     task = ax.load_task(arguments.task, model, n_prompts=arguments.n_prompts, seed=arguments.seed)
-    _progress("searching ...")
     circuit = ax.find_circuit(
         model,
         task,
@@ -224,7 +224,6 @@ def _search(arguments: argparse.Namespace) -> int:
         method=arguments.method,
         positions=arguments.positions,
     )
-    _progress("")
     if arguments.out is not None:
         circuit.save(arguments.out)
     print(_report(circuit))
@@ -280,12 +279,6 @@ def _threshold(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def _progress(message: str) -> None:
-    """Shows one passing line on a terminal, and nothing in a log or a pipe."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{message}", end="", file=sys.stderr, flush=True)
 
 
 def _copy_into(shipped: Path, folder: Path) -> Path:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -277,7 +278,15 @@ class Graph:
     @cached_property
     def edge_ids(self) -> list[str]:
         """The id of every edge, in the order of the true cells of `edge_mask`."""
-        return [edge.id for edge in self.edges()]
+        sender_ids, ids = [sender.id for sender in self.senders], list[str]()
+        for receiver in self.receivers:
+            into_receiver = f"->{receiver.id}"
+            ids += [sender + into_receiver for sender in sender_ids[: self.n_senders_to(receiver)]]
+        return ids
+
+    def ids_of(self, mask: np.ndarray) -> list[str]:
+        """The ids of a set of edges, a boolean matrix, in the order of its true cells."""
+        return list(compress(self.edge_ids, mask[self.edge_mask]))
 
     def parse_node(self, node_id: str) -> Node:
         """Reads a node id and checks that the node is in this graph.

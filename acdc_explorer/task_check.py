@@ -13,6 +13,7 @@ from torch import Tensor
 from acdc_explorer.arguments import resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.memory import GIB, free_bytes
 from acdc_explorer.metrics import NO_TOKEN
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.tasks.task import Task
@@ -41,6 +42,8 @@ class TaskCheck:
         corrupted: the metric on the corrupted prompts.
         corrupted_deviation: its standard deviation.
         warnings: what stands against a search, in sentences; empty if nothing does.
+        memory_need: what a search would take beside the model's weights, in GiB, about.
+        memory_free: what is free where the model is, in GiB.
         notes: what was assumed when the task was made.
     """
 
@@ -54,6 +57,8 @@ class TaskCheck:
     clean_deviation: float
     corrupted: float
     corrupted_deviation: float
+    memory_need: float
+    memory_free: float
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -89,6 +94,7 @@ class TaskCheck:
             ("metric", self.metric),
             ("clean", f"{self.clean:.3f} ± {self.clean_deviation:.3f}{unit}"),
             ("corrupted", f"{self.corrupted:.3f} ± {self.corrupted_deviation:.3f}{unit}"),
+            ("memory", f"{self.memory_need:.1f} GiB for a search; {self.memory_free:.1f} are free"),
         ]
 
     def _remarks(self) -> list[tuple[str, str]]:
@@ -136,6 +142,8 @@ def check_task(model: ModelLike, task: Task | str) -> TaskCheck:
         clean_deviation=_deviation(clean),
         corrupted=engine.corrupted_metric,
         corrupted_deviation=_deviation(corrupted),
+        memory_need=engine.memory_need.total / GIB,
+        memory_free=free_bytes(loaded.weights.device) / GIB,
         warnings=tuple(_warnings(accuracy, clean, corrupted, engine.metric.label)),
         notes=tuple(task.notes),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import replace
 
 import networkx as nx
@@ -190,7 +189,7 @@ def test_damaged_files_say_what_is_wrong(circuit, tmp_path, change, message):
         Circuit.load(path)
 
 
-def test_a_big_models_file_is_soon_read(tmp_path):
+def test_a_big_models_file_reads_back_as_it_was(tmp_path):
     graph, steps = graph_of(12, 12), list[ReceiverStep | EdgeStep]()
     for receiver in search_receivers(graph):
         steps.append(ReceiverStep(receiver, live=True))
@@ -200,10 +199,7 @@ def test_a_big_models_file_is_soon_read(tmp_path):
     settings = SearchSettings(0.1, "0.1")
     circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, 3.0, tuple(steps))
     circuit.save(tmp_path / "c.json")
-    started = time.process_time()
-    loaded = Circuit.load(tmp_path / "c.json")
-    assert time.process_time() - started < 3
-    assert loaded == circuit
+    assert Circuit.load(tmp_path / "c.json") == circuit
 
 
 def test_files_without_a_direction_have_that_of_their_metric(circuit):

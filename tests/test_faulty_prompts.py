@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import pandas as pd
 import pytest
@@ -209,14 +208,12 @@ def test_a_beginning_of_text_token_in_the_prompts_is_told(bpe):
 
 
 @pytest.mark.parametrize("first_bad", [0, 20_000])
-def test_many_faulty_rows_are_told_in_no_time(mini, first_bad):
+def test_of_many_faulty_rows_only_the_first_are_looked_at(mini, first_bad):
     bad = {"corrupted": f"When Xerxes {TO.format('Eric')} me", "answer": "Zoe", "IO": "Marie"}
     frame = pd.DataFrame([row(IO=2)] * first_bad + [row(**bad)] * (100_000 - first_bad))
     frame["clean"] += [f" {number % 100} {number // 100 % 100}" for number in frame.index]
     frame["corrupted"] += [f" {number % 100} {number // 100 % 100}" for number in frame.index]
-    started = time.process_time()
     message = message_of(frame, mini)
-    assert time.process_time() - started < 10
     assert "of 1000 prompts cannot be used (99000 more were not looked at):" in message
 
 

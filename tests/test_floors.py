@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "acdc_explorer"
 
 # From the ground up. Rooms on one floor do not know one another.
 FLOORS = [
-    {"errors", "options", "files", "arithmetic"},
+    {"errors", "options", "files", "arithmetic", "progress"},
     {"checked_json", "metrics"},
     {"unknown_ids"},
     {"graph"},

@@ -21,6 +21,7 @@ import acdc_explorer as ax
 from acdc_explorer.explorer.explorer import Explorer
 from acdc_explorer.models import from_pip, gguf_cache, gguf_file, loading
 from acdc_explorer.models.faults import UnsupportedModelError
+from acdc_explorer.progress import Progress, heard_by
 
 TOKENS = torch.arange(12)[None]
 
@@ -150,16 +151,16 @@ def test_no_network_is_asked(file, offline):
 
 
 def test_a_file_is_converted_once_whatever_its_name(file, cache, no_conversion):
-    said: list[str] = []
-    first = ax.load_model(file, progress=said.append)
-    assert [line.split(": ")[-1] for line in said] == [
-        "reading it …",
-        "dequantising its weights …",
-        "rebuilding its tokenizer …",
-        "keeping the result …",
-        "loading the converted model …",
+    heard: list[Progress] = []
+    with heard_by(heard.append):
+        first = ax.load_model(file)
+    assert [progress.what for progress in heard if not progress.ended] == [
+        "loading tiny.Q8_0",
+        f"converting {file.name} (this once): reading it",
+        f"converting {file.name} (this once): dequantising its weights",
+        f"converting {file.name} (this once): rebuilding its tokenizer",
+        f"converting {file.name} (this once): keeping the result",
     ]
-    assert all(line.startswith(f"converting {file.name} (this once)") for line in said[:4])
     no_conversion()
     moved = file.rename(file.with_name("moved.GGUF"))
     second = ax.load_model(moved)
@@ -203,12 +204,13 @@ def test_two_conversions_of_one_file_at_the_same_time(file, cache):
     """The second begins and ends while the first is about to keep its result."""
     others = []
 
-    def load_another(line: str) -> None:
-        if "keeping" in line and not others:
+    def load_another(progress: Progress) -> None:
+        if "keeping" in progress.what and not others:
             others.append(None)
             others[0] = ax.load_model(file)
 
-    model = ax.load_model(file, progress=load_another)
+    with heard_by(load_another):
+        model = ax.load_model(file)
     assert torch.equal(logits_of(model), logits_of(others[0]))
     assert len(list(cache.iterdir())) == 1
 

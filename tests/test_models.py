@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -69,21 +70,22 @@ def test_a_hugging_face_name_in_the_cache_needs_no_network(tmp_path):
 )
 def test_without_a_network_a_hub_name_fails_soon(monkeypatch, name, message):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    started = time.monotonic()
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited for a hub known to be away"))
     with pytest.raises(ConnectionError, match=message):
         ax.load_model(name)
-    assert time.monotonic() - started < 30
 
 
 def test_a_hub_that_does_not_answer_is_given_up_on(monkeypatch):
     import huggingface_hub
 
+    answered = threading.Event()
     monkeypatch.setattr("acdc_explorer.models.hub._TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: time.sleep(5))
-    started = time.monotonic()
-    with pytest.raises(ConnectionError, match="TimeoutError"):
-        ax.load_model("someone/slow")
-    assert time.monotonic() - started < 4
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: answered.wait())
+    try:
+        with pytest.raises(ConnectionError, match="TimeoutError"):
+            ax.load_model("someone/slow")
+    finally:
+        answered.set()
 
 
 @pytest.mark.parametrize(

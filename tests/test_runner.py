@@ -322,3 +322,26 @@ print("tested", runner.snapshot().status)
     )
     assert result.stdout.strip() == "tested running"
     assert result.returncode == 0, result.stderr
+
+
+def test_questions_are_answered_between_the_parts_of_an_attribution(model, runner, monkeypatch):
+    from acdc_explorer.searches import attribution
+
+    runner.start(Request(model, random_task(), 0.05))
+    assert runner.wait(30) == "done"
+    begun, answered, waited = threading.Event(), threading.Event(), []
+    of_a_part = attribution._sums_at
+
+    def slow_part(*args):
+        if begun.is_set():
+            waited.append(answered.wait(10))
+        begun.set()
+        return of_a_part(*args)
+
+    monkeypatch.setattr(attribution, "_sums_at", slow_part)
+    runner.start(Request(model, random_task(), 0.05, options={"method": "eap_ig"}))
+    assert begun.wait(30)
+    runner.ask(lambda *_: 1, lambda result, error: answered.set())
+    assert runner.wait(60) == "done"
+    assert waited
+    assert all(waited)

@@ -18,7 +18,7 @@ from acdc_explorer.checked_json import Value, read_json, shown
 from acdc_explorer.circuits.connected import on_paths
 from acdc_explorer.circuits.files import graph_from, settings_from, step_to_json, steps_from
 from acdc_explorer.circuits.settings import SearchSettings
-from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.circuits.steps import DecisionArrays, EdgeStep, ReceiverStep, Step
 from acdc_explorer.circuits.tables import edge_table, kept_graph
 from acdc_explorer.files import write_text
 from acdc_explorer.graph import Graph
@@ -76,6 +76,11 @@ class Circuit:
         return tuple(step for step in self.steps if isinstance(step, EdgeStep))
 
     @cached_property
+    def decision_arrays(self) -> DecisionArrays:
+        """The same as arrays."""
+        return DecisionArrays.of(self.graph, self.decisions)
+
+    @cached_property
     def kept(self) -> list[str]:
         """Ids of the kept edges, in the order of the tests."""
         return [step.edge.id for step in self.decisions if step.kept]
@@ -83,26 +88,22 @@ class Circuit:
     @cached_property
     def removed(self) -> list[str]:
         """Ids of the removed edges, tested or not, in the order of `edges`."""
-        mask = self.removed_mask
-        return [self.graph.edge_at(row, column).id for row, column in np.argwhere(mask)]
+        return self.graph.ids_of(self.removed_mask)
 
     @cached_property
     def removed_mask(self) -> np.ndarray:
         """Boolean [n_receivers, n_senders]: the edges that the search removed, tested or not."""
-        mask = np.zeros(self.graph.edge_mask.shape, dtype=bool)
+        mask = self.decision_arrays.mask(self.graph, ~self.decision_arrays.kept)
         for step in self.steps:
-            if isinstance(step, ReceiverStep):
-                if not step.live:
-                    row = self.graph.receiver_index[step.receiver]
-                    mask[row] = self.graph.edge_mask[row]
-            elif not step.kept:
-                mask[self.graph.cell(step.edge)] = True
+            if isinstance(step, ReceiverStep) and not step.live:
+                row = self.graph.receiver_index[step.receiver]
+                mask[row] = self.graph.edge_mask[row]
         return mask
 
     @cached_property
     def kept_mask(self) -> np.ndarray:
         """Boolean [n_receivers, n_senders]: the edges that the search kept."""
-        return self.graph.mask_of(step.edge for step in self.decisions if step.kept)
+        return self.decision_arrays.mask(self.graph, self.decision_arrays.kept)
 
     @cached_property
     def connected_mask(self) -> np.ndarray:
@@ -143,10 +144,14 @@ class Circuit:
 
         The ends are float32 values, good to about 1e-6 of the metric's size.
         """
-        changes = {True: [math.inf], False: [0.0]}
-        for step in self.decisions:
-            changes[step.kept].append(self.change_of(step))
-        return max(changes[False]), min(changes[True])
+        tested = self.decision_arrays
+        changes = self.settings.change(
+            tested.before, tested.after, self.full_metric, self.higher_is_better
+        )
+        return (
+            float(changes[~tested.kept].max(initial=0.0)),
+            float(changes[tested.kept].min(initial=math.inf)),
+        )
 
     def change_of(self, step: EdgeStep) -> float:
         """The number by which an edge was decided: it stays if this reaches the threshold."""
@@ -205,8 +210,10 @@ class Circuit:
         }
 
     def to_json(self) -> str:
-        """The circuit with all its decisions as JSON text, as `save` writes it."""
-        return json.dumps(self.to_dict(), indent=1)
+        """The circuit with all its decisions as JSON text, as `save` writes it: a step a line."""
+        data = self.to_dict()
+        steps = ",\n  ".join(map(json.dumps, data.pop("steps")))
+        return f'{json.dumps(data, indent=1)[:-2]},\n "steps": [\n  {steps}\n ]\n}}\n'
 
     @staticmethod
     def from_dict(data: Any) -> Circuit:

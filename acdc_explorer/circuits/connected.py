@@ -18,17 +18,15 @@ def on_paths(graph: Graph, mask: np.ndarray) -> np.ndarray:
         Bool [n_receivers, n_senders]. Paths go from node to node: through whichever of its inputs,
         at whichever position, a node is reached, all that it writes is.
     """
-    cells = np.argwhere(mask)
-    ends = [(graph.senders[column], graph.receivers[row].node) for row, column in cells]
+    # By their numbers, which for senders are those of the columns; the logits come last.
+    nodes = {node: number for number, node in enumerate(graph.nodes)}
+    node_of_row = np.array([nodes[receiver.node] for receiver in graph.receivers])
+    reached, leading = np.zeros((2, len(nodes)), dtype=bool)
+    reached[nodes[INPUT]] = leading[nodes[LOGITS]] = True
     # In the order of the rows, whatever leads into a node comes before what it leads into.
-    reached, leading = {INPUT}, {LOGITS}
-    for sender, node in ends:
-        if sender in reached:
-            reached.add(node)
-    for sender, node in reversed(ends):
-        if node in leading:
-            leading.add(sender)
-    found = np.zeros(graph.edge_mask.shape, dtype=bool)
-    for (row, column), (sender, node) in zip(cells, ends, strict=True):
-        found[row, column] = sender in reached and node in leading
-    return found
+    for row, node in enumerate(node_of_row):
+        reached[node] |= (mask[row] & reached[:-1]).any()
+    for row, node in reversed([*enumerate(node_of_row)]):
+        if leading[node]:
+            leading[:-1] |= mask[row]
+    return mask & reached[:-1] & leading[node_of_row][:, None]

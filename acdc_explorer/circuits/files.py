@@ -8,7 +8,7 @@ from typing import Any
 from acdc_explorer.checked_json import Value
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
-from acdc_explorer.graph import Edge, Graph, Node, Receiver, graph_of
+from acdc_explorer.graph import Edge, Graph, Receiver, graph_of
 from acdc_explorer.unknown_ids import unknown_receiver
 
 _MOST_LAYERS = 1000
@@ -96,62 +96,63 @@ class _StepReader:
     def __init__(self, graph: Graph):
         self._graph = graph
         self._receivers = {receiver.id: receiver for receiver in graph.receivers}
-        self._senders = {sender.id: sender for sender in graph.senders}
+        self._senders = {sender.id: number for number, sender in enumerate(graph.senders)}
         self._visited: set[Receiver] = set()
-        # The receiver whose edges come now, and the senders of those that came already.
+        # The receiver whose edges come now, how many senders it has, and those that came already.
         self._now: ReceiverStep | None = None
-        self._tested: set[Node] = set()
+        self._n_senders = 0
+        self._tested: set[int] = set()
 
     def read(self, item: Value) -> Step:
         """The next step."""
         if isinstance(item.data, list) and len(item.data) == 2:
-            return self._receiver_step(item.place, *item.data)
+            return self._receiver_step(item, *item.data)
         if isinstance(item.data, list) and len(item.data) == 5:
-            return self._edge_step(item.place, *item.data)
+            return self._edge_step(item, *item.data)
         raise item.error("[receiver, live] or [edge, before, after, kept, borderline]")
 
-    def _receiver_step(self, place: str, receiver_id: Any, live: Any) -> ReceiverStep:
-        name = Value(receiver_id, f"{place}.receiver")
-        receiver = self._receivers.get(name.text())
+    def _receiver_step(self, item: Value, receiver_id: Any, live: Any) -> ReceiverStep:
+        name = Value(receiver_id, ".receiver", item).text()
+        receiver = self._receivers.get(name)
         if receiver is None:
-            raise ValueError(f"{place}: {unknown_receiver(self._graph, name.text())}")
+            raise ValueError(f"{item.place}: {unknown_receiver(self._graph, name)}")
         if receiver in self._visited:
-            raise ValueError(f"{place}: {receiver.id} comes a second time")
+            raise ValueError(f"{item.place}: {receiver.id} comes a second time")
         self._visited.add(receiver)
-        self._now = ReceiverStep(receiver, Value(live, f"{place}.live").truth())
-        self._tested = set()
+        self._now = ReceiverStep(receiver, Value(live, ".live", item).truth())
+        self._n_senders, self._tested = self._graph.n_senders_to(receiver), set()
         return self._now
 
     def _edge_step(
-        self, place: str, edge_id: Any, before: Any, after: Any, kept: Any, borderline: Any
+        self, item: Value, edge_id: Any, before: Any, after: Any, kept: Any, borderline: Any
     ) -> EdgeStep:
-        edge = self._edge(place, Value(edge_id, f"{place}.edge").text())
-        if self._now is None or edge.receiver != self._now.receiver or not self._now.live:
+        sender, receiver = self._ends(item, Value(edge_id, ".edge", item).text())
+        if self._now is None or receiver != self._now.receiver or not self._now.live:
             where = "no receiver" if self._now is None else self._now.receiver.id
             live = "" if self._now is None or self._now.live else ", which is not live"
-            raise ValueError(f"{place}: {edge.id} stands among the edges into {where}{live}")
-        if edge.sender in self._tested:
-            raise ValueError(f"{place}: {edge.id} is tested a second time")
-        self._tested.add(edge.sender)
+            raise ValueError(f"{item.place}: {edge_id} stands among the edges into {where}{live}")
+        if sender in self._tested:
+            raise ValueError(f"{item.place}: {edge_id} is tested a second time")
+        self._tested.add(sender)
         return EdgeStep(
-            edge,
-            Value(before, f"{place}.before").number(),
-            Value(after, f"{place}.after").number(),
-            Value(kept, f"{place}.kept").truth(),
-            Value(borderline, f"{place}.borderline").truth(),
+            Edge(self._graph.senders[sender], receiver),
+            Value(before, ".before", item).number(),
+            Value(after, ".after", item).number(),
+            Value(kept, ".kept", item).truth(),
+            Value(borderline, ".borderline", item).truth(),
         )
 
-    def _edge(self, place: str, edge_id: str) -> Edge:
+    def _ends(self, item: Value, edge_id: str) -> tuple[int, Receiver]:
+        """The number of an edge's sender, and its receiver."""
         # By the ids of its two ends: to take every id apart takes several times as long.
         sender_id, _, receiver_id = edge_id.partition("->")
         sender, receiver = self._senders.get(sender_id), self._receivers.get(receiver_id)
-        if (
-            sender is not None
-            and receiver is not None
-            and self._graph.sender_index[sender] < self._graph.n_senders_to(receiver)
-        ):
-            return Edge(sender, receiver)
+        if sender is not None and receiver is not None:
+            is_now = self._now is not None and receiver is self._now.receiver
+            if sender < (self._n_senders if is_now else self._graph.n_senders_to(receiver)):
+                return sender, receiver
         try:
-            return self._graph.parse_edge(edge_id)
+            edge = self._graph.parse_edge(edge_id)
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
+            raise ValueError(f"{item.place}: {error}") from None
+        return self._graph.sender_index[edge.sender], edge.receiver

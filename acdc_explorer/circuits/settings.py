@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.metrics import Metric
 from acdc_explorer.options import ABLATIONS, METHODS, ORDERS, RULES, Ablation, Method, Order, Rule
+
+_Floats = TypeVar("_Floats", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,13 @@ class SearchSettings:
                 "depend on the order"
             )
 
-    def change(self, before: float, after: float, full: float, higher_is_better: bool) -> float:
+    def change(
+        self, before: _Floats, after: _Floats, full: float, higher_is_better: bool
+    ) -> _Floats:
         """The number that is compared with the threshold; an edge stays if it is not smaller.
 
         Args:
-            before: the metric of the circuit with the edge.
+            before: the metric of the circuit with the edge; or that of many edges, as an array.
             after: without it.
             full: of the full model.
             higher_is_better: the metric's direction: whether a fall does damage.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acdc_explorer.graph import Edge, Receiver
+import numpy as np
+from numpy.typing import NDArray
+
+from acdc_explorer.graph import Edge, Graph, Receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,51 @@ class EdgeStep:
 
 
 Step = ReceiverStep | EdgeStep
+
+
+def n_decided(step: Step, graph: Graph) -> int:
+    """How many edges a step decides: the one that it tested, or all into a receiver not live."""
+    if isinstance(step, EdgeStep):
+        return 1
+    return 0 if step.live else graph.n_senders_to(step.receiver)
+
+
+@dataclass(frozen=True)
+class DecisionArrays:
+    """The tested edges as arrays [n_tested], in the order of the tests.
+
+    Attributes:
+        cells: rows and columns of the edges in an edge matrix.
+        before: see `EdgeStep`; so are the others.
+        after: likewise.
+        kept: likewise.
+        borderline: likewise.
+    """
+
+    cells: tuple[NDArray[np.int64], NDArray[np.int64]]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    borderline: NDArray[np.bool_]
+
+    @staticmethod
+    def of(graph: Graph, decisions: Sequence[EdgeStep]) -> DecisionArrays:
+        """Of a search on this graph."""
+        n, row_of, column_of = len(decisions), graph.receiver_index, graph.sender_index
+        return DecisionArrays(
+            cells=(
+                np.fromiter((row_of[step.edge.receiver] for step in decisions), np.int64, n),
+                np.fromiter((column_of[step.edge.sender] for step in decisions), np.int64, n),
+            ),
+            before=np.fromiter((step.before for step in decisions), np.float64, n),
+            after=np.fromiter((step.after for step in decisions), np.float64, n),
+            kept=np.fromiter((step.kept for step in decisions), np.bool_, n),
+            borderline=np.fromiter((step.borderline for step in decisions), np.bool_, n),
+        )
+
+    def mask(self, graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Some of the tested edges, by their number, as a matrix [n_receivers, n_senders]."""
+        rows, columns = self.cells
+        mask = np.zeros(graph.edge_mask.shape, dtype=bool)
+        mask[rows[chosen], columns[chosen]] = True
+        return mask

@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from acdc_explorer.graph import Graph
 
 if TYPE_CHECKING:
     from acdc_explorer.circuits.circuit import Circuit
 
-UNTESTED, KEPT, REMOVED = "untested", "kept", "removed"
+UNTESTED, REMOVED, KEPT = _STATES = "untested", "removed", "kept"
+
+
+def edge_columns(graph: Graph) -> dict[str, Any]:
+    """Ids and ends of every edge of a graph, in the order of `Graph.edges`."""
+    receivers, senders = np.nonzero(graph.edge_mask)
+    return {
+        "edge": graph.edge_ids,
+        "sender": _named([node.id for node in graph.senders], senders),
+        "receiver": _named([receiver.node.id for receiver in graph.receivers], receivers),
+        "qkv": _named([receiver.qkv for receiver in graph.receivers], receivers),
+        "position": _named([receiver.position for receiver in graph.receivers], receivers),
+    }
 
 
 def edge_table(circuit: Circuit) -> pd.DataFrame:
     """One row per edge of the model; see `Circuit.edges`."""
-    graph = circuit.graph
-    cells = np.argwhere(graph.edge_mask)
-    row_of = np.full(graph.edge_mask.shape, -1)
-    row_of[graph.edge_mask] = np.arange(len(cells))
-    removed = circuit.removed_mask[graph.edge_mask]
-    n_edges = len(cells)
-    columns: dict[str, Any] = {
-        "edge": graph.edge_ids,
-        "sender": np.array([node.id for node in graph.senders])[cells[:, 1]],
-        "receiver": np.array([r.node.id for r in graph.receivers])[cells[:, 0]],
-        "qkv": np.array([r.qkv for r in graph.receivers], dtype=object)[cells[:, 0]],
-        "position": np.array([r.position for r in graph.receivers], dtype=object)[cells[:, 0]],
-        "state": np.where(removed, REMOVED, UNTESTED).astype(object),
-        "effect": np.where(removed, 0.0, np.nan),
-        "order": pd.array([pd.NA] * n_edges, dtype="Int64"),
-        "before": np.full(n_edges, np.nan),
-        "after": np.full(n_edges, np.nan),
-        "borderline": np.zeros(n_edges, dtype=bool),
-    }
-    for order, step in enumerate(circuit.decisions):
-        row = row_of[graph.cell(step.edge)]
-        columns["state"][row] = KEPT if step.kept else REMOVED
-        columns["effect"][row], columns["order"][row] = step.effect, order
-        columns["before"][row], columns["after"][row] = step.before, step.after
-        columns["borderline"][row] = step.borderline
-    return pd.DataFrame(columns)
+    graph, tested = circuit.graph, circuit.decision_arrays
+    number_of = np.zeros(graph.edge_mask.shape, dtype=np.int64)
+    number_of[graph.edge_mask] = np.arange(graph.n_edges)
+    rows = number_of[tested.cells]
+
+    def of_tested(values: NDArray[Any], otherwise: Any) -> NDArray[Any]:
+        column = np.full(graph.n_edges, otherwise, dtype=values.dtype)
+        column[rows] = values
+        return column
+
+    state = circuit.removed_mask[graph.edge_mask].astype(np.int64)
+    state[rows[tested.kept]] = _STATES.index(KEPT)
+    order = of_tested(np.arange(len(rows)), -1)
+    # Of those removed untested.
+    effect = np.where(state == _STATES.index(REMOVED), 0.0, np.nan)
+    effect[rows] = tested.before - tested.after
+    return pd.DataFrame(
+        {
+            **edge_columns(graph),
+            "state": _named(_STATES, state),
+            "effect": effect,
+            "order": pd.arrays.IntegerArray(order, mask=order < 0),
+            "before": of_tested(tested.before, np.nan),
+            "after": of_tested(tested.after, np.nan),
+            "borderline": of_tested(tested.borderline, False),
+        }
+    )
+
+
+def _named(names: Sequence[str | None], numbers: NDArray[np.int64]) -> Any:
+    """A column of names by their numbers, of the type that pandas has for text."""
+    return pd.Series(np.array(names, dtype=object)).array.take(numbers)
 
 
 def kept_graph(circuit: Circuit) -> nx.MultiDiGraph:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from weakref import WeakKeyDictionary
 
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.memory import prompts_that_fit
+from acdc_explorer.engine.memory import check_memory, prompts_that_fit
 from acdc_explorer.models.model import Model
 from acdc_explorer.options import Ablation
 from acdc_explorer.tasks.task import Task
@@ -41,13 +41,14 @@ def engine_for(
         split_qkv: whether a head's q, k and v inputs have.
 
     Raises:
-        ValueError: as `Engine`.
+        ValueError: as `Engine`; or if a search would need more memory than is free.
     """
     of_model = _engines.setdefault(model, OrderedDict())
     key = id(task), ablation
     variants = of_model.pop(key, None)
     if variants is None:
         fitting = prompts_that_fit(model.weights, task, ablation, model.memory_gib)
+        check_memory(model.weights, task, ablation, fitting)
         variants = {(False, True): Engine(model.weights, task, ablation, slice_size=fitting)}
     of_model[key] = variants
     while len(of_model) > _ENGINES_KEPT:

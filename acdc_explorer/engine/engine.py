@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.checks import check_fits, check_labels_apart
+from acdc_explorer.engine.memory import MemoryNeed, memory_need
 from acdc_explorer.engine.runs import PromptRuns, mean_of_corrupted
 from acdc_explorer.engine.scoring import Scoring, mean_metric
 from acdc_explorer.errors import unknown_name
@@ -21,17 +22,15 @@ from acdc_explorer.graph import Graph, Node
 from acdc_explorer.metrics import Metric
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.options import ABLATIONS, Ablation
+from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
 
 
 class Engine:
     """What one model and one task need to be searched and evaluated, put together.
 
-    Memory, in floats: prompts x positions x layers x (6 d_model + 2 heads d_head) for two runs, or
-    half of that where the ablation is not `corrupted`; in a search, up to 6 d_head more for each
-    head with a path to the logits and d_model for each such MLP, per prompt and position; and what
-    an evaluation needs while it runs. Where the runs of all prompts are too large, they are made
-    again for one slice of the prompts after the other whenever needed (`slice_size`).
+    Where the runs of all prompts are too large for memory (`memory.py`), they are made again for
+    one slice of the prompts after the other whenever needed (`slice_size`).
 
     Attributes:
         weights: of the model, in the precision that the engine computes in.
@@ -179,6 +178,11 @@ class Engine:
         n_runs = 2 if self.ablation == "corrupted" else 1
         return n_runs * 2.0 * n_weights * self.n_prompts * self.task.n_positions
 
+    @property
+    def memory_need(self) -> MemoryNeed:
+        """What a search takes beside the model's weights."""
+        return memory_need(self.weights, self.task, self.ablation, self.slice_size)
+
     def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
         """A head's attention in the clean run."""
         return self.by_slice(lambda runs: runs.clean_pattern(head))
@@ -205,12 +209,13 @@ class Engine:
     @cached_property
     def in_float64(self) -> Engine:
         """The same engine in float64, which decides edges too close to the threshold."""
-        return Engine(
-            self.weights.double(),
-            self.task,
-            self.ablation,
-            positions=bool(self.graph.labels),
-            split_qkv=self.graph.split_qkv,
-            # Twice as large.
-            slice_size=max(1, self.slice_size // 2) if self.is_sliced else None,
-        )
+        with working_on("running the prompts in float64"):
+            return Engine(
+                self.weights.double(),
+                self.task,
+                self.ablation,
+                positions=bool(self.graph.labels),
+                split_qkv=self.graph.split_qkv,
+                # Twice as large.
+                slice_size=max(1, self.slice_size // 2) if self.is_sliced else None,
+            )

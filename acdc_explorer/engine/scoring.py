@@ -145,12 +145,8 @@ class Scoring:
 
     def _logits(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         normed = normalize(final, self._weights.ln_final)
-        logits = linear(normed, self._unembedding, self._weights.b_U)
+        logits = linear(normed, self._weights.W_U, self._weights.b_U)
         return capped(logits, self._weights.logit_cap)
-
-    @cached_property
-    def _unembedding(self) -> Float[Tensor, "d_model vocab"]:
-        return self._weights.W_U.to(self._weights.dtype)
 
     @cached_property
     def _shares(self) -> list[tuple[Int[Tensor, "prompt answer"], Float[Tensor, "prompt answer"]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from itertools import takewhile
 
 import ipywidgets as widgets
 import numpy as np
@@ -339,6 +340,8 @@ def _untested_edges(circuit: Circuit, receiver: Receiver | None) -> list[Edge]:
     if receiver is None:
         return []
     graph = circuit.graph
-    tested = {step.edge for step in circuit.decisions if step.edge.receiver == receiver}
-    edges = [Edge(sender, receiver) for sender in graph.senders[: graph.n_senders_to(receiver)]]
-    return [edge for edge in edges if edge not in tested]
+    # They are the last ones.
+    latest = takewhile(lambda step: step.edge.receiver == receiver, reversed(circuit.decisions))
+    tested = {step.edge.sender for step in latest}
+    senders = graph.senders[: graph.n_senders_to(receiver)]
+    return [Edge(sender, receiver) for sender in senders if sender not in tested]

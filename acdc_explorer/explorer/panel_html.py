@@ -27,8 +27,8 @@ def status_html(
     """Where the circuit stands, in one line that is always there."""
     circuit = snapshot.circuit
     text = _standing(circuit, n_drawn, unit) if circuit else "no circuit yet"
-    if snapshot.model_note:
-        text += f" &nbsp;·&nbsp; {escape(snapshot.model_note)}"
+    if snapshot.note:
+        text += f" &nbsp;·&nbsp; {escape(snapshot.note)}"
     if circuit and shown_position is not None and not circuit.graph.labels:
         text += (
             f" &nbsp;·&nbsp; <b>edges drawn by what they add at {escape(shown_position)}</b> "
@@ -61,10 +61,11 @@ def _value(value: float) -> str:
 
 def progress_text(snapshot: Snapshot) -> str:
     """How far the search has come, how fast it is, how long it will take."""
-    circuit = snapshot.circuit
+    circuit, activity = snapshot.circuit, escape(snapshot.activity)
     if circuit is None:
-        loading = snapshot.activity or "loading the model …"
-        return escape(loading) if snapshot.status == "loading" else ""
+        return (activity or "loading the model …") if snapshot.status == "loading" else ""
+    if activity and snapshot.status in ("loading", "running"):
+        return activity
     share = f"{snapshot.n_done:,} of {circuit.graph.n_edges:,} decided"
     rate = f"{snapshot.rate:,.0f} tests/s"
     if snapshot.status in ("running", "paused") and snapshot.seconds_left is not None:

@@ -29,7 +29,8 @@ def path_html(snapshot: Snapshot, unit: str) -> str:
     if circuit is None or snapshot.status not in ("done", "stopped") or not circuit.full_metric:
         return ""
     sentence = f"<p>{sensitivity(circuit, unit)}</p>" if circuit.complete else ""
-    note = " Finding the circuits of other thresholds …" if snapshot.exploring else ""
+    doing = snapshot.activity or "finding the circuits of other thresholds …"
+    note = f" {escape(doing[0].upper() + doing[1:])}" if snapshot.exploring else ""
     n_known = len(snapshot.path.circuits)
     legend = _legend(circuit.settings.method, snapshot.curves)
     return (

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from acdc_explorer.models.gguf_file import GgufModel, read_gguf
+from acdc_explorer.progress import working_on
 
 # Goes up when a conversion comes out otherwise than before: older ones are then made again.
 _FORMAT = 1
@@ -51,14 +52,13 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def converted(file: Path, progress: Callable[[str], None]) -> Iterator[Conversion]:
+def converted(file: Path) -> Iterator[Conversion]:
     """A file's conversion, out of the cache or made now; to be read inside the `with`.
 
     If it cannot be kept, a warning says why, and it is in a temporary folder.
 
     Args:
         file: a GGUF file.
-        progress: called with a few words before each part of a conversion.
 
     Raises:
         ValueError: as `read_gguf`.
@@ -68,10 +68,10 @@ def converted(file: Path, progress: Callable[[str], None]) -> Iterator[Conversio
     if kept is not None:
         yield kept
         return
-    model = read_gguf(file, progress)
-    progress(f"converting {file.name} (this once): keeping the result …")
+    model = read_gguf(file)
     try:
-        kept = _keep(model, digest)
+        with working_on(f"converting {file.name} (this once): keeping the result"):
+            kept = _keep(model, digest)
     # A RuntimeError, if there is no home to look for the cache in.
     except (OSError, RuntimeError) as error:
         warnings.warn(

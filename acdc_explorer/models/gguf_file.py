@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from acdc_explorer.models.booting import architecture_of, check_loaded
 from acdc_explorer.models.faults import FaultyModelError, UnsupportedModelError, first
 from acdc_explorer.models.from_pip import INSTALL_GGUF, has_gguf
+from acdc_explorer.progress import working_on
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -46,12 +47,11 @@ class GgufModel:
     quantised_as: tuple[str, ...]
 
 
-def read_gguf(file: Path, progress: Callable[[str], None]) -> GgufModel:
+def read_gguf(file: Path) -> GgufModel:
     """Reads a file; takes about half a minute for each 100 million weights.
 
     Args:
         file: of one model, whole.
-        progress: called with a few words before each part.
 
     Raises:
         FaultyModelError: if the package gguf is missing, or the file is not what it should be.
@@ -59,9 +59,10 @@ def read_gguf(file: Path, progress: Callable[[str], None]) -> GgufModel:
     """
     if not has_gguf():
         raise FaultyModelError(f"GGUF files are read with the package gguf; run: {INSTALL_GGUF}")
-    progress(f"converting {file.name} (this once): reading it …")
-    reader = _open(file)
-    _check_header(reader)
+    converting = f"converting {file.name} (this once)"
+    with working_on(f"{converting}: reading it"):
+        reader = _open(file)
+        _check_header(reader)
     # A folder of its own, lest files that lie beside the GGUF file be taken for the model's.
     with tempfile.TemporaryDirectory() as empty, _without_bars():
         source: dict[str, Any] = {
@@ -69,10 +70,10 @@ def read_gguf(file: Path, progress: Callable[[str], None]) -> GgufModel:
             "gguf_file": str(file.absolute()),
             "trust_remote_code": False,
         }
-        progress(f"converting {file.name} (this once): dequantising its weights …")
-        hf_model = _read_model(reader, source)
-        progress(f"converting {file.name} (this once): rebuilding its tokenizer …")
-        tokenizer, fault = _read_tokenizer(reader, source)
+        with working_on(f"{converting}: dequantising its weights"):
+            hf_model = _read_model(reader, source)
+        with working_on(f"{converting}: rebuilding its tokenizer"):
+            tokenizer, fault = _read_tokenizer(reader, source)
     sizes: Counter[str] = Counter()
     for tensor in reader.tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)

@@ -65,11 +65,11 @@ def linear(
     bias: Float[Tensor, " d_out"] | None = None,
     activation: str | None = None,
 ) -> Float[Tensor, "*batch d_out"]:
-    """activation(x @ weight + bias).
+    """activation(x @ weight + bias), in the precision of `x`.
 
     Args:
         x: rows.
-        weight: in TransformerLens's layout.
+        weight: in TransformerLens's layout; converted for this product if of another precision.
         bias: added to every row.
         activation: a key of `ACTIVATIONS`.
     """
@@ -80,7 +80,7 @@ def linear(
         weight = weight.T if weight.T.is_contiguous() else weight.contiguous().T
         out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, operation, [], variant)
         return out.view(*x.shape[:-1], -1)
-    out = x @ weight
+    out = x @ weight.to(x.dtype)
     if bias is not None:
         out = out + bias
     return out if activation is None else ACTIVATIONS[activation](out)
@@ -110,7 +110,7 @@ def linear_each(
     chosen = list(heads)
     if chosen != list(range(len(weight))):
         weight, bias = weight[chosen], None if bias is None else bias[chosen]
-    out = torch.bmm(x.flatten(1, -2), weight)
+    out = torch.bmm(x.flatten(1, -2), weight.to(x.dtype))
     if bias is not None:
         out = out + bias[:, None]
     return out.unflatten(1, x.shape[1:-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.models.from_pip import FROM_PIP, pip_model_file
 from acdc_explorer.models.model import Model
 from acdc_explorer.models.naming import GGUF_SUFFIX, is_path, short_name
+from acdc_explorer.progress import working_on
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,6 @@ def load_model(
     dtype: str | torch.dtype = "float32",
     allow_pickle: bool = False,
     memory_gib: float | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> Model:
     """Loads a model for patching.
 
@@ -62,11 +62,9 @@ def load_model(
         dtype: float32, as the engine computes; models saved otherwise are converted.
         allow_pickle: whether to read pickled weights (*.bin, *.pth, *.pt) where there are no
             safetensors. They are read as plain tensors, but are only as safe as PyTorch's reader.
-        memory_gib: what the activations of a task's prompts may take, in GiB; by default half of
-            what is free. Prompts that do not fit are processed in slices: slower, with the same
-            results.
-        progress: called with a few words when something begins that takes long, as the conversion
-            of a GGUF file.
+        memory_gib: what the activations of a task's prompts may take, in GiB; by default so much
+            that a search takes three quarters of what is free. Prompts that do not fit are
+            processed in slices: slower, with the same results.
 
     Raises:
         ValueError: if there is no such model, the folder or file holds none or weights that are
@@ -85,10 +83,9 @@ def load_model(
     with _as_in_a_fresh_process():
         if isinstance(model, (str, os.PathLike)):
             name = os.fspath(model)
-            bridge, note = _boot_named(
-                name, device, tokenizer, revision, allow_pickle, progress or (lambda _: None)
-            )
-            return Model(bridge, short_name(name), memory_gib, note=note)
+            with working_on(f"loading {short_name(name)}"):
+                bridge, note = _boot_named(name, device, tokenizer, revision, allow_pickle)
+                return Model(bridge, short_name(name), memory_gib, note=note)
         if revision is not None:
             raise ValueError(
                 f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
@@ -155,7 +152,6 @@ def _boot_named(
     tokenizer: Any,
     revision: str | None,
     allow_pickle: bool,
-    progress: Callable[[str], None],
 ) -> tuple[Any, str]:
     """The bridge of a model that is given by its name or path, and a note on its weights."""
     from acdc_explorer.models.booting import boot_folder
@@ -169,7 +165,7 @@ def _boot_named(
         return build_handmade(name, device), ""
     if name in FROM_PIP:
         _refuse(name, "a package's", revision=revision)
-        return _boot_gguf(pip_model_file(name), name, device, tokenizer, progress)
+        return _boot_gguf(pip_model_file(name), name, device, tokenizer)
     path = BUNDLED.get(name, Path(name).expanduser())
     if path.is_dir():
         _refuse(name, "bundled" if name in BUNDLED else "a folder", revision=revision)
@@ -177,7 +173,7 @@ def _boot_named(
         _refuse(name, "a GGUF file", revision=revision)
         if not path.is_file():
             raise ValueError(f"GGUF file {name!r} does not exist")
-        return _boot_gguf(path, short_name(name), device, tokenizer, progress)
+        return _boot_gguf(path, short_name(name), device, tokenizer)
     elif path.exists() or not name or is_path(name):
         what = "is a file" if path.exists() else "does not exist"
         raise ValueError(
@@ -191,24 +187,17 @@ def _boot_named(
     return boot_folder(folder, device, tokenizer, name=short_name(name)), ""
 
 
-def _boot_gguf(
-    file: Path,
-    name: str,
-    device: torch.device,
-    tokenizer: Any,
-    progress: Callable[[str], None],
-) -> tuple[Any, str]:
+def _boot_gguf(file: Path, name: str, device: torch.device, tokenizer: Any) -> tuple[Any, str]:
     from acdc_explorer.models.booting import boot_folder
     from acdc_explorer.models.faults import FaultyModelError, told_of
     from acdc_explorer.models.gguf_cache import converted
 
-    with told_of(str(file)), converted(file, progress) as conversion:
+    with told_of(str(file)), converted(file) as conversion:
         if tokenizer is None and conversion.tokenizer_fault:
             raise FaultyModelError(
                 f"its tokenizer cannot be read ({conversion.tokenizer_fault}). Pass another one as "
                 "tokenizer="
             )
-        progress("loading the converted model …")
         bridge = boot_folder(conversion.folder, device, tokenizer, name=name, origin=file)
         types = " and ".join(conversion.quantised_as)
         return bridge, f"weights dequantised from {types}" if types else ""

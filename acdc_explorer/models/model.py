@@ -26,9 +26,9 @@ class Model:
         bridge: the TransformerLens model; only the reference implementation runs it.
         name: as it was asked for; of a folder or file its own name, without the path.
         weights: what the engine computes with, checked against the bridge's logits.
-        memory_gib: what the activations of a task's prompts may take, in GiB; None: half of what is
-            free when they are made. Where they do not fit, they are made again slice by slice for
-            every batch of tests, with the same results.
+        memory_gib: what the activations of a task's prompts may take, in GiB; None: so much that a
+            search takes three quarters of what is free. Where they do not fit, they are made again
+            slice by slice for every batch of tests, with the same results.
         note: what is to be known of its weights, as that they were dequantised; or nothing.
     """
 

@@ -175,19 +175,16 @@ class ModelWeights:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What is computed in; the embedding and the unembedding may be stored in less."""
+        """What is computed in; matrices may be stored in less."""
         return self.b_U.dtype
 
     def double(self) -> ModelWeights:
         """For computing in float64 the values that decide borderline edges.
 
-        The embedding and the unembedding, the largest matrices of a small model, stay as they are:
-        few of their rows and columns are needed.
+        Matrices, nearly all of a model's memory, stay in float32: `linear` converts each one for
+        the product in which it is used.
         """
-        names = [field.name for field in fields(self) if field.name not in ("W_E", "W_U")]
-        rest = tuple(getattr(self, name) for name in names)
-        doubled = map_tensors(rest, lambda tensor: tensor.double())
-        return replace(self, **dict(zip(names, doubled, strict=True)))
+        return map_tensors(self, lambda tensor: tensor.double() if tensor.ndim < 2 else tensor)
 
 
 def map_tensors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from acdc_explorer.models import Model, load_model
@@ -13,13 +12,7 @@ from acdc_explorer.tasks import Task, load_task
 class Loaded:
     """Loads what a request names, unless the request before named the same."""
 
-    def __init__(self, progress: Callable[[str], None]):
-        """Begins with nothing loaded.
-
-        Args:
-            progress: called with a few words when loading begins something that takes long.
-        """
-        self._progress = progress
+    def __init__(self) -> None:
         self._model: tuple[tuple[Any, str], Model] | None = None
         self._task: tuple[tuple[Any, ...], Task] | None = None
 
@@ -32,7 +25,7 @@ class Loaded:
         if self._model is None or not self.has_model_of(request):
             # Let go of the old model first: two may not fit in memory.
             self.forget()
-            loaded = load_model(request.model, request.device, progress=self._progress)
+            loaded = load_model(request.model, request.device)
             self._model = ((request.model, request.device), loaded)
         return self._model[1]
 

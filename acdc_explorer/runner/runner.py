@@ -27,7 +27,10 @@ from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
+from acdc_explorer.progress import Progress, heard_by
+from acdc_explorer.runner.activities import Activities
 from acdc_explorer.runner.loaded import Loaded
+from acdc_explorer.runner.questions import Answer, Questions, as_exception
 from acdc_explorer.runner.session import PathSession, SearchSession
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
 from acdc_explorer.searches.methods import SEARCH_METHODS
@@ -58,7 +61,7 @@ class Runner:
         self._listener = listener
         self._interval = interval
         self._condition = threading.Condition()
-        self._questions: deque[Callable[[], None]] = deque()
+        self._questions = Questions()
         # What was asked for and not yet done, in order.
         self._commands: deque[Command] = deque()
         self._closed = False
@@ -66,8 +69,8 @@ class Runner:
         self._error: Exception | None = None
         self._version = 0
         self._next_notice = 0.0
-        self._activity = ""
-        self._loaded = Loaded(self._say)
+        self._activities = Activities()
+        self._loaded = Loaded()
         self._search: SearchSession | None = None
         self._path: PathSession | None = None
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
@@ -132,7 +135,7 @@ class Runner:
     def ask(
         self,
         question: Callable[[Model, Engine, Circuit], Any],
-        answer: Callable[[Any, Exception | None], None],
+        answer: Answer,
     ) -> None:
         """Has something computed by the worker between two steps of the search.
 
@@ -141,21 +144,15 @@ class Runner:
             answer: called in the worker with the result, or None and what was raised.
         """
 
-        def job() -> None:
-            try:
-                search = self._search
-                if search is None:
-                    raise RuntimeError("no search has begun yet")
-                result = question(search.model, search.engine, search.circuit())
-            except BaseException as error:
-                # SystemExit too: a user's metric may raise anything, and the worker must live on.
-                answer(None, _as_exception(error))
-            else:
-                answer(result, None)
+        def on_the_search() -> Any:
+            search = self._search
+            if search is None:
+                raise RuntimeError("no search has begun yet")
+            return question(search.model, search.engine, search.circuit())
 
         with self._condition:
             self._check_open()
-            self._questions.append(job)
+            self._questions.add(on_the_search, answer)
             self._condition.notify_all()
 
     def snapshot(self) -> Snapshot:
@@ -176,8 +173,8 @@ class Runner:
                 path=path.path if path else ThresholdPath(),
                 curves=dict(path.curves) if path else {},
                 exploring=self._is_exploring(),
-                activity=self._activity,
-                model_note=search.model.note if search else "",
+                activity=self._activities.told,
+                note=search.note if search else "",
             )
 
     def close(self) -> None:
@@ -197,16 +194,20 @@ class Runner:
 
     def _set_status(self, status: Status, error: Exception | None = None) -> None:
         with self._condition:
-            self._status, self._error, self._activity = status, error, ""
+            self._status, self._error = status, error
             self._version += 1
             self._condition.notify_all()
 
-    def _say(self, activity: str) -> None:
-        """Tells what takes long just now; called by what is loading."""
+    def _hear(self, progress: Progress) -> None:
+        """Tells what takes long, and answers questions between the parts of it."""
         with self._condition:
-            self._activity = activity
+            self._activities.hear(progress)
             self._version += 1
-        self._notify()
+            told = self._activities.told
+        if told and time.monotonic() >= self._next_notice:
+            self._notify()
+        while self._questions:
+            self._questions.answer_next()
 
     def _work(self) -> None:
         # This thread's share of the cores: where the page is drawn on the same machine, threads
@@ -219,10 +220,10 @@ class Runner:
                     return
                 job = self._next_job()
             try:
-                with plain_arithmetic():
+                with plain_arithmetic(), heard_by(self._hear):
                     job()
             except BaseException as error:
-                self._set_status("error", _as_exception(error))
+                self._set_status("error", as_exception(error))
                 self._notify()
 
     def _has_work(self) -> bool:
@@ -241,7 +242,7 @@ class Runner:
     def _next_job(self) -> Callable[[], None]:
         """What comes first: a question, what was asked for, a step of the search, the path."""
         if self._questions:
-            return self._questions.popleft()
+            return self._questions.answer_next
         if self._commands:
             return partial(self._obey, self._commands.popleft())
         return self._advance if self._status == "running" else self._explore
@@ -338,10 +339,3 @@ class Runner:
         self._listener(self.snapshot())
         took = time.monotonic() - started
         self._next_notice = time.monotonic() + max(self._interval, 2 * took)
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """What is shown of an error; one that would end the program is told by its name."""
-    if isinstance(error, Exception):
-        return error
-    return RuntimeError(f"{type(error).__name__}: {error}")

@@ -10,10 +10,11 @@ import numpy as np
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
-from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step, n_decided
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.memory import GIB
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge, Receiver
@@ -55,6 +56,7 @@ class SearchSession:
             known: steps of an earlier search to take over.
         """
         self.model, self.engine, self.settings = model, engine, settings
+        self.note = _note(model, engine)
         # Here, in the worker, since snapshots are taken on other threads and must not compute.
         _ = engine.corrupted_metric
         self.tokens = _tokens_at_labels(model, engine.task)
@@ -91,12 +93,9 @@ class SearchSession:
             self.circuit()
             return False
         self.steps.append(step)
-        if isinstance(step, EdgeStep):
-            self.n_done += 1
-        elif isinstance(step, ReceiverStep):
+        self.n_done += n_decided(step, self.engine.graph)
+        if isinstance(step, ReceiverStep):
             self.receiver = step.receiver
-            if not step.live:
-                self.n_done += self.engine.graph.n_senders_to(step.receiver)
         return True
 
     def take_over(self, circuit: Circuit) -> None:
@@ -190,6 +189,15 @@ class PathSession:
             yield False
         self.curves[method] = tuple(points)
         yield True
+
+
+def _note(model: Model, engine: Engine) -> str:
+    """What is to be known of the model's weights, and of a search that takes much memory."""
+    need = engine.memory_need
+    notes = [model.note] if model.note else []
+    if need.total >= GIB:
+        notes.append(f"a search takes about {need}")
+    return "; ".join(notes)
 
 
 def _tokens_at_labels(model: Model, task: Task) -> dict[str, str]:

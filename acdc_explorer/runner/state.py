@@ -76,8 +76,8 @@ class Snapshot:
         path: circuits of other thresholds found so far.
         curves: attribution method -> its circuits by size.
         exploring: whether the background is at work on the path.
-        activity: what takes long just now, in words, while a model is loading; or nothing.
-        model_note: what is to be known of the model's weights; or nothing.
+        activity: what takes long just now, in words; or nothing.
+        note: what is to be known of the model's weights, or of the memory that a search takes.
     """
 
     status: Status
@@ -94,7 +94,7 @@ class Snapshot:
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     exploring: bool = False
     activity: str = ""
-    model_note: str = ""
+    note: str = ""
 
     @property
     def rate(self) -> float:

@@ -24,18 +24,19 @@ from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.gradients import Linearized
+from acdc_explorer.engine.memory import prompts_attributed
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
 from acdc_explorer.models.linear import linear
 from acdc_explorer.options import ATTRIBUTIONS
+from acdc_explorer.progress import working_on
 from acdc_explorer.searches.order import search_receivers, search_senders
 
 IG_STEPS = 5
+_NAMES = {"eap": "EAP", "eap_ig": "EAP-IG"}
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
-# Floats of gradients and sender differences in one batch of prompts.
-_BATCH_FLOATS = 64_000_000
 
 
 def edge_scores(
@@ -64,16 +65,23 @@ def edge_scores(
             f"method {method!r} and order 'attribution' need"
         )
     graph = engine.graph
-    floats = engine.most_changed_positions * engine.weights.d_model
-    n_deltas = len(graph.senders) * (2 if engine.weights.norms_head_sums else 1)
-    fitting = max(1, _BATCH_FLOATS // (floats * (n_deltas + 6 * graph.n_heads)))
+    fitting = prompts_attributed(engine.weights, engine.most_changed_positions)
     wanted = engine.n_prompts if n_prompts is None else n_prompts
-    scores, counted = np.zeros(graph.edge_mask.shape), 0
-    for runs in engine.batches(min(fitting, wanted)):
-        scores += _sums(engine, runs, method, steps)
-        counted += runs.n_prompts
-        if counted >= wanted:
-            break
+    # On the way from clean to ablated; EAP-IG leaves out the clean end.
+    shares = [0.0] if method == "eap" else [step / steps for step in range(1, steps + 1)]
+    scores, counted, n_runs = np.zeros(graph.edge_mask.shape), 0, 0
+    with working_on(f"attributing every edge ({_NAMES[method]})", wanted * len(shares)) as done:
+        for runs in engine.batches(min(fitting, wanted)):
+            deltas = runs.deltas(range(len(graph.senders)), runs.sets.changed)
+            clean, ablated = runs.clean.resid_pre[0], runs.ablated.resid_pre[0]
+            for share in shares:
+                embedding = clean.lerp(ablated, share) if share else clean
+                scores += _sums_at(engine, runs, embedding, deltas) / len(shares)
+                n_runs += runs.n_prompts
+                done(n_runs)
+            counted += runs.n_prompts
+            if counted >= wanted:
+                break
     return scores / counted
 
 
@@ -86,27 +94,16 @@ def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     return np.round(edge_scores(engine.in_float64), _ORDER_DECIMALS)
 
 
-def _sums(engine: Engine, runs: PromptRuns, method: str, steps: int) -> np.ndarray:
-    """The scores of some prompts, summed over them."""
-    graph = engine.graph
-    deltas = runs.deltas(range(len(graph.senders)), runs.sets.changed)
-    clean, ablated = runs.clean.resid_pre[0], runs.ablated.resid_pre[0]
-    # On the way from clean to ablated; EAP-IG leaves out the clean end.
-    shares = [0.0] if method == "eap" else [step / steps for step in range(1, steps + 1)]
-    sums = np.zeros(graph.edge_mask.shape)
-    for share in shares:
-        embedding = clean.lerp(ablated, share) if share else clean
-        sums += _sums_at(engine, runs, embedding, deltas) / len(shares)
-    return sums
-
-
 def _sums_at(
     engine: Engine,
     runs: PromptRuns,
     embedding: Float[Tensor, "prompt pos d_model"],
     deltas: Float[Tensor, "sender prompt width d_model"],
 ) -> np.ndarray:
-    """The same by the gradients at one point, whose run is let go of before the next one's."""
+    """The scores of some prompts by the gradients at one point, summed over prompts.
+
+    The point's run is let go of before the next one's.
+    """
     graph = engine.graph
     linearized = Linearized(engine, runs, embedding)
     on_stream = linearized.on_stream(deltas, runs.sets.changed)

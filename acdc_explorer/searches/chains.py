@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.memory import BATCH_FLOATS
 from acdc_explorer.engine.prompt_slices import SlicedTrials
 
-# Floats of residual stream in one chain: past some megabytes a chain no longer fits in the caches
-# of a CPU and takes longer than two shorter ones; a GPU wants more work at once.
-_CHAIN_FLOATS = {"cpu": 4_000_000, "cuda": 64_000_000}
 # What could be computed in the time that a step takes however small the batch: about 0.2 ms at
 # 150 GFLOP/s on two CPU cores (from chain lengths tried one by one); the GPU value is a guess.
 _STEP_FLOPS = {"cpu": 3e7, "cuda": 4e9}
@@ -41,7 +39,7 @@ class ChainLength:
         widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
         self._floats_per_position = engine.slice_size * max(widths)
         kind = "cuda" if weights.device.type == "cuda" else "cpu"
-        self._budget, self._step_flops = _CHAIN_FLOATS[kind], _STEP_FLOPS[kind]
+        self._budget, self._step_flops = BATCH_FLOATS[kind], _STEP_FLOPS[kind]
         self._run = 32.0
 
     def next(self, trials: SlicedTrials, left: int, *, alone: bool = False) -> int:
