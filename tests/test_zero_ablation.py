@@ -57,8 +57,8 @@ def test_removed_sets():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 11))
-def test_two_thousand_removed_sets(seed):
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_hundreds_of_removed_sets(seed):
     assert_equal_to_the_reference(seed, n_masks=200)
 
 

@@ -327,18 +327,6 @@ def assert_agrees(lab: LabPage) -> None:
     assert f"{low:.3g} to {high:.3g}" in lab.page.locator(".acdc-path").last.text_content()
 
 
-def test_the_positions_notebook_from_the_first_cell_to_the_last(lab: LabPage):
-    lab.open(NOTEBOOK.with_name("positions.ipynb"))
-    lab.run_all(timeout=240)
-    lab.page.wait_for_timeout(1000)
-    statuses = lab.page.locator(".acdc-status").evaluate_all(
-        "(all) => all.map((each) => each.dataset.status)"
-    )
-    assert statuses
-    assert set(statuses) == {"done"}
-    lab.screenshot("positions-notebook")
-
-
 def test_an_explorer_shown_when_it_has_already_found_its_circuit(explorer):
     lab = explorer("'mini', 'months', '7%'")
     lab.run("late = ax.Explorer('or-gate', 'or-gate', 0.5); late.wait(60)")
