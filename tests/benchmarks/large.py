@@ -28,6 +28,7 @@ import acdc_explorer as ax
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.graph import Edge, Graph, graph_of
 from acdc_explorer.searches.order import search_receivers, search_senders
 
@@ -85,6 +86,8 @@ def model_rows(name: str, folder: str, n_prompts: int, n_edges: int) -> None:
     scores = timed("EAP", lambda: ax.attribute(model, task))
     threshold = float(scores.score.abs()[n_edges])
     circuit = timed("search", lambda: ax.find_circuit(model, task, threshold))
+    need = engine_for(model, task).memory_need
+    print(f"| {name} | estimated beside the weights: {need} | | | |")
     print(
         f"| {name} | {n_weights / 1e6:,.0f}M weights, {model.graph.n_edges:,} edges; "
         f"{n_prompts} prompts x {task.n_positions} tokens; {len(circuit.kept)} edges kept, "

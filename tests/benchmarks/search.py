@@ -14,9 +14,19 @@ import resource
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    Olmo2Config,
+    PreTrainedConfig,
+)
 from transformers.utils import logging
 
 import acdc_explorer as ax
@@ -29,6 +39,7 @@ from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.models.forward import run
 from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.methods import circuit_of
 from acdc_explorer.tasks.task import Task
 from acdc_explorer.testing.reference import Reference
@@ -56,6 +67,19 @@ def bridge_of(hf_model: GPT2LMHeadModel):
 
     hf_model = copy.deepcopy(hf_model)
     return build_bridge_from_module(hf_model, "GPT2LMHeadModel", hf_config=hf_model.config).eval()
+
+
+def norms_shapes() -> dict[str, PreTrainedConfig]:
+    """GPT-2 small's size without norms after sublayers, with them, and with q/k norms as well."""
+    size: dict[str, Any] = {
+        "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 12,
+        "hidden_size": 768, "intermediate_size": 2048, "vocab_size": 50257,
+    }  # fmt: skip
+    return {
+        "LLaMA": LlamaConfig(**size),
+        "Gemma 2": Gemma2Config(**size, head_dim=64, query_pre_attn_scalar=64),
+        "OLMo 2": Olmo2Config(**size),
+    }
 
 
 def random_task(n_prompts: int, length: int) -> Task:
@@ -97,7 +121,8 @@ def row(name: str, engine: Engine, reference: Reference | None, threshold: float
     took = time.perf_counter() - started
     circuit = circuit_of(name, engine, settings, steps)
     tested = sum(isinstance(step, EdgeStep) for step in steps)
-    cells = [name, str(threshold), len(circuit.kept), f"{tested:,}", f"{took:.2f} s",
+    told = f"{threshold:.4g}" if isinstance(threshold, float) else threshold
+    cells = [name, told, len(circuit.kept), f"{tested:,}", f"{took:.2f} s",
              f"{1000 * took / tested:.2f} ms"]  # fmt: skip
     if reference:
         slow = reference_seconds(reference, circuit)
@@ -145,9 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "--part", choices=["mini", "gpt2", "growth", "memory", "positions"], default="mini"
-    )
+    parts = ["mini", "gpt2", "growth", "memory", "positions", "norms"]
+    parser.add_argument("--part", choices=parts, default="mini")
     parser.add_argument("--thresholds", nargs="*", default=["0.1", "0.01", "0.0035"])
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()
@@ -175,6 +199,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             engine = Engine(weights, random_task(n_prompts, length))
             name = f"{n_layers} layers, {n_prompts} x {length}"
             print(row(name, engine, None, "0.01"), flush=True)
+    elif options.part == "norms":
+        for name, config in norms_shapes().items():
+            torch.manual_seed(0)
+            model = ax.load_model(AutoModelForCausalLM.from_config(config), device="cpu")
+            engine = Engine(model.weights, random_task(20, 16))
+            # Thresholds of their own, since effects are of other sizes: about as many edges each.
+            scores = np.sort(np.abs(edge_scores(engine)), axis=None)
+            for n_edges in (20, 100):
+                print(row(f"{name}, 20 x 16", engine, None, float(scores[-n_edges])), flush=True)
     elif options.part == "positions":
         model = ax.load_model("mini", device="cpu")
         task = ax.load_task("ioi", model, n_prompts=64, seed=0)
