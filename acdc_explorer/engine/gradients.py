@@ -19,6 +19,7 @@ from acdc_explorer.engine.position_sets import PositionSet
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.forward import BlockRun, run_blocks
+from acdc_explorer.models.linear import linear
 from acdc_explorer.models.sublayers import normalize, project
 from acdc_explorer.models.weights import Block, Norm
 
@@ -117,7 +118,7 @@ def _head_gradients(
         else:
             weight, _ = block.projection(qkv)
             # [head, prompt, pos, d_model]
-            normed = torch.einsum("nhpe,hde->hnpd", of_vectors[qkv], weight)
+            normed = torch.einsum("nhpe,hde->hnpd", of_vectors[qkv], weight.to(resid.dtype))
         gradient = _through_norm(resid, block.ln1, normed)
         if engine.graph.split_qkv:
             yield [Receiver(head, qkv) for head in heads], gradient
@@ -147,7 +148,7 @@ def _through_norm_of_all_heads(
     for head in range(n_heads):
         upstream[head, :, :, head] = of_vectors[:, head]
     through = _through_norm(projected.flatten(-2), norm, upstream.flatten(-2))
-    return through @ weight.transpose(1, 2).flatten(0, 1)
+    return linear(through, weight.transpose(1, 2).flatten(0, 1))
 
 
 def _through_norm(
