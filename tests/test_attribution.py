@@ -77,7 +77,7 @@ def test_integrated_scores_of_the_input_add_up_to_the_whole_difference():
 def test_batches_of_prompts_do_not_change_scores(monkeypatch):
     engine = make(positions=True)
     together = edge_scores(engine, "eap_ig")
-    monkeypatch.setattr("acdc_explorer.searches.attribution._BATCH_FLOATS", 1)
+    monkeypatch.setattr("acdc_explorer.engine.memory.ATTRIBUTION_FLOATS", 1)
     np.testing.assert_allclose(edge_scores(engine, "eap_ig"), together, rtol=0, atol=1e-12)
 
 

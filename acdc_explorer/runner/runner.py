@@ -204,7 +204,8 @@ class Runner:
             self._activities.hear(progress)
             self._version += 1
             told = self._activities.told
-        if told and time.monotonic() >= self._next_notice:
+        # What has no parts begins and ends once: each is news.
+        if told and (not progress.of or time.monotonic() >= self._next_notice):
             self._notify()
         while self._questions:
             self._questions.answer_next()
