@@ -33,6 +33,8 @@ PAGE_SCRIPT = Path(__file__).with_name("page.js")
 # Plotly looks for the point under a resting mouse only after the mouse has moved there.
 HOVER_MS = 80
 CLICK_TRIES = 5
+# For what has no limit of its own: on a busy machine a search of a second takes half a minute.
+WAIT_MS = 90_000
 
 
 def find_chromium() -> str | None:
@@ -78,6 +80,7 @@ class LabPage:
         self.offsite_requests: list[str] = []
         self._server = server
         self._screenshots = screenshots
+        page.set_default_timeout(WAIT_MS)
         page.add_init_script(path=PAGE_SCRIPT)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.console_errors.append(str(error)))

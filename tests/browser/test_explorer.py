@@ -17,7 +17,7 @@ def panel(lab: LabPage) -> dict[str, str]:
     return lab.page.locator(".acdc-edge-panel").last.evaluate("(element) => ({...element.dataset})")
 
 
-def wait_panel(lab: LabPage, attribute: str = "effect", timeout: float = 15) -> dict[str, str]:
+def wait_panel(lab: LabPage, attribute: str = "effect", timeout: float = 60) -> dict[str, str]:
     """Waits until the panel holds a measured edge, and returns its data attributes."""
     lab.page.wait_for_selector(f".acdc-edge-panel[data-{attribute}]", timeout=timeout * 1000)
     return panel(lab)
