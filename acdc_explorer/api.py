@@ -190,7 +190,9 @@ def threshold_path(
         path, started = replay or ThresholdPath(), time.monotonic()
         for circuit in path.circuits:
             steps_to_replay(circuit, engine, settings)
-        with working_on("finding circuits: seconds spent", math.ceil(seconds)) as done:
+        # A path may be given all the time that it takes.
+        n_seconds = math.ceil(seconds) if math.isfinite(seconds) else 0
+        with working_on("finding circuits: seconds spent", n_seconds) as done:
             for step in path_steps(loaded.name, engine, settings, settings.threshold, top, path):
                 spent = time.monotonic() - started
                 done(int(min(spent, seconds)))

@@ -20,3 +20,5 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 Method = Literal["acdc", "path_patching", "eap", "eap_ig"]
 METHODS: tuple[Method, ...] = get_args(Method)
 ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig")
+# What people call them.
+METHOD_NAMES = {"acdc": "ACDC", "path_patching": "path patching", "eap": "EAP", "eap_ig": "EAP-IG"}

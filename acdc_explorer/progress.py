@@ -1,8 +1,8 @@
 """Telling how far something has come that takes long.
 
 What takes long says so by `working_on`, however deep it lies; whoever wants to show it listens by
-`heard_by`: the explorer, the command line, and after `show_progress` the bars of a script. Nobody
-listens otherwise, and nothing is shown.
+`heard_by`, as the explorer does. After `show_progress`, which the command line calls on a terminal,
+bars show it where nobody else listens; otherwise nothing is shown.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-# Before that no bar is shown: what takes less needs none.
-_BAR_AFTER_SECONDS = 1.0
+# What is done in parts is shown once it has taken this long: what takes less need not be.
+SHOWN_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Bars:
             return
         if progress.what not in self._bars:
             # What has no parts is never updated, so that its bar would wait for ever.
-            delay = _BAR_AFTER_SECONDS if progress.of else 0.0
+            delay = SHOWN_AFTER_SECONDS if progress.of else 0.0
             self._bars[progress.what] = tqdm(
                 total=progress.of or None, desc=progress.what, leave=False, delay=delay
             )

@@ -20,7 +20,7 @@ def model():
 
 @pytest.fixture
 def bars(monkeypatch):
-    monkeypatch.setattr(progress, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "SHOWN_AFTER_SECONDS", 0.0)
     ax.show_progress()
     yield
     ax.show_progress(False)
@@ -62,6 +62,11 @@ def test_a_threshold_path_says_how_much_of_its_time_is_spent(model):
     done = parts(heard, "finding circuits: seconds spent")
     assert done == sorted(done)
     assert done[-1] == 20
+
+
+def test_a_threshold_path_with_all_the_time_that_it_takes(model):
+    path = ax.threshold_path(model, random_task(), "45%", "50%", seconds=float("inf"))
+    assert path.circuits
 
 
 def test_it_ends_where_an_error_ends_it():

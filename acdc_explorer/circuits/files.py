@@ -98,9 +98,8 @@ class _StepReader:
         self._receivers = {receiver.id: receiver for receiver in graph.receivers}
         self._senders = {sender.id: number for number, sender in enumerate(graph.senders)}
         self._visited: set[Receiver] = set()
-        # The receiver whose edges come now, how many senders it has, and those that came already.
+        # The receiver whose edges come now, and the senders of those that came already.
         self._now: ReceiverStep | None = None
-        self._n_senders = 0
         self._tested: set[int] = set()
 
     def read(self, item: Value) -> Step:
@@ -120,7 +119,7 @@ class _StepReader:
             raise ValueError(f"{item.place}: {receiver.id} comes a second time")
         self._visited.add(receiver)
         self._now = ReceiverStep(receiver, Value(live, ".live", item).truth())
-        self._n_senders, self._tested = self._graph.n_senders_to(receiver), set()
+        self._tested = set()
         return self._now
 
     def _edge_step(
@@ -147,10 +146,12 @@ class _StepReader:
         # By the ids of its two ends: to take every id apart takes several times as long.
         sender_id, _, receiver_id = edge_id.partition("->")
         sender, receiver = self._senders.get(sender_id), self._receivers.get(receiver_id)
-        if sender is not None and receiver is not None:
-            is_now = self._now is not None and receiver is self._now.receiver
-            if sender < (self._n_senders if is_now else self._graph.n_senders_to(receiver)):
-                return sender, receiver
+        if (
+            sender is not None
+            and receiver is not None
+            and sender < self._graph.n_senders_to(receiver)
+        ):
+            return sender, receiver
         try:
             edge = self._graph.parse_edge(edge_id)
         except ValueError as error:

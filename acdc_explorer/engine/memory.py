@@ -140,7 +140,8 @@ def check_memory(weights: ModelWeights, task: Task, ablation: Ablation, slice_si
     )
     single = memory_need(weights, task, ablation, 1)
     if single.total <= free:
-        room = (free - need.state - need.work) / 2 / GIB
+        # As much again for the runs in float64.
+        room = (free - single.state - single.work) / 2 / GIB
         raise ValueError(f"{told}. Hold fewer at once, with load_model(..., memory_gib={room:.2g})")
     left = free - (single.total - single.state)
     n_fitting = int(left * task.n_prompts // single.state)

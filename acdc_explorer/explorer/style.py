@@ -13,7 +13,6 @@ SELECTED = "#C72C86"
 # Edges that attribution expects, before the search has come to them.
 PREVIEW = "#8C6BB1"
 CURVE_COLOURS = {"exact": "#0072B2", "eap": "#B87A00", "eap_ig": "#C72C86"}
-CURVE_NAMES = {"acdc": "ACDC", "path_patching": "path patching", "eap": "EAP", "eap_ig": "EAP-IG"}
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 
 CSS = """

@@ -13,7 +13,8 @@ from html import escape
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.circuits.threshold_path import ThresholdPath
-from acdc_explorer.explorer.style import CURVE_COLOURS, CURVE_NAMES
+from acdc_explorer.explorer.style import CURVE_COLOURS
+from acdc_explorer.options import METHOD_NAMES
 from acdc_explorer.runner.session import CurvePoint
 from acdc_explorer.runner.state import Snapshot
 
@@ -186,8 +187,9 @@ def _title(circuit: Circuit) -> str:
 
 
 def _legend(method: str, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
-    parts = [f'<span style="color:{CURVE_COLOURS["exact"]}">● {CURVE_NAMES[method]}</span>']
+    parts = [f'<span style="color:{CURVE_COLOURS["exact"]}">● {METHOD_NAMES[method]}</span>']
     parts += [
-        f'<span style="color:{CURVE_COLOURS[name]}">┄ {CURVE_NAMES[name]}</span>' for name in curves
+        f'<span style="color:{CURVE_COLOURS[name]}">┄ {METHOD_NAMES[name]}</span>'
+        for name in curves
     ]
     return ", ".join(parts)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 
-from acdc_explorer.progress import Progress
-
-# What is done in parts is told of once it has taken this long.
-_TELL_AFTER_SECONDS = 1.0
+from acdc_explorer.progress import SHOWN_AFTER_SECONDS, Progress
 
 
 class Activities:
@@ -29,7 +26,7 @@ class Activities:
     @property
     def told(self) -> str:
         """The innermost, in words: at once if it has no parts, else after a while; or nothing."""
-        since, told = time.monotonic() - _TELL_AFTER_SECONDS, ""
+        since, told = time.monotonic() - SHOWN_AFTER_SECONDS, ""
         for what, progress in self._now.items():
             if not progress.of or self._begun[what] < since:
                 told = str(progress)

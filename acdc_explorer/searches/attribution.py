@@ -14,7 +14,7 @@ approximate, unlike everything else here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -29,12 +29,11 @@ from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
 from acdc_explorer.models.linear import linear
-from acdc_explorer.options import ATTRIBUTIONS
+from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES
 from acdc_explorer.progress import working_on
 from acdc_explorer.searches.order import search_receivers, search_senders
 
 IG_STEPS = 5
-_NAMES = {"eap": "EAP", "eap_ig": "EAP-IG"}
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
 
@@ -70,13 +69,12 @@ def edge_scores(
     # On the way from clean to ablated; EAP-IG leaves out the clean end.
     shares = [0.0] if method == "eap" else [step / steps for step in range(1, steps + 1)]
     scores, counted, n_runs = np.zeros(graph.edge_mask.shape), 0, 0
-    with working_on(f"attributing every edge ({_NAMES[method]})", wanted * len(shares)) as done:
+    with working_on(
+        f"attributing every edge ({METHOD_NAMES[method]})", wanted * len(shares)
+    ) as done:
         for runs in engine.batches(min(fitting, wanted)):
-            deltas = runs.deltas(range(len(graph.senders)), runs.sets.changed)
-            clean, ablated = runs.clean.resid_pre[0], runs.ablated.resid_pre[0]
-            for share in shares:
-                embedding = clean.lerp(ablated, share) if share else clean
-                scores += _sums_at(engine, runs, embedding, deltas) / len(shares)
+            for sums in _sums(engine, runs, shares):
+                scores += sums / len(shares)
                 n_runs += runs.n_prompts
                 done(n_runs)
             counted += runs.n_prompts
@@ -94,16 +92,30 @@ def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     return np.round(edge_scores(engine.in_float64), _ORDER_DECIMALS)
 
 
+def _sums(engine: Engine, runs: PromptRuns, shares: Sequence[float]) -> Iterator[np.ndarray]:
+    """The scores of some prompts, summed over them, by the gradients at each of some points.
+
+    What they have in common is let go of with the last one.
+
+    Args:
+        engine: model and metric.
+        runs: of the prompts.
+        shares: how far each point is on the way from the clean to the ablated embedding.
+    """
+    deltas = runs.deltas(range(len(engine.graph.senders)), runs.sets.changed)
+    clean, ablated = runs.clean.resid_pre[0], runs.ablated.resid_pre[0]
+    for share in shares:
+        embedding = clean.lerp(ablated, share) if share else clean
+        yield _sums_at(engine, runs, embedding, deltas)
+
+
 def _sums_at(
     engine: Engine,
     runs: PromptRuns,
     embedding: Float[Tensor, "prompt pos d_model"],
     deltas: Float[Tensor, "sender prompt width d_model"],
 ) -> np.ndarray:
-    """The scores of some prompts by the gradients at one point, summed over prompts.
-
-    The point's run is let go of before the next one's.
-    """
+    """The same at one point, whose run is let go of before the next one's."""
     graph = engine.graph
     linearized = Linearized(engine, runs, embedding)
     on_stream = linearized.on_stream(deltas, runs.sets.changed)
