@@ -33,6 +33,7 @@ PAGE_SCRIPT = Path(__file__).with_name("page.js")
 # Plotly looks for the point under a resting mouse only after the mouse has moved there.
 HOVER_MS = 80
 CLICK_TRIES = 5
+RELOADS = 4
 # For what has no limit of its own: on a busy machine a search of a second takes half a minute.
 WAIT_MS = 90_000
 
@@ -99,11 +100,29 @@ class LabPage:
         self.page.goto(f"{self._server.url}/lab/tree/{quote(served)}?reset")
         self._wait_for_notebook(timeout)
 
-    def reload(self, timeout: float = 60.0) -> None:
-        """Saves the notebook, reloads the page and waits for the kernel, which went on running."""
+    def reload(self, trace_name: str, timeout: float = 60.0) -> FigureState:
+        """Saves the notebook, reloads the page and waits until its figure is there again.
+
+        The kernel goes on running. On a busy machine it takes a few tries, as it does a reader: a
+        page gives the kernel four seconds to tell of its widgets (ipywidgets), and each widget two
+        to start (anywidget), and then shows none.
+
+        Args:
+            trace_name: as in `wait_figure`.
+            timeout: of each try, in seconds.
+        """
         self._execute("docmanager:save", timeout=timeout)
-        self.page.reload()
-        self._wait_for_notebook(timeout)
+        n_errors = len(self.console_errors)
+        for _ in range(RELOADS):
+            del self.console_errors[n_errors:]
+            self.page.reload()
+            self._wait_for_notebook(timeout)
+            drawn_or_failed = "(trace) => acdcTest.hasDrawn(trace) || acdcTest.hasLostWidgets()"
+            failure = f"after a reload, no visible figure shows a point of trace {trace_name}"
+            self._wait_for(drawn_or_failed, trace_name, timeout, failure)
+            if not self.page.evaluate("() => acdcTest.hasLostWidgets()"):
+                break
+        return self.wait_figure(trace_name, timeout)
 
     def close(self) -> None:
         """Closes the page."""
@@ -251,7 +270,14 @@ class LabPage:
         try:
             self.page.wait_for_function(condition, arg=argument, timeout=timeout * 1000)
         except PlaywrightTimeout:
-            raise AssertionError(f"{failure} after {timeout:g} s") from None
+            raise AssertionError(
+                f"{failure} after {timeout:g} s; on the page: {self._shown()}; the console's last "
+                f"errors: {self.console_errors[-3:]}"
+            ) from None
+
+    def _shown(self) -> str:
+        """The end of what a reader of the page sees, in words."""
+        return str(self.page.evaluate("() => document.body.innerText")).strip()[-1500:]
 
     def _cells(self) -> list[dict[str, Any]]:
         cells: list[dict[str, Any]] = self.page.evaluate("() => acdcTest.cells().toJSON().cells")

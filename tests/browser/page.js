@@ -27,6 +27,10 @@ window.acdcTest = (() => {
 
   const hasDrawn = (trace) => (figureState(trace)?.points[trace] ?? 0) > 0;
 
+  // Whether an output says that its widget could not be had from the kernel.
+  const hasLostWidgets = () => [...document.querySelectorAll('.jp-OutputArea-output')]
+    .some((output) => output.innerText.includes('Error displaying widget'));
+
   const place = (trace, index) => {
     const gd = figureWith(trace);
     if (!gd) return {error: `no visible figure has a trace ${trace}`};
@@ -117,7 +121,7 @@ window.acdcTest = (() => {
       .map((element) => element.dataset.status);
 
   return {
-    figureState, hasDrawn, pointPixel, listenForClick, showsTheme, notebookIsReady, cells,
+    figureState, hasDrawn, hasLostWidgets, pointPixel, listenForClick, showsTheme, notebookIsReady, cells,
     appendCell, execute, statuses, clicked: null, outcome: null,
   };
 })();

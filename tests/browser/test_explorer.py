@@ -159,8 +159,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     lab.click_point("edge-hits", clear_of_nodes(lab, 1))
     shown = wait_panel(lab)
     before = lab.wait_figure("selected")
-    lab.reload()
-    after = lab.wait_figure("edge-hits")
+    after = lab.reload("edge-hits")
     assert after.points == before.points
     assert_fits(lab)
     assert panel(lab) == shown

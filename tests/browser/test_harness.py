@@ -66,8 +66,7 @@ def test_click_theme_and_reload(lab: LabPage, notebook: Path) -> None:
         )
         assert (red < 128) is dark
 
-    lab.reload()
-    assert lab.wait_figure("dots").points == {"dots": 3}
+    assert lab.reload("dots").points == {"dots": 3}
     lab.page.locator(".answer", has_text="clicked three").wait_for()
     lab.click_point("dots", 1)
     lab.page.locator(".answer", has_text="clicked two").wait_for()
