@@ -155,10 +155,16 @@ class EdgeTrials:
             total.open(layer, self.at.take(runs.ablated.head_sums[layer]))
         for index in sorted(there):
             total.add(circuit.graph.senders[index], -runs.delta(index, self.at))
-        inputs = [total.whole()]
         # From the last to the first, the removed senders come back.
-        for link in reversed(chain[1:]):
-            inputs.append(inputs[-1] + self._amount(link.senders, total.head_sums, sign=-1))
+        if circuit.weights.norms_head_sums:
+            coming_back: Iterable[Stream] = (
+                self._amount(link.senders, total.head_sums, sign=-1) for link in reversed(chain[1:])
+            )
+        else:
+            coming_back = self._amounts(chain)[1:].neg_().flip(0)
+        inputs = [total.whole()]
+        for amount in coming_back:
+            inputs.append(inputs[-1] + amount)
         return torch.stack(inputs[::-1])
 
     def _amounts(self, chain: Sequence[Link]) -> Float[Tensor, "chain prompt width d_model"]:
