@@ -78,7 +78,7 @@ def find_circuit(
         split_qkv: whether a head's q, k and v inputs have edges of their own.
         screen: for dense circuits of large models, where testing every edge takes hours: edges
             whose predicted change is below this share of the threshold go without a test of their
-            own; 0.3 is a good one. What such edges do is measured many at a time, so that few
+            own; 0.5 is a good one. What such edges do is measured many at a time, so that few
             decisions differ from those of the full search, but some may: see `audit` and `verify`.
         replay: a circuit found before on the same model and task with the same settings, but for
             the threshold, or one whose search was cut short. Its decisions are taken over for as
