@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acdc_explorer.progress import show_progress
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
+    from acdc_explorer.verification import audit, verify
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _HOMES = {
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
     "attribute": "api",
+    "audit": "verification",
     "check_task": "task_check",
     "evaluate": "api",
     "find_circuit": "api",
@@ -49,6 +51,7 @@ _HOMES = {
     "search": "api",
     "show_progress": "progress",
     "threshold_path": "api",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "Task",
     "ThresholdPath",
     "attribute",
+    "audit",
     "check_task",
     "evaluate",
     "find_circuit",
@@ -75,6 +79,7 @@ __all__ = [
     "search",
     "show_progress",
     "threshold_path",
+    "verify",
 ]
 
 

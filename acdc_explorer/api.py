@@ -49,6 +49,7 @@ def find_circuit(
     ablation: Ablation = "corrupted",
     positions: bool = False,
     split_qkv: bool = True,
+    screen: float = 0.0,
     replay: Circuit | None = None,
     top_n: int | None = None,
 ) -> Circuit:
@@ -75,10 +76,13 @@ def find_circuit(
         positions: whether each position label of the task, and the rest, has edges of its own:
             `a8.h6->a9.h9<k>@S2` is what the head's key input reads at S2.
         split_qkv: whether a head's q, k and v inputs have edges of their own.
+        screen: for dense circuits of large models, where testing every edge takes hours: edges
+            whose predicted change is below this share of the threshold go without a test of their
+            own; 0.5 is a good one. What such edges do is measured many at a time, so that few
+            decisions differ from those of the full search, but some may: see `audit` and `verify`.
         replay: a circuit found before on the same model and task with the same settings, but for
             the threshold, or one whose search was cut short. Its decisions are taken over for as
             long as they hold, and the result is that of a search from the start.
-
         top_n: for the attribution methods, keep this many of the largest scores instead of those
             above a threshold; fewer stay if some of them lead nowhere.
 
@@ -99,6 +103,7 @@ def find_circuit(
                 "ablation": ablation,
                 "positions": positions,
                 "split_qkv": split_qkv,
+                "screen": screen,
                 "replay": replay,
                 "top_n": top_n,
             },

@@ -32,6 +32,7 @@ class KindOfSearch(TypedDict, total=False):
     ablation: Ablation
     positions: bool
     split_qkv: bool
+    screen: float
 
 
 class SearchOptions(KindOfSearch, total=False):
@@ -96,7 +97,13 @@ def prepared(
         order=options.get("order", "default"),
         order_seed=options.get("order_seed", 0),
         ablation=engine.ablation,
+        screen=options.get("screen", 0.0),
     )
+    if settings.screen and not engine.scoring.has_gradient:
+        raise ValueError(
+            f"screen goes by the metric's gradient, and {engine.metric.name!r} has none; search "
+            "without screen"
+        )
     replay = options.get("replay")
     return engine, settings, steps_to_replay(replay, engine, settings) if replay else ()
 

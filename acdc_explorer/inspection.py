@@ -35,7 +35,7 @@ class EdgeInspection:
         state: "kept", "removed" or "untested" in the circuit.
         effect: in the finished circuit: circuit with the edge minus circuit without it, the rest of
             the circuit as it is.
-        effect_when_decided: when the search tested the edge; NaN if it did not.
+        effect_when_decided: when the search tested the edge; NaN if it did not, or screened it.
         effect_alone: in the full model, with no other edge removed.
         by_position: effect of the edge at one position label alone (index: labels and "rest", all
             other positions), the rest of the circuit as it is.
@@ -146,7 +146,9 @@ def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspect
     )
     alone = engine.graph.mask_of([edge])
     alone_value = mean_metric(evaluate_removed(engine, [RemovedEdges(alone)])[0])
-    decided = [step.effect for step in circuit.decisions if step.edge == edge]
+    decided = [
+        step.effect for step in circuit.decisions if step.edge == edge and not step.screened
+    ]
     return EdgeInspection(
         edge=edge,
         state=_state(circuit, edge),

@@ -25,7 +25,8 @@ from acdc_explorer.graph import Graph
 from acdc_explorer.metrics import METRICS
 
 _FORMAT = "acdc_explorer.circuit"
-_VERSION = 1
+# Version 2 added screened edges; files of version 1 have none.
+_VERSIONS = 1, 2
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Circuit:
 
     @cached_property
     def decisions(self) -> tuple[EdgeStep, ...]:
-        """The tested edges, in the order of the tests."""
+        """The tested and the screened edges, in the order of the search."""
         return tuple(step for step in self.steps if isinstance(step, EdgeStep))
 
     @cached_property
@@ -127,10 +128,15 @@ class Circuit:
         mask, cell = self.connected_mask, self.graph.cell
         return [step.edge.id for step in self.decisions if mask[cell(step.edge)]]
 
+    @cached_property
+    def n_screened(self) -> int:
+        """How many edges went by their predicted change, without a test of their own."""
+        return sum(step.screened for step in self.decisions)
+
     @property
     def n_tested(self) -> int:
-        """How many edges were tested."""
-        return len(self.decisions)
+        """How many edges were tested, each by itself."""
+        return len(self.decisions) - self.n_screened
 
     @property
     def faithfulness(self) -> float:
@@ -167,7 +173,8 @@ class Circuit:
         which the receiver reads; None: all positions),
         state ("kept", "removed", "untested"), effect (metric before - after when it was tested; 0
         for edges removed untested because nothing downstream of them is kept; NaN if untested),
-        order (of the test, from 0), before, after (the metric), borderline (decided in float64).
+        order (of the test, from 0), before, after (the metric), borderline (decided in float64),
+        screened (went by its predicted change; effect, before and after are then predictions).
         """
         return edge_table(self)
 
@@ -185,7 +192,7 @@ class Circuit:
         """The circuit with all its decisions, as plain values; `Circuit.from_dict` reads them."""
         return {
             "format": _FORMAT,
-            "version": _VERSION,
+            "version": _VERSIONS[-1],
             "model": {
                 "name": self.model_name,
                 "n_layers": self.graph.n_layers,
@@ -249,7 +256,7 @@ class Circuit:
         if not _is_version(data.get("version")):
             raise ValueError(
                 f"{str(path)!r} is a circuit file of version {shown(data.get('version'))}; this "
-                f"acdc_explorer reads version {_VERSION}"
+                f"acdc_explorer reads versions {_VERSIONS[0]} and {_VERSIONS[1]}"
             )
         try:
             return Circuit.from_dict(data)
@@ -261,12 +268,16 @@ class Circuit:
         low, high = self.valid_interval
         return (
             f"{self.model_name} · {self.task_name}: {len(self.kept)} edges kept"
-            f"{self._connected_note()}, {self.n_tested} tested of {self.graph.n_edges}; "
+            f"{self._connected_note()}, {self.n_tested} tested{self._screened_note()} of "
+            f"{self.graph.n_edges}; "
             f"{self.metric_name} {self.metric_value:.3f} (full {self.full_metric:.3f}, corrupted "
             f"{self.corrupted_metric:.3f}, faithfulness {self.faithfulness:.1%}); the same for "
             f"thresholds from {low:.4g} to {high:.4g}"
             + ("" if self.complete else "; search not finished")
         )
+
+    def _screened_note(self) -> str:
+        return f" and {self.n_screened} screened" if self.n_screened else ""
 
     def _connected_note(self) -> str:
         """How many kept edges are connected, where that is known and not all of them are."""
@@ -281,13 +292,13 @@ class Circuit:
 
 def _is_version(value: Any) -> bool:
     # True equals 1.
-    return value == _VERSION and not isinstance(value, bool)
+    return value in _VERSIONS and not isinstance(value, bool)
 
 
 def circuit_from(value: Value) -> Circuit:
     """A circuit from its file's JSON; raises a ValueError that names the first wrong value."""
     if value["format"].data != _FORMAT or not _is_version(value["version"].data):
-        raise value.error(f'a circuit, with "format": "{_FORMAT}" and "version": {_VERSION}')
+        raise value.error(f'a circuit, with "format": "{_FORMAT}" and "version": {_VERSIONS[-1]}')
     graph = graph_from(value["model"])
     settings = settings_from(value["settings"])
     metric = value["metric"]

@@ -19,10 +19,14 @@ _MOST_CELLS = 300_000_000
 
 
 def step_to_json(step: Step) -> list[Any]:
-    """A step as plain values: [receiver, live], or [edge, before, after, kept, borderline]."""
+    """A step as plain values: [receiver, live], or [edge, before, after, kept, borderline].
+
+    With a last value, true, for a screened edge.
+    """
     if isinstance(step, ReceiverStep):
         return [step.receiver.id, step.live]
-    return [step.edge.id, step.before, step.after, step.kept, step.borderline]
+    values = [step.edge.id, step.before, step.after, step.kept, step.borderline]
+    return [*values, True] if step.screened else values
 
 
 def graph_from(model: Value) -> Graph:
@@ -70,7 +74,12 @@ def settings_from(value: Value) -> SearchSettings:
     }
     for name in found.keys() - read.keys():
         setting = found[name]
-        read[name] = setting.whole(0) if name == "order_seed" else setting.text()
+        if name == "order_seed":
+            read[name] = setting.whole(0)
+        elif name == "screen":
+            read[name] = setting.number()
+        else:
+            read[name] = setting.text()
     try:
         return SearchSettings(**read)
     except ValueError as error:
@@ -106,9 +115,9 @@ class _StepReader:
         """The next step."""
         if isinstance(item.data, list) and len(item.data) == 2:
             return self._receiver_step(item, *item.data)
-        if isinstance(item.data, list) and len(item.data) == 5:
+        if isinstance(item.data, list) and len(item.data) in (5, 6):
             return self._edge_step(item, *item.data)
-        raise item.error("[receiver, live] or [edge, before, after, kept, borderline]")
+        raise item.error("[receiver, live] or [edge, before, after, kept, borderline, screened]")
 
     def _receiver_step(self, item: Value, receiver_id: Any, live: Any) -> ReceiverStep:
         name = Value(receiver_id, ".receiver", item).text()
@@ -123,7 +132,14 @@ class _StepReader:
         return self._now
 
     def _edge_step(
-        self, item: Value, edge_id: Any, before: Any, after: Any, kept: Any, borderline: Any
+        self,
+        item: Value,
+        edge_id: Any,
+        before: Any,
+        after: Any,
+        kept: Any,
+        borderline: Any,
+        screened: Any = False,
     ) -> EdgeStep:
         sender, receiver = self._ends(item, Value(edge_id, ".edge", item).text())
         if self._now is None or receiver != self._now.receiver or not self._now.live:
@@ -139,6 +155,7 @@ class _StepReader:
             Value(after, ".after", item).number(),
             Value(kept, ".kept", item).truth(),
             Value(borderline, ".borderline", item).truth(),
+            Value(screened, ".screened", item).truth(),
         )
 
     def _ends(self, item: Value, edge_id: str) -> tuple[int, Receiver]:

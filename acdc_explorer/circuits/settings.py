@@ -28,6 +28,8 @@ class SearchSettings:
         order: of the tests, see `Graph.search_receivers`.
         order_seed: for order "random".
         ablation: what removed edges carry.
+        screen: edges whose predicted change is below this share of the threshold go without a test
+            of their own (`searches/screening.py`); 0: every edge is tested.
     """
 
     threshold: float
@@ -37,6 +39,7 @@ class SearchSettings:
     order: Order = "default"
     order_seed: int = 0
     ablation: Ablation = "corrupted"
+    screen: float = 0.0
 
     def __post_init__(self) -> None:
         for what, given, allowed in (
@@ -51,6 +54,18 @@ class SearchSettings:
         if not isinstance(self.order_seed, int) or self.order_seed < 0:
             raise ValueError(
                 f"order_seed must be a whole number from 0 on; got {self.order_seed!r}"
+            )
+
+        if isinstance(self.screen, bool) or not 0 <= self.screen < 1:
+            raise ValueError(
+                "screen must be a share of the threshold, from 0 (every edge is tested) to below "
+                f"1; got {self.screen!r}"
+            )
+
+        if self.method != "acdc" and self.screen:
+            raise ValueError(
+                f"screen is for method 'acdc', which tests edge after edge; got method "
+                f"{self.method!r}"
             )
 
         if self.method != "acdc" and self.rule == "cumulative":

@@ -35,6 +35,9 @@ class EdgeStep:
         after: the metric with this edge removed as well.
         kept: whether the edge stays.
         borderline: whether |change| was so close to the threshold that float64 decided.
+        screened: whether the edge went without a test of its own, by its predicted change; then
+            `before` and `after` are predictions, which add up to what was measured for the run of
+            screened edges around it.
     """
 
     edge: Edge
@@ -42,6 +45,7 @@ class EdgeStep:
     after: float
     kept: bool
     borderline: bool = False
+    screened: bool = False
 
     @property
     def effect(self) -> float:
@@ -69,6 +73,7 @@ class DecisionArrays:
         after: likewise.
         kept: likewise.
         borderline: likewise.
+        screened: likewise.
     """
 
     cells: tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -76,6 +81,7 @@ class DecisionArrays:
     after: NDArray[np.float64]
     kept: NDArray[np.bool_]
     borderline: NDArray[np.bool_]
+    screened: NDArray[np.bool_]
 
     @staticmethod
     def of(graph: Graph, decisions: Sequence[EdgeStep]) -> DecisionArrays:
@@ -90,6 +96,7 @@ class DecisionArrays:
             after=np.fromiter((step.after for step in decisions), np.float64, n),
             kept=np.fromiter((step.kept for step in decisions), np.bool_, n),
             borderline=np.fromiter((step.borderline for step in decisions), np.bool_, n),
+            screened=np.fromiter((step.screened for step in decisions), np.bool_, n),
         )
 
     def mask(self, graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:

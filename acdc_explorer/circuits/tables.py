@@ -57,6 +57,7 @@ def edge_table(circuit: Circuit) -> pd.DataFrame:
             "before": of_tested(tested.before, np.nan),
             "after": of_tested(tested.after, np.nan),
             "borderline": of_tested(tested.borderline, False),
+            "screened": of_tested(tested.screened, False),
         }
     )
 

@@ -119,7 +119,7 @@ def _head_gradients(
             weight, _ = block.projection(qkv)
             # [head, prompt, pos, d_model]
             normed = torch.einsum("nhpe,hde->hnpd", of_vectors[qkv], weight.to(resid.dtype))
-        gradient = _through_norm(resid, block.ln1, normed)
+        gradient = through_norm(resid, block.ln1, normed)
         if engine.graph.split_qkv:
             yield [Receiver(head, qkv) for head in heads], gradient
         else:
@@ -147,11 +147,11 @@ def _through_norm_of_all_heads(
     upstream = of_vectors.new_zeros(n_heads, *projected.shape)
     for head in range(n_heads):
         upstream[head, :, :, head] = of_vectors[:, head]
-    through = _through_norm(projected.flatten(-2), norm, upstream.flatten(-2))
+    through = through_norm(projected.flatten(-2), norm, upstream.flatten(-2))
     return linear(through, weight.transpose(1, 2).flatten(0, 1))
 
 
-def _through_norm(
+def through_norm(
     x: Float[Tensor, "prompt pos d"],
     norm: Norm | None,
     upstream: Float[Tensor, "head prompt pos d"],

@@ -76,6 +76,9 @@ class PositionSet:
             return full.copy_(values)
         if self._has_empty:
             values = torch.where(self._present, values, self.take(full))
+        if values.requires_grad:
+            # Each copy of a repeated position would get all of that position's gradient.
+            values = torch.where(self.distinct, values, values.detach())
         index = self.index[..., None].expand(values.shape)
         return full.scatter_(-2, index, values)
 

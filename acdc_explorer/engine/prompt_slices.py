@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from acdc_explorer.engine.change_plan import Work
-from acdc_explorer.engine.edge_trials import EdgeTrials
+from acdc_explorer.engine.edge_trials import EdgeTrials, Link, last_removal
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.live_circuit import LiveCircuit
 from acdc_explorer.graph import Node, Receiver
@@ -56,7 +57,8 @@ class SlicedTrials:
 
     def __init__(self, circuit: SlicedCircuit, receiver: Receiver):
         """Finds out in every slice what can change while this receiver is tested."""
-        self._circuit, engine = circuit, circuit.engine
+        self._circuit, self._receiver, engine = circuit, receiver, circuit.engine
+        self._chain: Sequence[Link] = ()
         self._trials: list[EdgeTrials | None] = []
         for live in circuit.circuits:
             # A position label may be missing from a whole slice.
@@ -71,9 +73,10 @@ class SlicedTrials:
             flops_fixed=engine.flops_of_runs() if engine.is_sliced else 0.0,
         )
 
-    def try_removing(self, senders: Sequence[int]) -> Float[Tensor, "chain prompt"]:
-        """The metric with the first, the first two, ... of these edges removed as well."""
-        return self._values(lambda trials: trials.try_removing(senders), len(senders))
+    def try_removing(self, chain: Sequence[Link]) -> Float[Tensor, "chain prompt"]:
+        """The metric with the first, the first two, ... of these links' edges removed as well."""
+        self._chain = chain
+        return self._values(lambda trials: trials.try_removing(chain), len(chain))
 
     def try_alone(self, senders: Sequence[int]) -> Float[Tensor, "candidate prompt"]:
         """The metric with each of these edges, alone, carrying its ablated value."""
@@ -91,14 +94,24 @@ class SlicedTrials:
                 self._circuit.engine.leave(live.runs)
         return torch.cat(self._measured, 1)
 
-    def accept(self, senders: Sequence[int]) -> None:
-        """Makes the removal of the first edges of the last chain, these, part of the circuit."""
-        if not senders:
+    def predicted_changes(self) -> Float[np.ndarray, " sender"]:
+        """What the removal of each edge, alone, adds to the metric's mean over prompts, about."""
+        total = np.zeros(self._circuit.engine.graph.n_senders_to(self._receiver))
+        for live, trials in zip(self._circuit.circuits, self._trials, strict=True):
+            if trials is not None:
+                total += trials.predicted_changes()
+                self._circuit.engine.leave(live.runs)
+        return total / self._circuit.engine.n_prompts
+
+    def accept(self, n: int) -> None:
+        """Makes what the first links of the last chain remove part of the circuit."""
+        member = last_removal(self._chain[:n])
+        if member is None:
             return
-        self._circuit.values = [values[len(senders) - 1] for values in self._measured]
+        self._circuit.values = [values[member] for values in self._measured]
         for trials in self._trials:
             if trials is not None:
-                trials.accept(senders)
+                trials.accept(n)
 
     def remove(self, senders: Sequence[int]) -> None:
         """Makes the removal of some edges part of the circuit, as known from before."""

@@ -11,7 +11,13 @@ from torch import Tensor
 from acdc_explorer.engine.position_sets import PositionSet, PositionSets
 from acdc_explorer.graph import QKV, Node
 from acdc_explorer.models.forward import Run, run, run_of_outputs, without_senders
-from acdc_explorer.models.sublayers import attention_pattern, causal, head_vectors, write_head
+from acdc_explorer.models.sublayers import (
+    attention_pattern,
+    causal,
+    head_vectors,
+    write_head,
+    write_heads,
+)
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.options import Ablation
 from acdc_explorer.tasks.task import Task
@@ -87,6 +93,7 @@ class PromptRuns:
     def forget_derived(self) -> None:
         """Lets go of what was made from the two runs."""
         self._deltas_at_end: Tensor | None = None
+        self._heads_deltas: dict[int, Tensor] = {}
         self._clean_vectors: dict[tuple[Node, QKV], Tensor] = {}
 
     @property
@@ -148,6 +155,22 @@ class PromptRuns:
             n_senders = len(self.weights.graph.senders)
             self._deltas_at_end = torch.stack([self.delta(each, at) for each in range(n_senders)])
         return self._deltas_at_end[list(sender_indices)]
+
+    def heads_delta(
+        self, layer: int, heads: Sequence[int], at: PositionSet
+    ) -> Float[Tensor, "prompt width d_model"]:
+        """The sum of `delta` over some heads of a block."""
+        block = self.weights.blocks[layer]
+        if len(heads) < len(block.W_O):
+            z = at.take(self._z_delta(layer)[:, list(heads)].transpose(0, 1)).transpose(0, 1)
+            return write_heads(z, block, heads)
+        if layer not in self._heads_deltas:
+            self._heads_deltas[layer] = write_heads(self._z_delta(layer), block)
+        return at.take(self._heads_deltas[layer])
+
+    def _z_delta(self, layer: int) -> Float[Tensor, "prompt head pos d_head"]:
+        """How the ablated outputs of a block's heads before W_O differ from the clean ones."""
+        return self.ablated.z[layer] - self.clean.z[layer]
 
     def clean_vectors(self, head: Node, qkv: QKV) -> Float[Tensor, "prompt pos d_head"]:
         """A head's queries, keys or values in the clean run; kept, since every test needs some."""

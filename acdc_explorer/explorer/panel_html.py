@@ -43,8 +43,9 @@ def status_html(
 def _standing(circuit: Circuit, n_drawn: int, unit: str) -> str:
     n_kept = len(circuit.kept)
     faithfulness = circuit.faithfulness
+    screened = f"<b>{circuit.n_screened:,}</b> screened / " if circuit.n_screened else ""
     parts = [
-        f"<b>{n_kept:,}</b> kept / <b>{circuit.n_tested:,}</b> tested / "
+        f"<b>{n_kept:,}</b> kept / <b>{circuit.n_tested:,}</b> tested / {screened}"
         f"<b>{circuit.graph.n_edges:,}</b> edges"
         + (f" (the {n_drawn} largest drawn)" if n_drawn < n_kept else ""),
         f"{escape(circuit.metric_name.replace('_', ' '))}: full <b>{circuit.full_metric:.3f}</b>, "
@@ -100,8 +101,10 @@ def pending_html(edge: Edge, circuit: Circuit | None) -> str:
     """The panel between a click and its answer: what is known already."""
     decided = "not tested yet"
     if circuit is not None:
-        effects = [step.effect for step in circuit.decisions if step.edge == edge]
-        decided = f"effect when decided {effects[0]:+.3f}" if effects else decided
+        for step in circuit.decisions:
+            if step.edge == edge:
+                how = "predicted effect" if step.screened else "effect when decided"
+                decided = f"{how} {step.effect:+.3f}"
     return _panel(_names(edge), f"{_edge_title(edge)}<p>{decided} · measuring …</p>")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +54,6 @@ def _by_onednn(x: Tensor, n_out: int) -> bool:
         x.numel() * n_out >= _WORTH
         and x.dtype == torch.float32
         and x.device.type == "cpu"
-        # It knows no gradients.
-        and not x.requires_grad
         and _has_onednn()
     )
 
@@ -74,16 +73,36 @@ def linear(
         activation: a key of `ACTIVATIONS`.
     """
     if _by_onednn(x, weight.shape[1]):
-        operation, variant = _FUSED[activation]
-        rows = x.reshape(-1, x.shape[-1])
-        # Of a matrix cut from a larger one oneDNN makes loops, a thousand times slower.
-        weight = weight.T if weight.T.is_contiguous() else weight.contiguous().T
-        out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, operation, [], variant)
-        return out.view(*x.shape[:-1], -1)
+        if not x.requires_grad:
+            return _onednn(x, weight, bias, activation)
+        out = _WithGradient.apply(x, weight, bias)
+        return out if activation is None else ACTIVATIONS[activation](out)
     out = x @ weight.to(x.dtype)
     if bias is not None:
         out = out + bias
     return out if activation is None else ACTIVATIONS[activation](out)
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    operation, variant = _FUSED[activation]
+    rows = x.reshape(-1, x.shape[-1])
+    # Of a matrix cut from a larger one oneDNN makes loops, a thousand times slower.
+    weight = weight.T if weight.T.is_contiguous() else weight.contiguous().T
+    out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, operation, [], variant)
+    return out.view(*x.shape[:-1], -1)
+
+
+class _WithGradient(torch.autograd.Function):
+    """x @ weight + bias by oneDNN, which itself knows no gradients; of weights none is needed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.weight = weight
+        return _onednn(x, weight, bias, None)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return linear(gradient, ctx.weight.T), None, None
 
 
 def linear_each(

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from jaxtyping import Bool
+
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.scoring import mean_metric
+from acdc_explorer.graph import Edge
 
 # Changes this close to the threshold, relative to the size of the metric's values, are decided in
 # float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).
@@ -44,3 +51,21 @@ class DecisionRule:
                 "values"
             )
         return settings.change(before, after, full, metric.higher_is_better) - settings.threshold
+
+
+def exact_values(
+    engine: Engine, removed: Bool[np.ndarray, "receiver sender"], edge: Edge
+) -> tuple[float, float]:
+    """The metric before and after removing an edge, in float64.
+
+    Args:
+        engine: model and task.
+        removed: the edges removed before.
+        edge: not one of them.
+    """
+    after = removed.copy()
+    after[engine.graph.cell(edge)] = True
+    # Together, so that what lies upstream of the edge is computed once.
+    circuits = [RemovedEdges(removed), RemovedEdges(after)]
+    values = evaluate_removed(engine.in_float64, circuits)
+    return mean_metric(values[0]), mean_metric(values[1])

@@ -1,0 +1,122 @@
+"""How far a circuit of a screened search can be trusted, and making it exact."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+from acdc_explorer.arguments import check_found_here, resolve
+from acdc_explorer.arithmetic import plain_arithmetic
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.steps import EdgeStep, Step, n_decided
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.models.model import ModelLike
+from acdc_explorer.progress import working_on
+from acdc_explorer.searches.acdc import acdc_steps
+from acdc_explorer.searches.audit import Audit, audit_circuit
+from acdc_explorer.searches.methods import circuit_of
+from acdc_explorer.tasks.task import Task
+
+
+def audit(
+    model: ModelLike, task: Task | str, circuit: Circuit, *, n: int = 300, seed: int = 0
+) -> Audit:
+    """Tests some of a circuit's screened edges, each in the state in which it was decided.
+
+    Args:
+        model: that the circuit was found on, as `find_circuit` takes it.
+        task: likewise.
+        circuit: found with `screen`.
+        n: how many edges to draw at random, without repetition; all if there are fewer.
+        seed: of the draw.
+
+    Returns:
+        The tests, the edges that should have stayed, and a bound for all screened edges.
+
+    Raises:
+        ValueError: if the circuit is of another model or other prompts, or `n` is no number of
+            edges.
+    """
+    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+    with plain_arithmetic():
+        return audit_circuit(_engine_of(model, task, circuit)[1], circuit, n, seed)
+
+
+def verify(
+    model: ModelLike, task: Task | str, circuit: Circuit, *, seconds: float = math.inf
+) -> Circuit:
+    """Tests every screened edge of a circuit, and puts right what is wrong.
+
+    Each is tested in the state in which it was decided. At the first that should have stayed, the
+    search goes on from there, now with a test for every edge. At the end the circuit is that of
+    the search without screening, edge by edge.
+
+    Args:
+        model: that the circuit was found on, as `find_circuit` takes it.
+        task: likewise.
+        circuit: found with `screen`, or what an earlier call returned.
+        seconds: after which to stop; some edges are verified however short that is.
+
+    Returns:
+        The verified circuit, whose `n_screened` is 0. After `seconds`, the circuit as far as it is
+        verified: the edges after that are still screened or, once one was put right, undecided
+        (`complete` is False). Pass it in again to go on.
+
+    Raises:
+        ValueError: if the circuit is of another model or other prompts.
+    """
+    with plain_arithmetic():
+        name, engine = _engine_of(model, task, circuit)
+        if circuit.complete and not circuit.n_screened:
+            return replace(circuit, settings=replace(circuit.settings, screen=0.0))
+        settings = replace(circuit.settings, screen=0.0)
+        known = {step.edge for step in circuit.decisions if not step.screened}
+        started, steps, n_done, n_new = time.monotonic(), list[Step](), 0, 0
+        with working_on("verifying: edges decided", engine.graph.n_edges) as done:
+            for step in acdc_steps(engine, settings, replay=circuit.steps):
+                steps.append(step)
+                n_done += n_decided(step, engine.graph)
+                done(n_done)
+                n_new += isinstance(step, EdgeStep) and step.edge not in known
+                if n_new and time.monotonic() - started > seconds:
+                    break
+            else:
+                return circuit_of(name, engine, settings, steps)
+        if not _agree(steps, circuit):
+            return circuit_of(name, engine, settings, steps, complete=False)
+        steps += circuit.steps[len(steps) :]
+        if any(isinstance(step, EdgeStep) and step.screened for step in steps):
+            settings = circuit.settings
+        return circuit_of(name, engine, settings, steps, complete=circuit.complete)
+
+
+def _agree(steps: list[Step], circuit: Circuit) -> bool:
+    """Whether the first decisions of a circuit are these."""
+    found, before = (
+        [(step.edge, step.kept) for step in each if isinstance(step, EdgeStep)]
+        for each in (steps, circuit.steps[: len(steps)])
+    )
+    return found == before
+
+
+def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[str, Engine]:
+    """The model's name and the engine that a circuit was found on."""
+    loaded, task = resolve(model, task)
+    if circuit.settings.method != "acdc":
+        raise ValueError(
+            "only method 'acdc' screens edges; the circuit was found by "
+            f"{circuit.settings.method!r}"
+        )
+    engine = engine_for(
+        loaded,
+        task,
+        circuit.settings.ablation,
+        positions=bool(circuit.graph.labels),
+        split_qkv=circuit.graph.split_qkv,
+    )
+    check_found_here(engine, circuit, "the circuit")
+    return loaded.name, engine
