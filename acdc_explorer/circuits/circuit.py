@@ -148,7 +148,8 @@ class Circuit:
     def valid_interval(self) -> tuple[float, float]:
         """The thresholds (low, high] for which every decision is the same, in the metric's units.
 
-        The ends are float32 values, good to about 1e-6 of the metric's size.
+        The ends are float32 values, good to about 1e-6 of the metric's size; where edges were
+        screened, predictions count among them.
         """
         tested = self.decision_arrays
         changes = self.settings.change(

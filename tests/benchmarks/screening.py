@@ -1,8 +1,9 @@
 """Screened searches beside exact ones, on a real language model: seconds, edges, mistakes.
 
 For each threshold the circuit of IOI on SmolLM2-135M, searched with screening and, for those in
-`--exact`, with a test for every edge too; then an audit of the screened one. Prints a table in
-Markdown, a line as soon as it is known.
+`--exact`, with a test for every edge too; then an audit of the screened one. Or, with `--model
+gpt2-shape`, on random weights and tokens in GPT-2 small's shape. Prints a table in Markdown, a line
+as soon as it is known.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 import acdc_explorer as ax
+from tests.benchmarks.search import gpt2_shape, random_task
 
 COLUMNS = (
     "threshold", "screened", "exact", "ratio", "kept", "other than exact", "tested", "faithfulness",
@@ -45,11 +47,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n-prompts", type=int, default=16)
     options = parser.parse_args(arguments)
 
-    model = ax.load_model(options.model)
-    task, others = (
-        ax.load_task("ioi", model, n_prompts=n, seed=seed)
-        for n, seed in ((options.n_prompts, 0), (64, 1))
-    )
+    others = None
+    if options.model == "gpt2-shape":
+        model, task = ax.load_model(gpt2_shape(12)), random_task(20, 16)
+    else:
+        model = ax.load_model(options.model)
+        task = ax.load_task("ioi", model, n_prompts=options.n_prompts, seed=0)
+        others = ax.load_task("ioi", model, n_prompts=64, seed=1)
     # Runs of the prompts and what else is made once.
     ax.find_circuit(model, task, "90%", screen=options.screen)
     print(
@@ -72,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             differing,
             f"{screened.n_tested:,} of {len(screened.decisions):,}",
             f"{screened.faithfulness:.0%}",
-            f"{faithfulness(model, others, screened):.0%}",
+            f"{faithfulness(model, others, screened):.0%}" if others else "",
             f"{len(audit.wrong)} of {len(audit.tests)} wrong, < {audit.most_wrong:.1%}",
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
