@@ -146,9 +146,7 @@ def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspect
     )
     alone = engine.graph.mask_of([edge])
     alone_value = mean_metric(evaluate_removed(engine, [RemovedEdges(alone)])[0])
-    decided = [
-        step.effect for step in circuit.decisions if step.edge == edge and not step.screened
-    ]
+    decided = [step.effect for step in circuit.decisions if step.edge == edge and not step.screened]
     return EdgeInspection(
         edge=edge,
         state=_state(circuit, edge),

@@ -14,7 +14,7 @@ from conftest import bridge_of, labelled_task, random_gpt2, random_model, random
 import acdc_explorer as ax
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
-from acdc_explorer.circuits.steps import EdgeStep
+from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.prompt_slices import SlicedTrials
@@ -71,6 +71,8 @@ class TestPredictions:
             nonlocal at
             at += 1
             if at % 3 == 1:
+                # Not those that another head's receiver has asked for.
+                search.circuit.predictions[0]._gradients.clear()
                 predicted = walk._trials.predicted_changes() * engine.n_prompts
                 trials = walk._trials._trials[0]
                 senders = range(len(walk._senders))
@@ -79,8 +81,7 @@ class TestPredictions:
                     sums = dict(trials._head_sums)
                     scaled.append(amount(trials, sender, sums))
                 inputs = trials._now + torch.stack([torch.zeros_like(trials._now), *scaled])
-                values = trials._downstream.metric_of(inputs).sum(-1)
-                trials._downstream.forget()
+                values = trials._downstream.metric_of({trials._input: inputs}).sum(-1)
                 compared.append((predicted, ((values[1:] - values[0]) / step).numpy()))
             return original(walk)
 
@@ -102,6 +103,22 @@ class TestPredictions:
         for predicted, measured in compared:
             largest = max(1e-2, np.abs(measured).max())
             np.testing.assert_allclose(predicted, measured, rtol=0, atol=1e-3 * largest)
+
+    @pytest.mark.parametrize("kind", SIX)
+    def test_those_of_several_heads_together_are_those_of_each(self, kind):
+        engine = engine_of(kind).in_float64
+        search, n_compared = _AcdcSearch(engine, EXACT, None, ()), 0
+        predictions = search.circuit.predictions[0]
+        for step in search.steps():
+            if not isinstance(step, ReceiverStep) or not step.live:
+                continue
+            receivers = predictions._like(step.receiver)
+            together = predictions._differentiate(receivers)
+            for receiver in receivers if len(receivers) > 1 else ():
+                alone = predictions._differentiate([receiver])[receiver]
+                assert torch.allclose(together[receiver], alone, atol=1e-9)
+                n_compared += 1
+        assert n_compared
 
     def test_slices_add_up(self):
         whole, sliced = engine_of("llama"), engine_of("llama", slice_size=2)

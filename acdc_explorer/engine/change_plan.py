@@ -1,7 +1,8 @@
-"""Which nodes can change while one receiver's edges are tried, and at which positions."""
+"""Which nodes can change while some inputs are tried, and at which positions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -43,30 +44,34 @@ class HeadChange:
 
 
 class ChangePlan:
-    """What trials of the edges into one receiver compute.
+    """What is to be computed where inputs of some nodes change.
 
     Attributes:
+        tried: input -> the positions at which it changes.
         changes: node -> the positions at which its output changes, in topological order.
         heads: of those that are heads, what changes in them.
     """
 
-    def __init__(self, circuit: LiveCircuit, receiver: Receiver):
-        """Follows the kept edges from the receiver's node to the logits."""
-        self._circuit, self._receiver = circuit, receiver
-        self._tried_input, self._tried_at = receiver.at(None), circuit.reads_at(receiver)
+    def __init__(self, circuit: LiveCircuit, tried: Mapping[Receiver, PositionSet]):
+        """Follows the kept edges from these inputs' nodes to the logits.
+
+        Args:
+            circuit: as it stands.
+            tried: as above; of nodes none of which reads another.
+        """
+        self._circuit, self.tried = circuit, tried
         self.changes: dict[Node, PositionSet] = {}
         self.heads: dict[Node, HeadChange] = {}
-        node = receiver.node
-        for other in [node, *circuit.downstream(node)] if node != LOGITS else [LOGITS]:
-            changes = self._changes_of(other)
+        for node in circuit.downstream([input_.node for input_ in tried]):
+            changes = self._changes_of(node)
             if changes:
-                self.changes[other] = changes
+                self.changes[node] = changes
 
     def input_changes(self, input_: Receiver) -> PositionSet:
         """The positions at which an input differs between candidates; of the logits' always END."""
         sets = self._circuit.sets
-        if input_ == self._tried_input:
-            return self._tried_at
+        if input_ in self.tried:
+            return self.tried[input_]
         if input_.node == LOGITS:
             return sets.end
         live = self._circuit.inputs.get(input_)
@@ -111,7 +116,8 @@ class ChangePlan:
         weights = self._circuit.weights
         d_model, d_head = weights.d_model, weights.blocks[0].W_O.shape[1]
         # The sender's delta and the final norm; then for each node its weights times its positions.
-        n_weights, per_prompt = 0, d_model * (2 * d_head * self._tried_at.width + 10)
+        width = sum(at.width for at in self.tried.values())
+        n_weights, per_prompt = 0, d_model * (2 * d_head * width + 10)
         for node, at in self.changes.items():
             if node.kind == "mlp":
                 block = weights.blocks[node.layer].mlp

@@ -1,8 +1,8 @@
-"""What follows from a changed input: the nodes downstream of it, many candidates at a time."""
+"""What follows from changed inputs: the nodes downstream of them, many candidates at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -17,31 +17,32 @@ from acdc_explorer.models.sublayers import attention_pattern, causal, mlp, vecto
 
 
 class Downstream:
-    """Computes, for candidates of what one receiver reads, all that changes with it.
+    """Computes, for candidates of what some inputs read, all that changes with them.
 
     What cannot change is computed once (`_Unchanged`); what can, for every batch of candidates.
 
     Attributes:
-        inputs: what the receiver reads in each candidate of the last batch.
-        outputs: how the nodes differ from the circuit's baseline in each.
+        outputs: how the nodes differ from the circuit's baseline in each candidate of the last
+            batch.
     """
 
-    def __init__(self, circuit: LiveCircuit, receiver: Receiver, plan: ChangePlan):
-        """Takes a plan that was made for this receiver in the circuit as it stands."""
-        self._circuit, self._receiver, self._plan = circuit, receiver, plan
+    def __init__(self, circuit: LiveCircuit, plan: ChangePlan):
+        """Takes a plan that was made for the circuit as it stands."""
+        self._circuit, self._plan = circuit, plan
         self._unchanged = _Unchanged(circuit, plan)
+        self._tried: Mapping[Receiver, Stream] = {}
         # What another input reads in each candidate; the last one that was asked for.
         self._read: dict[Receiver, Stream] = {}
         self.outputs: dict[Node, OutputChange] = {}
 
-    def metric_of(self, inputs: Stream) -> Float[Tensor, "candidate prompt"]:
-        """The metric for each candidate of what the receiver reads.
+    def metric_of(self, tried: Mapping[Receiver, Stream]) -> Float[Tensor, "candidate prompt"]:
+        """The metric for each candidate.
 
         Args:
-            inputs: at the positions at which it changes.
+            tried: input -> what it reads in each, at the positions at which the plan says that it
+                changes.
         """
-        self.inputs, self.outputs = inputs, {}
-        self._read = {self._receiver.at(None): inputs}
+        self._tried, self._read, self.outputs = tried, {}, {}
         for nodes in self._plan.steps:
             if nodes[0].kind == "mlp":
                 self.outputs[nodes[0]] = self._mlp_output(nodes[0])
@@ -49,10 +50,6 @@ class Downstream:
                 self.outputs.update(zip(nodes, self._head_outputs(nodes), strict=True))
         final = self._input(Receiver(LOGITS))[:, :, 0]
         return self._circuit.engine.scoring.values(final, self._circuit.runs.rows)
-
-    def forget(self) -> None:
-        """Lets go of the last batch."""
-        self._read, self.outputs = {}, {}
 
     def commit(self, member: int) -> None:
         """Makes the nodes' outputs in one candidate of the last batch the circuit's present."""
@@ -65,6 +62,8 @@ class Downstream:
 
     def _input(self, input_: Receiver) -> Stream:
         """What an input reads where it changes, for every candidate."""
+        if input_ in self._tried:
+            return self._tried[input_]
         if input_ not in self._read:
             # Only the last one is asked for again: by the heads that share it.
             self._read = {input_: self._sum_of(input_)}

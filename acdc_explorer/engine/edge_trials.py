@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +17,6 @@ from torch import Tensor
 from acdc_explorer.engine.change_plan import ChangePlan, Work
 from acdc_explorer.engine.downstream import Downstream
 from acdc_explorer.engine.live_circuit import LiveCircuit
-from acdc_explorer.engine.predictions import predicted_changes
 from acdc_explorer.engine.stream_sum import Stream, StreamSum, layers_normed
 from acdc_explorer.graph import Receiver
 from acdc_explorer.models.sublayers import normalize
@@ -60,15 +58,17 @@ class EdgeTrials:
         self._circuit, self._receiver = circuit, receiver
         self._live = circuit.open(receiver)
         self.at = circuit.reads_at(receiver)
-        plan = ChangePlan(circuit, receiver)
+        self._input = receiver.at(None)
+        plan = ChangePlan(circuit, {self._input: self.at})
         self.work: Work = plan.work()
-        self._downstream = Downstream(circuit, receiver, plan)
+        self._downstream = Downstream(circuit, plan)
         self._present = set(range(circuit.graph.n_senders_to(receiver)))
         # What the receiver reads by now: its kept senders are upstream and so still clean.
-        self._now = circuit.input_now(receiver.at(None), self.at)
+        self._now = circuit.input_now(self._input, self.at)
         # Of it, what the heads of a block write together, where that is normed and not clean.
         self._head_sums: dict[int, Stream] = {}
         self._chain: Sequence[Link] = ()
+        self._inputs = self._now[:0]
 
     def try_removing(self, chain: Sequence[Link]) -> Float[Tensor, "chain prompt"]:
         """The metric with the first, the first two, ... of these links' edges removed as well."""
@@ -81,20 +81,6 @@ class EdgeTrials:
             senders: sender indices.
         """
         return self._metric_of([Link([sender], comes_back=True) for sender in senders])
-
-    def predicted_changes(self) -> Float[np.ndarray, " sender"]:
-        """What the removal of each edge, alone, adds to the metric's sum over prompts, about.
-
-        To first order around the circuit as it stands, of all senders to the receiver.
-        """
-        with torch.enable_grad():
-            now = self._now[None].detach().requires_grad_()
-            total = self._downstream.metric_of(now).sum()
-            (gradient,) = torch.autograd.grad(total, now)
-        self._downstream.forget()
-        return predicted_changes(
-            self._circuit.runs, self._receiver, gradient[0], self.at, self._head_sums
-        )
 
     def remove(self, senders: Sequence[int]) -> Float[Tensor, " prompt"]:
         """Makes the removal of some edges part of the circuit, and gives the metric after it."""
@@ -110,7 +96,7 @@ class EdgeTrials:
             return
         senders = [each for link in chain if not link.comes_back for each in link.senders]
         self._present.difference_update(senders)
-        self._now = self._downstream.inputs[member].clone()
+        self._now = self._inputs[member].clone()
         if self._circuit.weights.norms_head_sums:
             self._amount(senders, self._head_sums)
         self._downstream.commit(member)
@@ -125,8 +111,8 @@ class EdgeTrials:
         self._circuit.decide(self._receiver)
 
     def _metric_of(self, chain: Sequence[Link]) -> Float[Tensor, "chain prompt"]:
-        self._chain = chain
-        return self._downstream.metric_of(self._chain_inputs(chain))
+        self._chain, self._inputs = chain, self._chain_inputs(chain)
+        return self._downstream.metric_of({self._input: self._inputs})
 
     def _chain_inputs(self, chain: Sequence[Link]) -> Float[Tensor, "chain prompt width d_model"]:
         """What the receiver reads in each trial of a chain."""

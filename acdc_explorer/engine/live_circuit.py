@@ -18,7 +18,7 @@ node with a path to the logits, how its output differs from the clean run. `Edge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -133,10 +133,9 @@ class LiveCircuit:
         if sender != INPUT and not before:
             self.kept_inputs.setdefault(sender, []).append(receiver.at(None))
 
-    def downstream(self, node: Node) -> list[Node]:
-        """The live nodes that a node reaches through kept edges, in topological order."""
-        reached: set[Node] = set()
-        stack = [node]
+    def downstream(self, nodes: Sequence[Node]) -> list[Node]:
+        """Some live nodes and those that they reach through kept edges, in topological order."""
+        reached, stack = set(nodes), list(nodes)
         while stack:
             for input_ in self.kept_inputs.get(stack.pop(), ()):
                 if input_.node not in reached:

@@ -13,6 +13,7 @@ from acdc_explorer.engine.change_plan import Work
 from acdc_explorer.engine.edge_trials import EdgeTrials, Link, last_removal
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.live_circuit import LiveCircuit
+from acdc_explorer.engine.predictions import Predictions
 from acdc_explorer.graph import Node, Receiver
 
 
@@ -22,6 +23,7 @@ class SlicedCircuit:
     Attributes:
         engine: that is searched.
         circuits: one for each slice.
+        predictions: likewise, of edges' effects.
         values: the metric by now, of each slice's prompts.
     """
 
@@ -31,6 +33,7 @@ class SlicedCircuit:
         self.circuits = [
             LiveCircuit(engine, runs, sums_what_is_left=sums_what_is_left) for runs in engine.slices
         ]
+        self.predictions = [Predictions(circuit) for circuit in self.circuits]
         sizes = [runs.n_prompts for runs in engine.slices]
         self.values = list(engine.clean_by_prompt.split(sizes))
 
@@ -97,9 +100,11 @@ class SlicedTrials:
     def predicted_changes(self) -> Float[np.ndarray, " sender"]:
         """What the removal of each edge, alone, adds to the metric's mean over prompts, about."""
         total = np.zeros(self._circuit.engine.graph.n_senders_to(self._receiver))
-        for live, trials in zip(self._circuit.circuits, self._trials, strict=True):
-            if trials is not None:
-                total += trials.predicted_changes()
+        for live, predictions in zip(
+            self._circuit.circuits, self._circuit.predictions, strict=True
+        ):
+            if live.is_live(self._receiver):
+                total += predictions.of(self._receiver)
                 self._circuit.engine.leave(live.runs)
         return total / self._circuit.engine.n_prompts
 
