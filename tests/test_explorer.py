@@ -63,6 +63,24 @@ def drawn_edges(explorer):
     return list(dict.fromkeys(edge for edge in hits.customdata if edge))
 
 
+def test_a_screened_circuit_is_said_to_be_one(model, task):
+    explorer = ax.Explorer(model, task, 0.3, screen=0.5)
+    try:
+        explorer.wait(30)
+        assert explorer.status == "done"
+        circuit = explorer.circuit
+        assert circuit.n_screened > 0
+        line = explorer._page.status.value
+        assert f"{circuit.n_tested}</b> tested" in line
+        assert f"{circuit.n_screened}</b> screened" in line
+        screened = next(step.edge for step in circuit.decisions if step.screened)
+        found = ax.inspect_edge(model, task, circuit, screened.id)
+        assert math.isnan(found.effect_when_decided)
+        assert not math.isnan(found.effect)
+    finally:
+        explorer.close()
+
+
 def test_it_finds_the_circuit_and_says_where_it_stands(explorer, model, task):
     expected = ax.find_circuit(model, task, THRESHOLD)
     assert explorer.status == "done"

@@ -75,7 +75,7 @@ class SearchSession:
         if not is_exact or not self.engine.scoring.has_gradient:
             return
         # Attribution knows no order of tests, and no damage that adds up.
-        settings = replace(self.settings, method="eap", order="default", rule="abs")
+        settings = replace(self.settings, method="eap", order="default", rule="abs", screen=0.0)
         self.preview = tuple(
             (step.edge, step.effect)
             for step in attribution_steps(self.engine, settings)
