@@ -125,6 +125,17 @@ def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
     return max(float(sizes[-top_n]), 1e-12)
 
 
+def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
+    """The engine on which a circuit was found."""
+    return engine_for(
+        model,
+        task,
+        circuit.settings.ablation,
+        positions=bool(circuit.graph.labels),
+        split_qkv=circuit.graph.split_qkv,
+    )
+
+
 def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
     """Raises a ValueError if a circuit is of another model or of other prompts.
 

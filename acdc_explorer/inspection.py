@@ -9,18 +9,17 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from acdc_explorer.arguments import check_found_here, resolve
+from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
-from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import REST, Edge, Node
-from acdc_explorer.models.model import Model, ModelLike
+from acdc_explorer.models.model import ModelLike
 from acdc_explorer.tasks import Task
 
 OTHER = "other"
@@ -123,17 +122,6 @@ def inspect_node(
         return node_inspection(
             engine, circuit, engine.graph.parse_node(node) if isinstance(node, str) else node
         )
-
-
-def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
-    """The engine on which a circuit was found."""
-    return engine_for(
-        model,
-        task,
-        circuit.settings.ablation,
-        positions=bool(circuit.graph.labels),
-        split_qkv=circuit.graph.split_qkv,
-    )
 
 
 def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:

@@ -6,11 +6,10 @@ import math
 import time
 from dataclasses import replace
 
-from acdc_explorer.arguments import check_found_here, resolve
+from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep, Step, n_decided
-from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.progress import working_on
@@ -111,12 +110,6 @@ def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[st
             "only method 'acdc' screens edges; the circuit was found by "
             f"{circuit.settings.method!r}"
         )
-    engine = engine_for(
-        loaded,
-        task,
-        circuit.settings.ablation,
-        positions=bool(circuit.graph.labels),
-        split_qkv=circuit.graph.split_qkv,
-    )
+    engine = engine_of(circuit, loaded, task)
     check_found_here(engine, circuit, "the circuit")
     return loaded.name, engine

@@ -97,12 +97,12 @@ def _of_heads(
     at: PositionSet,
 ) -> Float[Tensor, " head"]:
     """The same for the heads of one block."""
-    block, clean = runs.weights.blocks[layer], runs.clean
+    block = runs.weights.blocks[layer]
     if block.ln1_post is not None:
-        head_sum = at.take(clean.head_sums[layer])
+        head_sum = at.take(runs.clean.head_sums[layer])
         gradient = through_norm(head_sum, block.ln1_post, gradient[None])[0]
     n_heads = len(block.W_O)
     before_W_O = linear(gradient, block.W_O.flatten(0, 1).T).unflatten(-1, (n_heads, -1))
-    delta = at.take((runs.ablated.z[layer] - clean.z[layer]).transpose(0, 1))
+    delta = at.take(runs.z_delta(layer).transpose(0, 1))
     # [prompt, width, head, d_head] and [head, prompt, width, d_head]
     return torch.einsum("pwhd,hpwd->h", before_W_O, delta)

@@ -162,13 +162,13 @@ class PromptRuns:
         """The sum of `delta` over some heads of a block."""
         block = self.weights.blocks[layer]
         if len(heads) < len(block.W_O):
-            z = at.take(self._z_delta(layer)[:, list(heads)].transpose(0, 1)).transpose(0, 1)
+            z = at.take(self.z_delta(layer)[:, list(heads)].transpose(0, 1)).transpose(0, 1)
             return write_heads(z, block, heads)
         if layer not in self._heads_deltas:
-            self._heads_deltas[layer] = write_heads(self._z_delta(layer), block)
+            self._heads_deltas[layer] = write_heads(self.z_delta(layer), block)
         return at.take(self._heads_deltas[layer])
 
-    def _z_delta(self, layer: int) -> Float[Tensor, "prompt head pos d_head"]:
+    def z_delta(self, layer: int) -> Float[Tensor, "prompt head pos d_head"]:
         """How the ablated outputs of a block's heads before W_O differ from the clean ones."""
         return self.ablated.z[layer] - self.clean.z[layer]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -135,7 +136,8 @@ def _tests(engine: Engine, circuit: Circuit, to_test: set[Edge]) -> Iterator[Edg
                     trials.keep(engine.graph.sender_index[step.edge.sender])
                 if step.edge in tested:
                     number = tested[step.edge]
-                    yield _decision(engine, rule, step, removed, *values[number : number + 2])
+                    exact = partial(exact_values, engine, removed, step.edge)
+                    yield rule.decide(step.edge, values[number], values[number + 1], exact)
                     n_left -= 1
                 removed[engine.graph.cell(step.edge)] = not step.kept
             trials.accept(len(chain))
@@ -170,19 +172,3 @@ def _chain(
     if pending:
         chain.append(Link(pending))
     return chain, n_covered, tested
-
-
-def _decision(
-    engine: Engine,
-    rule: DecisionRule,
-    step: EdgeStep,
-    removed: np.ndarray,
-    before: float,
-    after: float,
-) -> EdgeStep:
-    """A test of one edge, by the values before and after."""
-    borderline = rule.is_borderline(before, after)
-    if borderline:
-        before, after = exact_values(engine, removed, step.edge)
-    kept = rule.keeps(before, after, exact=borderline)
-    return EdgeStep(step.edge, before, after, kept, borderline)

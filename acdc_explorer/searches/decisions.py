@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool
 
 from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
@@ -41,6 +43,28 @@ class DecisionRule:
         """
         engine = self._engine.in_float64 if exact else self._engine
         return self._distance(before, after, engine.full_metric) >= 0
+
+    def decide(
+        self,
+        edge: Edge,
+        before: float,
+        after: float,
+        exact_values: Callable[[], tuple[float, float]],
+        *,
+        exact: bool = False,
+    ) -> EdgeStep:
+        """Decides an edge by the values before and after, or in float64 if rounding could decide.
+
+        Args:
+            edge: the edge.
+            before: the metric with it.
+            after: the metric without it.
+            exact_values: both in float64; asked if need be.
+            exact: whether both are in float64 already.
+        """
+        if not exact and self.is_borderline(before, after):
+            exact, (before, after) = True, exact_values()
+        return EdgeStep(edge, before, after, self.keeps(before, after, exact=exact), exact)
 
     def _distance(self, before: float, after: float, full: float) -> float:
         """How far a change is above the threshold; negative if the edge goes."""

@@ -60,7 +60,8 @@ class Outlook:
             metric: of the circuit as it stands.
             screen: which edges may go untested.
             can_come_back: whether values can be computed past an edge that is expected to stay.
-            is_likely_to_stay: the same, for searches without predictions.
+            is_likely_to_stay: whether a test will likely keep an edge; for searches without
+                predictions.
             predict: what each edge's removal should add to the metric; asked if needed, once.
         """
         self._edges, self._screen, self._can_come_back = edges, screen, can_come_back

@@ -100,11 +100,12 @@ class _Growth:
         return steps
 
     def _decide(self, edge: Edge, before: float, after: float) -> EdgeStep:
-        borderline = self.rule.is_borderline(before, after)
-        if borderline:
-            before, after = self.engine.in_float64.full_metric, self._exact_value(edge)
-        kept = self.rule.keeps(before, after, exact=borderline)
-        return EdgeStep(edge, before, after, kept, borderline)
+        return self.rule.decide(
+            edge,
+            before,
+            after,
+            lambda: (self.engine.in_float64.full_metric, self._exact_value(edge)),
+        )
 
     def _exact_value(self, edge: Edge) -> float:
         """The metric with an edge patched, in float64."""

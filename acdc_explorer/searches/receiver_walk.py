@@ -181,25 +181,21 @@ class ReceiverWalk:
 
     def _test(self, segment: Segment) -> EdgeStep:
         """Decides one edge by the values before and after its removal."""
-        number, rule = segment.start, self._search.rule
-        edge, known = self._edges[number], self._outlook.tests.get(number)
+        number, outlook = segment.start, self._outlook
+        edge, known = self._edges[number], outlook.tests.get(number)
         if known is not None:
             before, after, exact = known.before, known.after, known.borderline
         else:
-            before, exact = self._outlook.by_then[number], False
-            after = (
-                self._outlook.without[number]
-                if segment.stays
-                else self._outlook.by_then[number + 1]
-            )
-        if not exact and rule.is_borderline(before, after):
-            exact, (before, after) = True, self._search.exact_values(edge)
-        kept = rule.keeps(before, after, exact=exact)
-        step = EdgeStep(edge, before, after, kept, exact)
-        if kept:
+            before, exact = outlook.by_then[number], False
+            after = outlook.without[number] if segment.stays else outlook.by_then[number + 1]
+        search = self._search
+        step = search.rule.decide(
+            edge, before, after, lambda: search.exact_values(edge), exact=exact
+        )
+        if step.kept:
             self._trials.keep(self._senders[number])
-            self._search.screen.kept(screened=segment.screened)
+            search.screen.kept(screened=segment.screened)
         elif not segment.stays:
-            self._outlook.by_then[number + 1] = after
-        self._search.decided(step)
+            outlook.by_then[number + 1] = step.after
+        search.decided(step)
         return step

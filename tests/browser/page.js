@@ -121,7 +121,7 @@ window.acdcTest = (() => {
       .map((element) => element.dataset.status);
 
   return {
-    figureState, hasDrawn, hasLostWidgets, pointPixel, listenForClick, showsTheme, notebookIsReady, cells,
-    appendCell, execute, statuses, clicked: null, outcome: null,
+    figureState, hasDrawn, hasLostWidgets, pointPixel, listenForClick, showsTheme,
+    notebookIsReady, cells, appendCell, execute, statuses, clicked: null, outcome: null,
   };
 })();
