@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Unpack
 
@@ -19,29 +20,35 @@ from acdc_explorer.arguments import (
 )
 from acdc_explorer.arithmetic import plain_arithmetic, stepwise
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.settings import parse_threshold
+from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
 from acdc_explorer.circuits.steps import EdgeStep, Step, n_decided
 from acdc_explorer.circuits.tables import edge_columns
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge
 from acdc_explorer.models.model import ModelLike
-from acdc_explorer.options import Ablation, Method, Order, Rule
+from acdc_explorer.options import ATTRIBUTIONS, Ablation, Method, Order, Rule
 from acdc_explorer.progress import working_on
 from acdc_explorer.searches.attribution import IG_STEPS, edge_scores
+from acdc_explorer.searches.faithful import chosen, faithful_steps, parse_faithfulness
 from acdc_explorer.searches.methods import circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import path_steps
 from acdc_explorer.tasks.task import Task
+
+# What a search goes by unless told.
+_THRESHOLD = "7%"
 
 
 def find_circuit(
     model: ModelLike,
     task: Task | str,
-    threshold: float | str = "7%",
+    threshold: float | str | None = None,
     *,
+    faithfulness: float | str | None = None,
     method: Method = "acdc",
     rule: Rule | None = None,
     order: Order = "default",
@@ -60,12 +67,18 @@ def find_circuit(
     Args:
         model: anything that `load_model` takes.
         task: a `Task`, or the name of one.
-        threshold: a number in the metric's units, or a per cent of |clean metric|, as "7%".
+        threshold: a number in the metric's units, or a per cent of |clean metric|, as "7%", which
+            it is by default.
+        faithfulness: instead of a threshold, how faithful the circuit has to be, as "80%" or 0.8:
+            the largest threshold whose circuit is that faithful is looked for
+            (`searches/faithful.py`), to within 10%. If none is, down to 0.3% of |clean - ablated
+            metric|, a warning says so and the most faithful circuit is returned.
         method: "acdc" (Conmy et al. 2023, algorithm 1); "path_patching", the growth of the blog
             post before it (`searches/path_patching.py`); or, approximate and without a search, all
             edges whose attribution reaches the threshold: "eap" or "eap_ig" (see `attribute`).
         rule: an edge goes if |change of the metric| ("abs") or the damage ("signed") is below the
-            threshold; by default the metric's own: abs for logit difference, signed for KL. Under
+            threshold; by default the metric's own: abs for logit difference, signed for KL; with
+            `faithfulness` and an exact method signed, which gets there with far fewer edges. Under
             "cumulative" |change from the full model| counts, so that many small removals cannot add
             up unseen.
         order: of the tests, on which the result depends: "default" (latest and highest head
@@ -89,6 +102,17 @@ def find_circuit(
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
+    if faithfulness is not None:
+        for name, value in (("threshold", threshold), ("replay", replay), ("top_n", top_n)):
+            if value is not None:
+                raise ValueError(
+                    f"give either {name}= or faithfulness=, which looks for a threshold"
+                )
+        if rule is None and method not in ATTRIBUTIONS:
+            rule = "signed"
+    if threshold is None:
+        # A target's searches set their own; a per cent of the clean metric may be one of zero.
+        threshold = _THRESHOLD if faithfulness is None else 1.0
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         engine, settings, known = prepared(
@@ -108,6 +132,10 @@ def find_circuit(
                 "top_n": top_n,
             },
         )
+        if faithfulness is not None:
+            return _faithful_circuit(
+                loaded.name, engine, settings, parse_faithfulness(faithfulness)
+            )
         steps: list[Step] = []
         with working_on("searching: edges decided", engine.graph.n_edges) as done:
             n_done = 0
@@ -116,6 +144,27 @@ def find_circuit(
                 n_done += n_decided(step, engine.graph)
                 done(n_done)
         return circuit_of(loaded.name, engine, settings, steps)
+
+
+def _faithful_circuit(
+    model_name: str, engine: Engine, settings: SearchSettings, target: float
+) -> Circuit:
+    """The circuit of the largest threshold that reaches a faithfulness; warns if none does."""
+    circuits, n_done = list[Circuit](), 0
+    what = f"looking for {target:.0%} faithfulness: edges decided at the threshold at hand"
+    with working_on(what, engine.graph.n_edges) as done:
+        for step in faithful_steps(model_name, engine, settings, target):
+            if isinstance(step, SearchSettings):
+                n_done = 0
+            elif isinstance(step, Circuit):
+                circuits.append(step)
+            else:
+                n_done += n_decided(step, engine.graph)
+                done(n_done)
+    circuit, notes = chosen(circuits, target)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return circuit
 
 
 def attribute(
@@ -211,7 +260,7 @@ def threshold_path(
 def search(
     model: ModelLike,
     task: Task | str,
-    threshold: float | str = "7%",
+    threshold: float | str = _THRESHOLD,
     **options: Unpack[SearchOptions],
 ) -> Iterator[EdgeStep]:
     """Like `find_circuit`, one tested edge at a time.

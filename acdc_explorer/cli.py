@@ -79,8 +79,20 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("task", metavar="TASK", help="a name from `tasks`")
     search.add_argument(
         "--threshold",
-        default="7%",
         help="in the metric's units, or in per cent of the clean metric (default: 7%%)",
+    )
+    search.add_argument(
+        "--faithfulness",
+        metavar="SHARE",
+        help="instead of a threshold: the sparsest circuit that is so faithful, as 80%%",
+    )
+    search.add_argument(
+        "--screen",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="for large models: edges whose predicted change is below this share of the threshold "
+        "go untested; 0.5 is a good one (default: 0)",
     )
     search.add_argument(
         "--method", default="acdc", help="acdc (default), path_patching, eap or eap_ig"
@@ -220,7 +232,9 @@ def _search(arguments: argparse.Namespace) -> int:
     circuit = ax.find_circuit(
         model,
         task,
-        threshold=_threshold(arguments.threshold),
+        threshold=_number(arguments.threshold),
+        faithfulness=_number(arguments.faithfulness),
+        screen=arguments.screen,
         method=arguments.method,
         positions=arguments.positions,
     )
@@ -260,8 +274,9 @@ def _report(circuit: Circuit) -> str:
     if len(kept) > SHOWN_EDGES:
         lines.append(f"... and {len(kept) - SHOWN_EDGES} more (--out FILE saves them all)")
     low, high = circuit.valid_interval
+    screened = f", {circuit.n_screened} screened" if circuit.n_screened else ""
     facts: dict[str, Any] = {
-        "edges kept": f"{len(kept)} of {len(edges)} ({circuit.n_tested} tested)",
+        "edges kept": f"{len(kept)} of {len(edges)} ({circuit.n_tested} tested{screened})",
         "connected": f"{len(circuit.connected())} of them, on paths from input to logits",
         "full model": f"{circuit.full_metric:.4f}",
         "circuit": f"{circuit.metric_value:.4f}",
@@ -273,8 +288,10 @@ def _report(circuit: Circuit) -> str:
     return "\n".join([*lines, "", *(f"{name:<19}{value}" for name, value in facts.items())])
 
 
-def _threshold(text: str) -> float | str:
+def _number(text: str | None) -> float | str | None:
     """Returns a number where `text` is one; else `text`, for the search to read or refuse."""
+    if text is None:
+        return None
     try:
         return float(text)
     except ValueError:

@@ -51,7 +51,9 @@ class _Bars:
         from tqdm.auto import tqdm
 
         if progress.ended:
-            if bar := self._bars.pop(progress.what, None):
+            bar = self._bars.pop(progress.what, None)
+            # Not `if bar`: one without parts has no length, and says so by raising.
+            if bar is not None:
                 bar.close()
             return
         if progress.what not in self._bars:

@@ -9,13 +9,11 @@ from dataclasses import replace
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.steps import EdgeStep, Step, n_decided
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.progress import working_on
-from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.audit import Audit, audit_circuit
-from acdc_explorer.searches.methods import circuit_of
+from acdc_explorer.searches.verifying import Verification
 from acdc_explorer.tasks.task import Task
 
 
@@ -72,34 +70,13 @@ def verify(
         name, engine = _engine_of(model, task, circuit)
         if circuit.complete and not circuit.n_screened:
             return replace(circuit, settings=replace(circuit.settings, screen=0.0))
-        settings = replace(circuit.settings, screen=0.0)
-        known = {step.edge for step in circuit.decisions if not step.screened}
-        started, steps, n_done, n_new = time.monotonic(), list[Step](), 0, 0
+        started, verification = time.monotonic(), Verification(name, engine, circuit)
         with working_on("verifying: edges decided", engine.graph.n_edges) as done:
-            for step in acdc_steps(engine, settings, replay=circuit.steps):
-                steps.append(step)
-                n_done += n_decided(step, engine.graph)
-                done(n_done)
-                n_new += isinstance(step, EdgeStep) and step.edge not in known
-                if n_new and time.monotonic() - started > seconds:
+            for _ in verification.advance():
+                done(verification.n_decided)
+                if verification.n_tests and time.monotonic() - started > seconds:
                     break
-            else:
-                return circuit_of(name, engine, settings, steps)
-        if not _agree(steps, circuit):
-            return circuit_of(name, engine, settings, steps, complete=False)
-        steps += circuit.steps[len(steps) :]
-        if any(isinstance(step, EdgeStep) and step.screened for step in steps):
-            settings = circuit.settings
-        return circuit_of(name, engine, settings, steps, complete=circuit.complete)
-
-
-def _agree(steps: list[Step], circuit: Circuit) -> bool:
-    """Whether the first decisions of a circuit are these."""
-    found, before = (
-        [(step.edge, step.kept) for step in each if isinstance(step, EdgeStep)]
-        for each in (steps, circuit.steps[: len(steps)])
-    )
-    return found == before
+        return verification.circuit()
 
 
 def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[str, Engine]:

@@ -253,7 +253,7 @@ class TestSearch:
     def test_threshold_is_a_number_or_left_to_the_search(
         self, given: str, passed: float | str
     ) -> None:
-        assert cli._threshold(given) == passed
+        assert cli._number(given) == passed
 
     @pytest.mark.parametrize(
         ("argv", "names"),

@@ -65,6 +65,7 @@ def drawn_edges(explorer):
 
 def test_a_screened_circuit_is_said_to_be_one(model, task):
     explorer = ax.Explorer(model, task, 0.3, screen=0.5)
+    explorer._runner.rest(True)
     try:
         explorer.wait(30)
         assert explorer.status == "done"
@@ -77,8 +78,86 @@ def test_a_screened_circuit_is_said_to_be_one(model, task):
         found = ax.inspect_edge(model, task, circuit, screened.id)
         assert math.isnan(found.effect_when_decided)
         assert not math.isnan(found.effect)
+        assert "<b>screened</b> · audit …" in line
+        assert "○ ACDC, screened" in explorer._page._threshold_plot.value
+        # In the background it is audited, then verified, and is the exact one from then on.
+        explorer._runner.rest(False)
+        until(lambda: re.search(r"audit <b>\d+ of \d+</b> wrong", explorer._page.status.value), 30)
+        until(lambda: explorer.circuit.n_screened == 0, 90)
+        until(lambda: "every edge tested" in explorer._page.status.value)
+        assert explorer.circuit.kept == ax.find_circuit(model, task, 0.3).kept
     finally:
         explorer.close()
+
+
+def test_faithfulness_and_threshold_move_one_another(model):
+    task = random_task(seed=5)
+    explorer = ax.Explorer(model, task, 0.3)
+    try:
+        explorer.wait(30)
+        controls = explorer._controls
+        reached = 100 * explorer.circuit.faithfulness
+        assert controls.faithfulness.value == pytest.approx(min(max(reached, 0), 100))
+        controls.faithfulness.value = 70.0
+        assert explorer.wait(60) == "done"
+        assert explorer.faithfulness == "70%"
+        assert explorer.circuit.faithfulness >= 0.7
+        assert explorer.threshold == explorer.circuit.threshold
+        percent = 100 * explorer.circuit.threshold / abs(explorer.circuit.full_metric)
+        assert controls.threshold.value == pytest.approx(min(percent, 100), rel=1e-6)
+        assert controls.faithfulness.value == 70.0
+        assert controls.rule.value == "signed"
+        assert "rule signed" in explorer._page.status.value
+        controls.threshold.value = 20.0
+        assert explorer.threshold == "20%"
+        assert explorer.wait(60) == "done"
+        assert explorer.threshold == "20%"
+        assert explorer.faithfulness is None
+        assert explorer.circuit.settings.rule == "signed"
+        controls.rule.value = "abs"
+        assert explorer.wait(60) == "done"
+        assert explorer.circuit.kept == ax.find_circuit(model, task, "20%").kept
+        for wrong in ("150%", "much", 0):
+            with pytest.raises(ValueError, match="faithfulness must be a share"):
+                explorer.faithfulness = wrong
+    finally:
+        explorer.close()
+
+
+def test_faithfulness_from_the_start(model):
+    explorer = ax.Explorer(model, random_task(seed=5), faithfulness="60%")
+    try:
+        assert explorer.wait(60) == "done"
+        assert explorer.circuit.faithfulness >= 0.6
+        assert explorer.threshold == explorer.circuit.threshold
+    finally:
+        explorer.close()
+    with pytest.raises(ValueError, match="faithfulness must be a share"):
+        ax.Explorer(model, random_task(), faithfulness="60 edges")
+
+
+def test_the_background_waits_while_a_cell_runs(model, task, monkeypatch):
+    from IPython.core.events import EventManager, available_events
+
+    class Shell:
+        events = EventManager(None, available_events)
+
+    monkeypatch.setattr("acdc_explorer.explorer.own_cells.get_ipython", Shell)
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    Shell.events.trigger("pre_run_cell", None)
+    try:
+        assert explorer.wait(30) == "done"
+        # The bit at hand.
+        time.sleep(0.3)
+        n_known = len(explorer._runner.snapshot().path.circuits)
+        time.sleep(0.3)
+        assert len(explorer._runner.snapshot().path.circuits) == n_known
+        assert explorer._runner.snapshot().exploring
+        Shell.events.trigger("post_run_cell", None)
+        until(lambda: len(explorer._runner.snapshot().path.circuits) > n_known, 30)
+    finally:
+        explorer.close()
+    assert not any(Shell.events.callbacks.values())
 
 
 def test_it_finds_the_circuit_and_says_where_it_stands(explorer, model, task):

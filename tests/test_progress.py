@@ -115,6 +115,19 @@ def test_bars_are_shown_when_asked_for(model, capfd):
     assert shown.split("\r")[-1].strip() == ""
 
 
+@pytest.mark.usefixtures("bars")
+def test_a_bar_of_what_has_no_parts_ends(capfd):
+    with working_on("waiting for a long time"):
+        pass
+    assert "waiting for a long time" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("bars")
+def test_looking_for_a_faithful_circuit_starts_again_at_every_threshold(model, capfd):
+    ax.find_circuit(model, random_task(seed=5), faithfulness="60%")
+    assert "looking for 60% faithfulness" in capfd.readouterr().err
+
+
 def test_what_is_quick_shows_no_bar(model, capfd):
     ax.show_progress()
     try:

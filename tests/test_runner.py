@@ -345,3 +345,104 @@ def test_questions_are_answered_between_the_parts_of_an_attribution(model, runne
     assert runner.wait(60) == "done"
     assert waited
     assert all(waited)
+
+
+class TestTrust:
+    """What the background finds out about a screened circuit."""
+
+    @pytest.fixture
+    def screened(self, model, runner):
+        runner.start(Request(model, random_task(), 0.3, options={"screen": 0.3}))
+        runner.wait(30)
+        return runner
+
+    def test_it_is_audited_then_verified_and_ends_in_the_exact_circuit(self, model, screened):
+        assert screened.snapshot().trust is not None
+        until(lambda: not screened.snapshot().exploring, 60)
+        snapshot = screened.snapshot()
+        exact = ax.find_circuit(model, random_task(), 0.3)
+        assert snapshot.trust.share_verified == 1
+        assert snapshot.trust.audit.tests
+        assert snapshot.circuit.n_screened == 0
+        assert snapshot.circuit.kept == exact.kept
+        assert [step.kept for step in snapshot.circuit.decisions] == [
+            step.kept for step in exact.decisions
+        ]
+        # The path holds it, too, so that coming back to this threshold is free.
+        assert snapshot.path.at(0.3).n_screened == 0
+
+    def test_a_wrong_edge_is_named(self, model, runner, monkeypatch):
+        from acdc_explorer.engine.prompt_slices import SlicedTrials
+
+        monkeypatch.setattr("acdc_explorer.searches.screening._BELIEVED", 1e9)
+        original = SlicedTrials.predicted_changes
+        monkeypatch.setattr(SlicedTrials, "predicted_changes", lambda trials: 0 * original(trials))
+        task = random_task()
+        runner.start(Request(model, task, 0.05, options={"screen": 0.9}))
+        runner.wait(30)
+        assert not runner.snapshot().circuit.kept
+        until(lambda: not runner.snapshot().exploring, 60)
+        exact = ax.find_circuit(model, task, 0.05)
+        assert set(runner.snapshot().trust.corrected) <= set(exact.kept)
+        assert runner.snapshot().trust.corrected
+        assert runner.snapshot().circuit.kept == exact.kept
+
+    def test_an_exact_search_has_nothing_to_trust(self, model, runner):
+        runner.start(Request(model, random_task(), 0.3))
+        runner.wait(30)
+        assert runner.snapshot().trust is None
+
+    def test_large_graphs_are_screened_unless_one_says_otherwise(self, model, runner, monkeypatch):
+        monkeypatch.setattr("acdc_explorer.runner.loaded._LARGE", 10)
+        for options, screen in (({}, 0.5), ({"screen": 0.0}, 0.0), ({"method": "eap"}, 0.0)):
+            runner.start(Request(model, random_task(), 0.3, options=options))
+            runner.wait(30)
+            assert runner.snapshot().circuit.settings.screen == screen
+
+    def test_the_background_waits_while_it_is_told_to(self, model, runner):
+        runner.rest(True)
+        runner.start(Request(model, random_task(), 0.3, options={"screen": 0.3}))
+        assert runner.wait(30) == "done"
+        time.sleep(0.3)
+        assert runner.snapshot().exploring
+        assert runner.snapshot().trust.audit is None
+        assert len(runner.snapshot().path.circuits) == 1
+        # Questions and searches do not wait.
+        answers = []
+        runner.ask(lambda model, engine, circuit: 1, lambda answer, error: answers.append(answer))
+        until(lambda: answers == [1])
+        runner.start(Request(model, random_task(), 0.2, options={"screen": 0.3}))
+        assert runner.wait(30) == "done"
+        runner.rest(False)
+        until(lambda: not runner.snapshot().exploring, 60)
+
+
+class TestFaithfulness:
+    def test_it_ends_in_the_circuit_that_find_circuit_finds(self, model, runner):
+        task = random_task(seed=5)
+        options = {"rule": "signed"}
+        runner.start(Request(model, task, options=options, faithfulness="80%"))
+        assert runner.wait(60) == "done"
+        snapshot = runner.snapshot()
+        expected = ax.find_circuit(model, task, faithfulness="80%")
+        assert snapshot.target == 0.8
+        assert snapshot.circuit.kept == expected.kept
+        assert snapshot.circuit.threshold == expected.threshold
+        # What was found on the way is known of the path.
+        assert len(snapshot.path.circuits) > 3
+        # From there, a threshold; and another target, which goes on from what is known.
+        runner.start(Request(model, task, 0.3, options=options))
+        assert runner.wait(30) == "done"
+        assert (
+            runner.snapshot().circuit.kept == ax.find_circuit(model, task, 0.3, rule="signed").kept
+        )
+        assert runner.snapshot().target is None
+        runner.start(Request(model, task, options=options, faithfulness="50%"))
+        assert runner.wait(60) == "done"
+        assert runner.snapshot().circuit.faithfulness >= 0.5
+
+    def test_falling_short_is_said(self, model, runner, monkeypatch):
+        monkeypatch.setattr("acdc_explorer.searches.faithful._LOWEST_EXACT", 0.5)
+        runner.start(Request(model, random_task(seed=5), faithfulness=1.0))
+        assert runner.wait(60) == "done"
+        assert "is 100% faithful; the most faithful" in runner.snapshot().note

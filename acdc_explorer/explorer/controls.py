@@ -5,6 +5,7 @@ No Dropdown and no Select: in a notebook their arrow keys move to another cell.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ import ipywidgets as widgets
 
 from acdc_explorer.explorer.panel_html import progress_text
 from acdc_explorer.models.naming import short_name
+from acdc_explorer.options import RULES
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks.task import Task
 
@@ -83,6 +85,19 @@ class Controls:
             tooltip="Edges that change the metric by less than this share of its clean value go",
         )  # fmt: skip
         self.threshold.add_class("acdc-threshold")
+        self.faithfulness = widgets.FloatSlider(
+            value=0.0, min=0.0, max=100.0, step=1.0, description="Faithfulness %", style=narrow,
+            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="290px"),
+            tooltip="Looks for the largest threshold whose circuit keeps this share of the metric",
+        )  # fmt: skip
+        self.faithfulness.add_class("acdc-faithfulness")
+        self.rule = widgets.ToggleButtons(
+            options=[("change", "abs"), ("damage", "signed"), ("drift", "cumulative")],
+            tooltips=["An edge goes if its removal changes the metric little, up or down",
+                      "An edge goes unless its removal does damage: the sparsest faithful circuits",
+                      "An edge goes while the circuit stays close to the full model"],
+            style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
+        )  # fmt: skip
         self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="150px"))
         self.run = _button("Run", "play", "Search from the start", "primary")
         self.pause = _button("Pause", "pause", "Halt the search; press again to go on")
@@ -107,11 +122,18 @@ class Controls:
                     layout=line,
                 ),
                 widgets.HBox(
-                    [self.threshold, self.threshold_text, self.progress, self.progress_text],
+                    [
+                        self.threshold,
+                        self.threshold_text,
+                        self.faithfulness,
+                        self.progress,
+                        self.progress_text,
+                    ],
                     layout=line,
                 ),
                 widgets.HBox(
-                    [self.method, self.positions, self.columns, self.own_prompts], layout=line
+                    [self.method, self.rule, self.positions, self.columns, self.own_prompts],
+                    layout=line,
                 ),
             ]
         )
@@ -132,6 +154,11 @@ class Controls:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
             self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
 
+    def show_faithfulness(self, faithfulness: float) -> None:
+        """Shows how faithful a circuit is; beyond the slider's ends, the end."""
+        if math.isfinite(faithfulness):
+            self.faithfulness.value = min(max(100 * faithfulness, 0.0), 100.0)
+
     def connect(
         self,
         *,
@@ -140,6 +167,7 @@ class Controls:
         set_columns: Callable[[str], None],
         show_own_prompts: Callable[[bool], None],
         slide: Callable[[float], None],
+        slide_faithfulness: Callable[[float], None],
         run: Callable[[], None],
         pause: Callable[[], None],
         stop: Callable[[], None],
@@ -152,6 +180,7 @@ class Controls:
             set_columns: with "heads" or "positions".
             show_own_prompts: with whether to show them.
             slide: with the threshold in per cent.
+            slide_faithfulness: with the faithfulness to reach, in per cent.
             run: the button; so are `pause` and `stop`.
             pause: likewise.
             stop: likewise.
@@ -163,11 +192,12 @@ class Controls:
         on_value(self.model, lambda name: set_request("model", self._given.get(name, name)))
         for name in ("task", "n_prompts", "seed"):
             on_value(getattr(self, name), partial(set_request, name))
-        for name in ("method", "positions"):
+        for name in ("method", "rule", "positions"):
             on_value(getattr(self, name), partial(set_option, name))
         on_value(self.own_prompts, show_own_prompts)
         on_value(self.columns, set_columns)
         on_value(self.threshold, slide)
+        on_value(self.faithfulness, slide_faithfulness)
         for button, press in ((self.run, run), (self.pause, pause), (self.stop, stop)):
             button.on_click(lambda _, press=press: press())
 
@@ -181,6 +211,9 @@ class Controls:
         self.n_prompts.value, self.seed.value = request.n_prompts, request.seed
         self.n_prompts.disabled = self.seed.disabled = isinstance(request.task, Task)
         self.method.value = request.options.get("method", "acdc")
+        # A rule that is none is told as an error.
+        if (rule := request.options.get("rule")) in RULES:
+            self.rule.value = rule
         self.positions.value = bool(request.options.get("positions"))
 
     def show_columns(self, columns: str | None) -> None:

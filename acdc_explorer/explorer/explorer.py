@@ -11,29 +11,27 @@ import threading
 from dataclasses import replace
 from typing import Any, Unpack
 
-import ipywidgets as widgets
 import traitlets
 
 from acdc_explorer.arguments import SearchOptions, check_options
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.settings import parse_threshold
 from acdc_explorer.explorer.controls import Controls
 from acdc_explorer.explorer.graph_view import GraphView
 from acdc_explorer.explorer.own_prompts import OwnPrompts
 from acdc_explorer.explorer.page import Page
+from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
 from acdc_explorer.explorer.side_panel import Selection, SidePanel
 from acdc_explorer.graph import Edge
-from acdc_explorer.metrics import METRICS
 from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike
-from acdc_explorer.runner.runner import Runner
-from acdc_explorer.runner.state import STATUSES, Request, Snapshot
+from acdc_explorer.runner.state import Request, Snapshot
+from acdc_explorer.searches.faithful import parse_faithfulness
 from acdc_explorer.tasks import Task, list_tasks
 
 _ENDED = ("done", "stopped", "error")
 
 
-class Explorer(widgets.VBox):
+class Explorer(SearchWidget):
     """Searches for a circuit and shows it while it grows; displays itself in a notebook.
 
     One class, since a widget's traits and what observes them belong together; what it shows lies in
@@ -41,8 +39,7 @@ class Explorer(widgets.VBox):
 
     The traits are observable, and setting one from Python does what the page does.
 
-    Attributes:
-        threshold: as `find_circuit` takes it; setting it starts a search.
+    Attributes (besides `threshold`, `faithfulness` and `status`, see `SearchWidget`):
         selected_edge: id of the edge in the panel, or None.
         selected_node: id of the node in the panel, or None.
         columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
@@ -50,16 +47,13 @@ class Explorer(widgets.VBox):
         shown_position: a position label: the graph of a circuit without positions draws each edge
             by what it adds there alone; None: at all positions.
         circuit: the circuit so far, renewed while the search runs; None before it begins.
-        status: "idle", "loading", "running", "paused", "done", "stopped" or "error".
     """
 
-    threshold = traitlets.Any("7%")
     selected_edge = traitlets.Unicode(None, allow_none=True)
     selected_node = traitlets.Unicode(None, allow_none=True)
     columns = traitlets.Enum(("heads", "positions"), "heads")
     shown_position = traitlets.Unicode(None, allow_none=True)
     circuit = traitlets.Instance(Circuit, allow_none=True)
-    status = traitlets.Enum(STATUSES, "idle")
 
     def __init__(
         self,
@@ -67,6 +61,7 @@ class Explorer(widgets.VBox):
         task: Task | str = "ioi",
         threshold: float | str = "7%",
         *,
+        faithfulness: float | str | None = None,
         n_prompts: int = 64,
         seed: int = 0,
         device: str = "auto",
@@ -79,22 +74,28 @@ class Explorer(widgets.VBox):
                 the widget says so.
             task: a `Task`, or the name of one.
             threshold: as `find_circuit` takes it.
+            faithfulness: instead of it, as `find_circuit` takes it.
             n_prompts: for a task given by name.
             seed: likewise.
             device: for a model given by name.
-            options: other arguments of `find_circuit` but `top_n`.
+            options: other arguments of `find_circuit` but `top_n`. Graphs of 10,000 edges and more
+                are searched with `screen=0.5` unless it is given; the circuit is audited, and
+                verified edge by edge, in the background.
 
         Raises:
-            ValueError: if the threshold is no positive number, or there is no such option.
+            ValueError: if the threshold is no positive number, the faithfulness no share, or there
+                is no such option.
         """
         self._ui = threading.RLock()
         self._syncing, self._shown_version = False, -1
         self._drawn: tuple[Any, ...] = ()
-        _check_threshold(threshold)
+        check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
+        if faithfulness is not None:
+            self._ask_for_faithfulness(faithfulness)
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
-        self._runner = Runner(self._show)
+        self._make_runner()
         ask = self._runner.ask
         self._graph_view = GraphView(
             ask, self._ui, self._edges_clicked, lambda node: self._select(Selection("node", node))
@@ -111,39 +112,10 @@ class Explorer(widgets.VBox):
         super().__init__(self._page.parts)
         self.add_class("acdc-explorer")
         self.set_trait("threshold", threshold)
+        self.set_trait("faithfulness", faithfulness)
         self.columns = "positions" if options.get("positions") else "heads"
         self._connect()
         self.run()
-
-    def run(self) -> None:
-        """Starts the search from the beginning, in place of one that runs."""
-        self._start(afresh=True)
-
-    def _start(self, *, afresh: bool = False) -> None:
-        self._runner.start(self._request, afresh=afresh)
-        self._show(self._runner.snapshot())
-
-    def pause(self) -> None:
-        """Halts the search; `resume` goes on with it."""
-        self._runner.pause()
-
-    def resume(self) -> None:
-        """Goes on with a paused search."""
-        self._runner.resume()
-
-    def stop(self) -> None:
-        """Ends the search; the circuit found so far stays."""
-        self._runner.stop()
-
-    def wait(self, timeout: float | None = None) -> str:
-        """Waits until the search has ended and returns the status.
-
-        Raises:
-            TimeoutError: if it has not after `timeout` seconds.
-        """
-        self._runner.wait(timeout)
-        self._show(self._runner.snapshot())
-        return str(self.status)
 
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
         """Writes what is on the page as a file that opens in any browser, without a kernel."""
@@ -152,11 +124,10 @@ class Explorer(widgets.VBox):
 
     def close(self) -> None:
         """Ends the worker thread and frees the page's memory."""
-        # ipywidgets calls this for an explorer whose arguments were refused, too.
-        if hasattr(self, "_runner"):
-            self._runner.close()
-            self._graph_view.figure.widget.close()
         super().close()
+        # ipywidgets calls this for an explorer whose arguments were refused, too.
+        if hasattr(self, "_graph_view"):
+            self._graph_view.figure.widget.close()
 
     def __repr__(self) -> str:
         standing = self.circuit.summary() if self.circuit else "no circuit yet"
@@ -170,19 +141,15 @@ class Explorer(widgets.VBox):
             set_columns=lambda columns: setattr(self, "columns", columns),
             show_own_prompts=self._own_prompts.show,
             slide=self._slider_set,
+            slide_faithfulness=self._faithfulness_slid,
             run=self.run,
             pause=self._pause_clicked,
             stop=self.stop,
         )
-        self.observe(self._threshold_set, "threshold")
+        self._connect_traits()
         self.observe(lambda _: self._redraw(), "columns")
         self.observe(self._selection_set, ["selected_edge", "selected_node"])
         self.observe(lambda _: self._position_set(), "shown_position")
-
-    @traitlets.validate("threshold")
-    def _valid_threshold(self, proposal: Any) -> Any:
-        _check_threshold(proposal["value"])
-        return proposal["value"]
 
     def _pause_clicked(self) -> None:
         """The one button for both."""
@@ -207,6 +174,12 @@ class Explorer(widgets.VBox):
         try:
             unit = self.circuit.metric_unit if self.circuit else ""
             self._controls.show_threshold(self.threshold, full, unit)
+            if self._request.faithfulness is not None:
+                self._controls.show_faithfulness(parse_faithfulness(self._request.faithfulness))
+            elif self.circuit and self.circuit.complete:
+                self._controls.show_faithfulness(self.circuit.faithfulness)
+            if self.circuit:
+                self._controls.rule.value = self.circuit.settings.rule
         finally:
             self._syncing = was_syncing
 
@@ -242,11 +215,10 @@ class Explorer(widgets.VBox):
             if not self._syncing:
                 self.threshold = f"{percent:.3g}%"
 
-    def _threshold_set(self, change: Any) -> None:
-        self._request = replace(self._request, threshold=change.new)
+    def _faithfulness_slid(self, percent: float) -> None:
         with self._ui:
-            self._sync_slider()
-        self._start()
+            if not self._syncing:
+                self.faithfulness = f"{percent:g}%"
 
     def _show(self, snapshot: Snapshot) -> None:
         """Brings the page in line with the search; called from the worker and from callbacks."""
@@ -255,7 +227,12 @@ class Explorer(widgets.VBox):
                 return
             self._shown_version = snapshot.version
             circuit = snapshot.circuit
-            drawn = (snapshot.status, snapshot.n_done, circuit and circuit.settings)
+            # Verification tests what was screened, and changes nothing else that is seen here.
+            drawn = (
+                snapshot.status,
+                snapshot.n_done,
+                circuit and (circuit.settings, circuit.n_screened),
+            )
             new_circuit = circuit is not None and drawn != self._drawn
             if circuit is not None and new_circuit:
                 self._drawn = drawn
@@ -265,6 +242,8 @@ class Explorer(widgets.VBox):
                 if self._side_panel.is_foreign_to(circuit):
                     self.selected_edge = self.selected_node = None
                 self._draw(snapshot)
+                if snapshot.target is not None and self._request.faithfulness is not None:
+                    self._threshold_found(circuit)
                 self._sync_slider()
             self._page.show(snapshot, self.shown_position)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
@@ -343,8 +322,3 @@ class Explorer(widgets.VBox):
             snapshot = self._runner.snapshot()
             self._draw(snapshot)
             self._page.write_status(snapshot, self.shown_position)
-
-
-def _check_threshold(threshold: Any) -> None:
-    # 1.0 is a dummy; it does not affect validity.
-    parse_threshold(threshold, 1.0, METRICS["logit_diff"])

@@ -13,10 +13,13 @@ from acdc_explorer.circuits.tables import KEPT
 from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import EdgeInspection, NodeInspection
-from acdc_explorer.runner.state import Snapshot
+from acdc_explorer.runner.state import Snapshot, Trust
+from acdc_explorer.searches.audit import CONFIDENCE
 from acdc_explorer.tasks import Task
 
 _PROMPTS_SHOWN = 4
+# Of edges that verification puts right.
+_NAMED = 3
 # Effects smaller than this are written as 0.000.
 _VISIBLE = 5e-4
 
@@ -27,6 +30,8 @@ def status_html(
     """Where the circuit stands, in one line that is always there."""
     circuit = snapshot.circuit
     text = _standing(circuit, n_drawn, unit) if circuit else "no circuit yet"
+    if snapshot.trust:
+        text += f" &nbsp;·&nbsp; {_trust(snapshot.trust, snapshot.exploring)}"
     if snapshot.note:
         text += f" &nbsp;·&nbsp; {escape(snapshot.note)}"
     if circuit and shown_position is not None and not circuit.graph.labels:
@@ -51,9 +56,32 @@ def _standing(circuit: Circuit, n_drawn: int, unit: str) -> str:
         f"{escape(circuit.metric_name.replace('_', ' '))}: full <b>{circuit.full_metric:.3f}</b>, "
         f"circuit <b>{_value(circuit.metric_value)}</b>, corrupted "
         f"<b>{circuit.corrupted_metric:.3f}</b> {escape(unit)}",
+        *([f"rule {circuit.settings.rule}"] if circuit.settings.rule != "abs" else []),
         f"faithfulness <b>{'–' if math.isnan(faithfulness) else f'{faithfulness:.1%}'}</b>",
     ]
     return " &nbsp;·&nbsp; ".join(parts)
+
+
+def _trust(trust: Trust, exploring: bool) -> str:
+    """How far a screened circuit can be trusted, by what the background has found out."""
+    verified = trust.share_verified
+    parts = ["<b>screened</b>" if verified < 1 else "<b>verified</b>: every edge tested"]
+    if trust.audit is None:
+        parts.append("audit …" if exploring else "not audited")
+    elif verified < 1:
+        audit = trust.audit
+        parts.append(
+            f"audit <b>{len(audit.wrong)} of {len(audit.tests)}</b> wrong "
+            f"(&lt; {audit.most_wrong:.1%} at {CONFIDENCE:.0%})"
+        )
+    if 0 < verified < 1:
+        # Rounded down: 100% is when it is done.
+        parts.append(f"<b>{int(100 * verified)}%</b> verified")
+    if trust.corrected:
+        ids = ", ".join(f"<code>{escape(each)}</code>" for each in trust.corrected[:_NAMED])
+        more = len(trust.corrected) - _NAMED
+        parts.append(f"put right, stays: {ids}" + (f" and {more} more" if more > 0 else ""))
+    return f'<span class="acdc-trust">{" · ".join(parts)}</span>'
 
 
 def _value(value: float) -> str:
@@ -67,7 +95,10 @@ def progress_text(snapshot: Snapshot) -> str:
         return (activity or "loading the model …") if snapshot.status == "loading" else ""
     if activity and snapshot.status in ("loading", "running"):
         return activity
-    share = f"{snapshot.n_done:,} of {circuit.graph.n_edges:,} decided"
+    looking = ""
+    if snapshot.target is not None and snapshot.status in ("running", "paused"):
+        looking = f"for {snapshot.target:.0%}: threshold {circuit.threshold:.3g} · "
+    share = f"{looking}{snapshot.n_done:,} of {circuit.graph.n_edges:,} decided"
     rate = f"{snapshot.rate:,.0f} tests/s"
     if snapshot.status in ("running", "paused") and snapshot.seconds_left is not None:
         return f"{share} · {rate} · {_duration(snapshot.seconds_left)} left"

@@ -71,6 +71,8 @@ CSS = """
 .acdc-path svg .exact { fill: #0072B2; }
 .acdc-path svg polyline.exact { fill: none; stroke: #0072B2; stroke-width: 1.3; }
 .acdc-path svg .end { fill: #767676; pointer-events: none; }
+.acdc-path svg circle.screened { fill: var(--jp-layout-color0, #fff); stroke: #0072B2;
+  stroke-width: 1.5; }
 .acdc-path svg circle.now { fill: none; stroke: #C72C86; stroke-width: 2; pointer-events: none; }
 .acdc-path svg line.now { stroke: #C72C86; stroke-width: 2; }
 .acdc-path svg .known { fill: #0072B2; }

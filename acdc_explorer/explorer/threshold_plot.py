@@ -33,12 +33,13 @@ def path_html(snapshot: Snapshot, unit: str) -> str:
     doing = snapshot.activity or "finding the circuits of other thresholds …"
     note = f" {escape(doing[0].upper() + doing[1:])}" if snapshot.exploring else ""
     n_known = len(snapshot.path.circuits)
-    legend = _legend(circuit.settings.method, snapshot.curves)
+    known = f"{n_known} interval{'s' if n_known != 1 else ''} known"
+    legend = _legend(circuit.settings.method, snapshot.path, snapshot.curves)
     return (
         f'<div class="acdc-path" data-intervals="{n_known}">{sentence}'
         f"{_ruler(circuit, snapshot.path)}"
         f"{_plot(circuit, snapshot.path, snapshot.curves)}"
-        f'<p class="acdc-muted">{legend}. {n_known} intervals known; click one to go there.{note}'
+        f'<p class="acdc-muted">{legend}. {known}; click one to go there.{note}'
         f"{_dropped(snapshot.path)}</p></div>"
     )
 
@@ -158,7 +159,8 @@ def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[C
     parts.append(f'<polyline class="exact" points="{line}"/>')
     for c in by_size:
         parts.append(
-            f'<circle class="exact" cx="{x(len(c.kept)):.1f}" cy="{y(c.faithfulness):.1f}" r="4" '
+            f'<circle class="{"screened" if c.n_screened else "exact"}" '
+            f'cx="{x(len(c.kept)):.1f}" cy="{y(c.faithfulness):.1f}" r="4" '
             f"{_goes_to(c)}><title>{_title(c)}</title></circle>"
         )
     for count, share, name in ((0, 0.0, "corrupted"), (n_edges, 1.0, "full model")):
@@ -183,11 +185,22 @@ def _goes_to(circuit: Circuit) -> str:
 
 def _title(circuit: Circuit) -> str:
     low, high = (_percent(end, circuit) for end in circuit.valid_interval)
-    return f"{len(circuit.kept)} edges, faithfulness {circuit.faithfulness:.1%}; {low} to {high}"
+    screened = ", screened" if circuit.n_screened else ""
+    return (
+        f"{len(circuit.kept)} edges, faithfulness {circuit.faithfulness:.1%}; {low} to {high}"
+        f"{screened}"
+    )
 
 
-def _legend(method: str, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
-    parts = [f'<span style="color:{CURVE_COLOURS["exact"]}">● {METHOD_NAMES[method]}</span>']
+def _legend(method: str, path: ThresholdPath, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
+    name, colour = METHOD_NAMES[method], CURVE_COLOURS["exact"]
+    kinds = {"●": name, "○": f"{name}, screened"}
+    there = {"○" if circuit.n_screened else "●" for circuit in path.circuits} or {"●"}
+    parts = [
+        f'<span style="color:{colour}">{mark} {kinds[mark]}</span>'
+        for mark in kinds
+        if mark in there
+    ]
     parts += [
         f'<span style="color:{CURVE_COLOURS[name]}">┄ {METHOD_NAMES[name]}</span>'
         for name in curves

@@ -1,12 +1,22 @@
-"""The model and the task of the last request, kept for the next one."""
+"""From a request to what is searched; model and task are kept for the next one."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
+from acdc_explorer.arguments import SearchOptions, prepared
+from acdc_explorer.circuits.settings import SearchSettings
+from acdc_explorer.circuits.steps import Step
+from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.runner.state import Request
+from acdc_explorer.searches.faithful import parse_faithfulness
 from acdc_explorer.tasks import Task, load_task
+
+# From this many edges on, searches are screened unless one says otherwise.
+_LARGE, _SCREEN = 10_000, 0.5
 
 
 class Loaded:
@@ -41,3 +51,27 @@ class Loaded:
     def forget(self) -> None:
         """Lets go of both."""
         self._model = self._task = None
+
+    def prepare(
+        self, request: Request
+    ) -> tuple[Model, Engine, SearchSettings, Sequence[Step], float | None]:
+        """Model and engine, settings, steps to replay, and the faithfulness to reach, if any."""
+        model = self.model(request)
+        task = self.task(request, model)
+        options = cast("SearchOptions", request.options)
+        target = request.faithfulness
+        # A target's searches set their own; a per cent of the clean metric may be one of zero.
+        threshold = request.threshold if target is None else 1.0
+        engine, settings, known = prepared(model, task, threshold, options)
+        if "screen" not in options:
+            settings = _screened_if_large(engine, settings)
+        faithfulness = None if target is None else parse_faithfulness(target)
+        return model, engine, settings, known, faithfulness
+
+
+def _screened_if_large(engine: Engine, settings: SearchSettings) -> SearchSettings:
+    """The settings, with screening where a test for every edge would take too long to look at."""
+    is_large = engine.graph.n_edges >= _LARGE
+    if settings.method != "acdc" or not engine.scoring.has_gradient or not is_large:
+        return settings
+    return replace(settings, screen=_SCREEN)

@@ -8,34 +8,28 @@ Callers on other threads only set what is wanted and read snapshots. No widget i
 from __future__ import annotations
 
 import atexit
-import logging
-import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import torch
-
-from acdc_explorer.arguments import SearchOptions, prepared
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
 from acdc_explorer.progress import Progress, heard_by
 from acdc_explorer.runner.activities import Activities
+from acdc_explorer.runner.background import Background
+from acdc_explorer.runner.cores import use_cores
 from acdc_explorer.runner.loaded import Loaded
 from acdc_explorer.runner.questions import Answer, Questions, as_exception
-from acdc_explorer.runner.session import PathSession, SearchSession
+from acdc_explorer.runner.session import PathSession, SearchSession, Target
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
 from acdc_explorer.searches.methods import SEARCH_METHODS
-
-logger = logging.getLogger(__name__)
 
 # A thread that is inside PyTorch when the interpreter ends would abort the process.
 _open_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
@@ -73,6 +67,9 @@ class Runner:
         self._loaded = Loaded()
         self._search: SearchSession | None = None
         self._path: PathSession | None = None
+        # What is done once the search has ended; and whether that waits.
+        self._background: Background | None = None
+        self._rests = False
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
         _open_runners.add(self)
         self._thread.start()
@@ -155,10 +152,17 @@ class Runner:
             self._questions.add(on_the_search, answer)
             self._condition.notify_all()
 
+    def rest(self, rests: bool) -> None:
+        """Has the background wait, or go on; searches and questions never wait."""
+        with self._condition:
+            self._rests = rests
+            self._condition.notify_all()
+
     def snapshot(self) -> Snapshot:
         """Where things stand now."""
         with self._condition:
             search, path, status = self._search, self._path, self._status_seen()
+            background = self._background if status == "done" else None
             return Snapshot(
                 status=status,
                 circuit=search.circuit() if search else None,
@@ -173,6 +177,8 @@ class Runner:
                 path=path.path if path else ThresholdPath(),
                 curves=dict(path.curves) if path else {},
                 exploring=self._is_exploring(),
+                target=search.target.faithfulness if search and search.target else None,
+                trust=background.trust if background else None,
                 activity=self._activities.told,
                 note=search.note if search else "",
             )
@@ -186,7 +192,11 @@ class Runner:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
         self._loaded.forget()
-        self._search = self._path = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Lets go of all that holds the model."""
+        self._search = self._path = self._background = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -211,15 +221,13 @@ class Runner:
             self._questions.answer_next()
 
     def _work(self) -> None:
-        # This thread's share of the cores: where the page is drawn on the same machine, threads
-        # that all wait for one another's turn make a search several times slower.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
         while True:
             with self._condition:
                 self._condition.wait_for(self._has_work)
                 if self._closed:
                     return
                 job = self._next_job()
+            use_cores(in_background=job == self._explore)
             try:
                 with plain_arithmetic(), heard_by(self._hear):
                     job()
@@ -233,12 +241,13 @@ class Runner:
             or self._questions
             or self._commands
             or self._status == "running"
-            or self._is_exploring()
+            or (self._is_exploring() and not self._rests)
         )
 
     def _is_exploring(self) -> bool:
-        """Whether the circuits of other thresholds are being found, in the background."""
-        return self._status == "done" and self._path is not None and not self._path.finished
+        """Whether there is something to do in the background."""
+        background = self._background
+        return self._status == "done" and background is not None and not background.finished
 
     def _next_job(self) -> Callable[[], None]:
         """What comes first: a question, what was asked for, a step of the search, the path."""
@@ -264,48 +273,28 @@ class Runner:
 
     def _begin(self, request: Request, *, afresh: bool) -> None:
         if not self._loaded.has_model_of(request):
-            # These hold the old model.
-            self._search = self._path = None
-        model = self._loaded.model(request)
-        task = self._loaded.task(request, model)
-        engine, settings, known = prepared(
-            model, task, request.threshold, cast("SearchOptions", request.options)
-        )
+            self._forget()
+        model, engine, settings, known, faithfulness = self._loaded.prepare(request)
         with self._condition:
             before = self._search if self._search and self._search.is_of(engine, settings) else None
-            if before is None or afresh:
-                search = SearchSession(model, engine, settings, known)
+            if before is None or self._path is None or afresh:
+                target = None if faithfulness is None else Target(faithfulness)
+                search = SearchSession(model, engine, settings, known, target)
                 self._path = PathSession(search)
             else:
-                search = self._going_on(before, model, engine, settings)
+                search = self._path.going_on(before, engine, settings, faithfulness)
             if not search.complete:
                 # Shown from the previous search if it is the same but for the threshold.
                 self._search = before
             else:
                 self._search = search
-                self._set_status("done")
+                self._done()
                 return
         if before is None:
             search.show_before()
         with self._condition:
             self._search = search
             self._set_status("running")
-
-    def _going_on(
-        self, before: SearchSession, model: Model, engine: Engine, settings: SearchSettings
-    ) -> SearchSession:
-        """A search at another threshold: at once, if its circuit is known; else from what is."""
-        assert self._path is not None
-        if before.complete:
-            self._path.add(before.circuit())
-        known = self._path.path.at(settings.threshold, self._path.margin)
-        if known is not None:
-            search = SearchSession(model, engine, settings)
-            search.take_over(known)
-            return search
-        nearest = self._path.path.nearest(settings.threshold)
-        steps = nearest.steps if nearest and before.complete else before.steps
-        return SearchSession(model, engine, settings, steps)
 
     def _advance(self) -> None:
         assert self._search is not None
@@ -315,23 +304,39 @@ class Runner:
         else:
             assert self._path is not None
             if SEARCH_METHODS[self._search.settings.method].is_exact:
-                self._path.add(self._search.circuit())
-            self._set_status("done")
+                for circuit in (*self._search.found, self._search.circuit()):
+                    self._path.add(circuit)
+            self._done()
             self._notify()
 
-    def _explore(self) -> None:
-        """Works on the circuits of other thresholds while there is nothing else to do."""
+    def _done(self) -> None:
+        """The search has ended; what may be worth knowing besides is found in the background."""
+        assert self._search is not None
         assert self._path is not None
-        try:
-            new = self._path.advance()
-        except Exception:
-            # The circuit stands; only the view of its neighbours ends here.
-            logger.exception("finding the circuits of other thresholds failed")
-            self._path.finished, new = True, False
-        if self._path.finished or (new and time.monotonic() >= self._next_notice):
+        with self._condition:
+            self._background = Background(self._search, self._path)
+            self._set_status("done")
+
+    def _explore(self) -> None:
+        """Does a bit of what is to be done in the background."""
+        background = self._background
+        assert background is not None
+        new = background.advance()
+        if background.verified:
+            self._put_right(background.verified)
+        if background.finished or (new and time.monotonic() >= self._next_notice):
             with self._condition:
                 self._version += 1
             self._notify()
+
+    def _put_right(self, verified: Circuit) -> None:
+        """Shows a verified circuit in place of the screened one."""
+        assert self._search is not None
+        assert self._path is not None
+        if self._search.circuit().n_screened:
+            with self._condition:
+                self._search = self._search.ended_in(verified)
+                self._path.put_right(self._search.circuit())
 
     def _notify(self) -> None:
         if self._listener is None:

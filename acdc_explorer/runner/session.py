@@ -20,15 +20,17 @@ from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.models import Model
 from acdc_explorer.options import ATTRIBUTIONS
+from acdc_explorer.runner.work import Work
 from acdc_explorer.searches.attribution import attribution_steps, edge_scores
 from acdc_explorer.searches.decisions import BORDERLINE
+from acdc_explorer.searches.faithful import chosen, faithful_steps
 from acdc_explorer.searches.methods import SEARCH_METHODS, circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import grid, path_steps
 from acdc_explorer.tasks import Task
 
 # The thresholds of the path, in shares of the clean metric; it may go on beyond a chosen one.
 _PATH_RANGE = 0.01, 0.3
-# What the background spends on the path of one search before it rests.
+# What the background spends on the path of one kind of search before it rests.
 PATH_SECONDS = 60.0
 _CURVE_POINTS = 14
 
@@ -41,11 +43,29 @@ class CurvePoint:
     faithfulness: float
 
 
+@dataclass(frozen=True)
+class Target:
+    """A circuit to look for, at whatever threshold.
+
+    Attributes:
+        faithfulness: it has to reach, as a share.
+        known: circuits of such searches at some thresholds.
+    """
+
+    faithfulness: float
+    known: Sequence[Circuit] = ()
+
+
 class SearchSession:
     """A search under way: its steps so far, and the one it is about to take."""
 
     def __init__(
-        self, model: Model, engine: Engine, settings: SearchSettings, known: Sequence[Step] = ()
+        self,
+        model: Model,
+        engine: Engine,
+        settings: SearchSettings,
+        known: Sequence[Step] = (),
+        target: Target | None = None,
     ):
         """Begins a search.
 
@@ -54,13 +74,21 @@ class SearchSession:
             engine: of the model and the task.
             settings: of the search.
             known: steps of an earlier search to take over.
+            target: what to look for instead of the circuit of the settings' threshold.
         """
         self.model, self.engine, self.settings = model, engine, settings
         self.note = _note(model, engine)
         # Here, in the worker, since snapshots are taken on other threads and must not compute.
         _ = engine.corrupted_metric
         self.tokens = _tokens_at_labels(model, engine.task)
-        self.iterator: Iterator[Step] = search_steps(engine, settings, known)
+        self.target = target
+        self.iterator: Iterator[SearchSettings | Step | Circuit] = (
+            faithful_steps(model.name, engine, settings, target.faithfulness, target.known)
+            if target
+            else search_steps(engine, settings, known)
+        )
+        # Circuits of other thresholds that were found on the way to the target.
+        self.found: list[Circuit] = []
         self.steps: list[Step] = []
         self.preview: tuple[tuple[Edge, float], ...] = ()
         self._circuit: tuple[tuple[int, bool, SearchSettings], Circuit] | None = None
@@ -88,20 +116,32 @@ class SearchSession:
         step = next(self.iterator, None)
         self.seconds += time.monotonic() - started
         if step is None:
+            if self.target:
+                circuit, notes = chosen(self.found, self.target.faithfulness)
+                self.note = "; ".join([*([self.note] if self.note else []), *notes])
+                self.settings, self.steps = circuit.settings, list(circuit.steps)
             self.complete = True
             # Likewise: of some methods the circuit is evaluated once it is complete.
             self.circuit()
             return False
-        self.steps.append(step)
-        self.n_done += n_decided(step, self.engine.graph)
-        if isinstance(step, ReceiverStep):
-            self.receiver = step.receiver
+        if isinstance(step, SearchSettings):
+            self.settings, self.steps, self.n_done = step, [], 0
+        elif isinstance(step, Circuit):
+            self.found.append(step)
+        else:
+            self.steps.append(step)
+            self.n_done += n_decided(step, self.engine.graph)
+            if isinstance(step, ReceiverStep):
+                self.receiver = step.receiver
         return True
 
-    def take_over(self, circuit: Circuit) -> None:
-        """Becomes a search that has ended in this circuit."""
-        self.steps = list(circuit.steps)
-        self.complete, self.n_done = True, self.engine.graph.n_edges
+    def ended_in(self, circuit: Circuit) -> SearchSession:
+        """The same search, ended in this circuit."""
+        search = SearchSession(self.model, self.engine, self.settings)
+        search.steps = list(circuit.steps)
+        search.complete, search.n_done = True, self.engine.graph.n_edges
+        search.seconds = self.seconds
+        return search
 
     def is_of(self, engine: Engine, settings: SearchSettings) -> bool:
         """Whether only the threshold tells a search with these settings from this one."""
@@ -127,7 +167,7 @@ class PathSession:
     Attributes:
         path: what is known.
         curves: attribution method -> points of its circuits, the fewest edges first.
-        finished: whether all is known, or the time for it is spent.
+        work: finds more of both.
     """
 
     def __init__(self, search: SearchSession):
@@ -135,9 +175,7 @@ class PathSession:
         self._search = search
         self.path = ThresholdPath()
         self.curves: dict[str, tuple[CurvePoint, ...]] = {}
-        self.finished = False
-        self.seconds = 0.0
-        self._work = self._steps()
+        self.work = Work(self._steps(), PATH_SECONDS)
 
     @property
     def margin(self) -> float:
@@ -148,13 +186,37 @@ class PathSession:
         """Takes in a circuit found by a search; the background goes on from there."""
         self.path = self.path.with_circuit(circuit)
 
-    def advance(self) -> bool:
-        """Works on for a moment; True where there is something new. Sets `finished` at the end."""
-        started = time.monotonic()
-        new = next(self._work, None) if self.seconds <= PATH_SECONDS else None
-        self.seconds += time.monotonic() - started
-        self.finished = new is None
-        return bool(new)
+    def put_right(self, circuit: Circuit) -> None:
+        """Takes in a circuit in place of the one known for its threshold, if any."""
+        others = [each for each in self.path.circuits if each.threshold != circuit.threshold]
+        self.path = ThresholdPath(tuple(others)).with_circuit(circuit)
+
+    def going_on(
+        self,
+        before: SearchSession,
+        engine: Engine,
+        settings: SearchSettings,
+        faithfulness: float | None,
+    ) -> SearchSession:
+        """A search at another threshold: at once, if its circuit is known; else from what is.
+
+        Args:
+            before: the last search of this kind.
+            engine: that it ran on.
+            settings: of the new one.
+            faithfulness: to reach at whatever threshold, or None.
+        """
+        if before.complete:
+            self.add(before.circuit())
+        if faithfulness is not None:
+            target = Target(faithfulness, self.path.circuits)
+            return SearchSession(before.model, engine, settings, target=target)
+        known = self.path.at(settings.threshold, self.margin)
+        if known is not None:
+            return SearchSession(before.model, engine, settings).ended_in(known)
+        nearest = self.path.nearest(settings.threshold)
+        steps = nearest.steps if nearest and before.complete else before.steps
+        return SearchSession(before.model, engine, settings, steps)
 
     def _steps(self) -> Iterator[bool]:
         engine, settings = self._search.engine, self._search.settings

@@ -10,6 +10,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.runner.session import CurvePoint
+from acdc_explorer.searches.audit import Audit
 from acdc_explorer.tasks import Task
 
 Status = Literal["idle", "loading", "running", "paused", "done", "stopped", "error"]
@@ -29,6 +30,7 @@ class Request:
         n_prompts: for a task given by name.
         seed: likewise.
         options: other arguments of `find_circuit`.
+        faithfulness: to look for instead of the threshold's circuit, as `find_circuit` takes it.
         device: for a model given by name.
     """
 
@@ -39,6 +41,7 @@ class Request:
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
+    faithfulness: float | str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,21 @@ Command = Start | Literal["pause", "resume", "stop"]
 
 
 @dataclass(frozen=True)
+class Trust:
+    """How far a screened circuit can be trusted.
+
+    Attributes:
+        audit: tests of a sample of its screened edges; None until they are done.
+        share_verified: the share of all edges up to which each screened one has been tested.
+        corrected: ids of the screened edges that stay after all, as far as it has been verified.
+    """
+
+    audit: Audit | None = None
+    share_verified: float = 0.0
+    corrected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Where a runner stands; never changes once taken.
 
@@ -75,7 +93,9 @@ class Snapshot:
         preview: edges that attribution would keep, with their approximate effects.
         path: circuits of other thresholds found so far.
         curves: attribution method -> its circuits by size.
-        exploring: whether the background is at work on the path.
+        exploring: whether the background is at work on these, or on trust.
+        target: the faithfulness that is looked for, as a share, or None.
+        trust: in a circuit that was screened; None if no edge was.
         activity: what takes long just now, in words; or nothing.
         note: what is to be known of the model's weights, or of the memory that a search takes.
     """
@@ -93,6 +113,8 @@ class Snapshot:
     path: ThresholdPath = field(default_factory=ThresholdPath)
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     exploring: bool = False
+    target: float | None = None
+    trust: Trust | None = None
     activity: str = ""
     note: str = ""
 

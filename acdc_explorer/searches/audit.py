@@ -103,16 +103,31 @@ def audit_circuit(engine: Engine, circuit: Circuit, n: int, seed: int) -> Audit:
         n: how many edges to draw; all of them if there are fewer.
         seed: of the draw.
     """
+    found = Audit(circuit.n_screened, (), ())
+    with working_on("auditing: screened edges tested", min(n, circuit.n_screened)) as done:
+        for found in audits(engine, circuit, n, seed):
+            done(len(found.tests))
+    return found
+
+
+def audits(engine: Engine, circuit: Circuit, n: int, seed: int) -> Iterator[Audit]:
+    """The same one test at a time: what is known so far. Only the last one's bound is right.
+
+    The tests go along the search, so that the first of them are no random draw of all edges.
+
+    Args:
+        engine: as above; so are the others.
+        circuit: likewise.
+        n: likewise.
+        seed: likewise.
+    """
     screened = [step.edge for step in circuit.decisions if step.screened]
     drawn = np.random.default_rng(seed).permutation(len(screened))[:n]
-    to_test = {screened[number] for number in drawn}
     tests: list[EdgeStep] = []
-    with working_on("auditing: screened edges tested", len(to_test)) as done:
-        for step in _tests(engine, circuit, to_test):
-            tests.append(step)
-            done(len(tests))
-    wrong = tuple(step.edge.id for step in tests if step.kept)
-    return Audit(len(screened), tuple(tests), wrong)
+    for step in _tests(engine, circuit, {screened[number] for number in drawn}):
+        tests.append(step)
+        wrong = tuple(step.edge.id for step in tests if step.kept)
+        yield Audit(len(screened), tuple(tests), wrong)
 
 
 def _tests(engine: Engine, circuit: Circuit, to_test: set[Edge]) -> Iterator[EdgeStep]:

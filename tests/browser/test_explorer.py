@@ -123,6 +123,35 @@ def test_dragging_the_threshold_changes_the_edges(explorer):
     lab.screenshot("threshold-low")
 
 
+def test_dragging_faithfulness_finds_the_threshold(explorer):
+    lab = explorer("n_prompts=16")
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    # The other slider shows what the circuit reaches.
+    reached = 100 * ask(lab, "explorer.circuit.faithfulness")
+    shown = lab.page.locator(".acdc-faithfulness .widget-readout").last
+    assert float(shown.inner_text()) == pytest.approx(min(max(reached, 0), 100), abs=0.6)
+    track = lab.page.locator(".acdc-faithfulness .noUi-base").last.bounding_box()
+    x, y = track["x"] + 0.8 * track["width"], track["y"] + track["height"] / 2
+    lab.page.mouse.click(x, y)
+    lab.page.wait_for_timeout(300)
+    lab.wait_status("done", timeout=120)
+    asked = ask(lab, "explorer.faithfulness")
+    assert 70 <= float(asked.rstrip("%")) <= 90
+    assert ask(lab, "explorer.circuit.faithfulness") >= float(asked.rstrip("%")) / 100
+    assert ask(lab, "explorer.threshold == explorer.circuit.threshold")
+    task = "ax.load_task('ioi', 'mini', n_prompts=16)"
+    expected = ask(lab, f"ax.find_circuit('mini', {task}, faithfulness={asked!r}).kept")
+    assert ask(lab, "explorer.circuit.kept") == expected
+    assert "rule signed" in lab.page.locator(".acdc-status").last.inner_text()
+    assert_fits(lab)
+    lab.screenshot("faithfulness")
+    # Dragging the threshold is a threshold again.
+    ask(lab, "setattr(explorer, 'threshold', '7%')")
+    lab.wait_status("done", timeout=60)
+    assert ask(lab, "explorer.faithfulness") is None
+
+
 def test_pause_go_on_stop_and_clicks_meanwhile(explorer):
     """A search long enough to step in; clicks are answered while it runs."""
     lab = explorer('threshold="0.1%", n_prompts=256')

@@ -21,4 +21,14 @@ def test_smollm2_from_its_name_to_a_clicked_edge(explorer):
     lab.click_point("edge-hits", clear_of_nodes(lab, 1))
     found = wait_panel(lab, timeout=120)
     assert abs(float(found["effect"])) > 0.1
+    # Graphs of that size are screened, which is said, and audited in the background.
+    assert ask(lab, "explorer.circuit.settings.screen") == 0.5
+    audited = lab.page.locator(".acdc-trust").last
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.acdc-trust')].some("
+        "trust => /audit \\d+ of \\d+ wrong/.test(trust.textContent))",
+        timeout=180_000,
+    )
+    assert "screened" in audited.inner_text()
+    assert_fits(lab)
     lab.screenshot("smollm2")
