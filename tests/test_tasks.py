@@ -226,3 +226,9 @@ def test_faulty_spans_and_answers_are_named(change, message):
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         Task(**arguments)
+
+
+def test_a_task_for_a_model_by_its_name():
+    mini = ax.load_model("mini")
+    by_name, by_model = (ax.load_task("ioi", model, n_prompts=3) for model in ("mini", mini))
+    assert torch.equal(by_name.clean_tokens, by_model.clean_tokens)

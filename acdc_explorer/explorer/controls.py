@@ -132,7 +132,14 @@ class Controls:
                     layout=line,
                 ),
                 widgets.HBox(
-                    [self.method, self.rule, self.positions, self.columns, self.own_prompts],
+                    [
+                        self.method,
+                        widgets.Label("Rule"),
+                        self.rule,
+                        self.positions,
+                        self.columns,
+                        self.own_prompts,
+                    ],
                     layout=line,
                 ),
             ]

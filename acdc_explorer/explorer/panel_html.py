@@ -99,10 +99,11 @@ def progress_text(snapshot: Snapshot) -> str:
     if snapshot.target is not None and snapshot.status in ("running", "paused"):
         looking = f"for {snapshot.target:.0%}: threshold {circuit.threshold:.3g} · "
     share = f"{looking}{snapshot.n_done:,} of {circuit.graph.n_edges:,} decided"
-    rate = f"{snapshot.rate:,.0f} tests/s"
+    # Where most edges go without a test, the number of tests says little.
+    rate = "" if circuit.settings.screen else f" · {snapshot.rate:,.0f} tests/s"
     if snapshot.status in ("running", "paused") and snapshot.seconds_left is not None:
-        return f"{share} · {rate} · {_duration(snapshot.seconds_left)} left"
-    return f"{share} · {rate} · took {_duration(snapshot.seconds)}"
+        return f"{share}{rate} · {_duration(snapshot.seconds_left)} left"
+    return f"{share}{rate} · took {_duration(snapshot.seconds)}"
 
 
 def _duration(seconds: float) -> str:

@@ -143,8 +143,10 @@ def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[C
         )
     edges = 1
     while edges <= n_edges:
+        # The last one may stand at the very end.
+        anchor = "end" if x(edges) > _WIDTH - 3 * _RIGHT else "middle"
         parts.append(
-            f'<text x="{x(edges):.1f}" y="{_HEIGHT - 16}" text-anchor="middle">{edges:,}</text>'
+            f'<text x="{x(edges):.1f}" y="{_HEIGHT - 16}" text-anchor="{anchor}">{edges:,}</text>'
         )
         edges *= 10
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">edges kept</text>')

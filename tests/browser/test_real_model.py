@@ -31,4 +31,5 @@ def test_smollm2_from_its_name_to_a_clicked_edge(explorer):
     )
     assert "screened" in audited.inner_text()
     assert_fits(lab)
+    lab.page.locator(".acdc-controls").last.scroll_into_view_if_needed()
     lab.screenshot("smollm2")

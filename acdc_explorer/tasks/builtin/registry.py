@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.models.loading import BUNDLED
+from acdc_explorer.models.loading import BUNDLED, load_model
 from acdc_explorer.tasks.builtin import pools
 from acdc_explorer.tasks.builtin.agreement import subject_verb_agreement_pairs
 from acdc_explorer.tasks.builtin.docstring import docstring_pairs
@@ -37,7 +37,7 @@ from acdc_explorer.tasks.word_pool import one_token_words
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from acdc_explorer.models import Model
+    from acdc_explorer.models.model import ModelLike
 
 # In a bundled model's folder: task -> what was measured.
 MEASURED_FILE = "tasks.json"
@@ -233,7 +233,7 @@ def bundled_accuracies() -> dict[str, dict[str, float]]:
     return found
 
 
-def load_task(name: str, model: Model, n_prompts: int = 64, seed: int = 0) -> Task:
+def load_task(name: str, model: ModelLike, n_prompts: int = 64, seed: int = 0) -> Task:
     """Makes one of the package's tasks for a model.
 
     Words that the model's tokenizer splits are left out, of names, nouns and all others that a task
@@ -244,7 +244,7 @@ def load_task(name: str, model: Model, n_prompts: int = 64, seed: int = 0) -> Ta
 
     Args:
         name: see `list_tasks`.
-        model: whose tokenizer is used.
+        model: whose tokenizer is used; anything that `load_model` takes.
         n_prompts: number of clean prompts, each with a corrupted twin.
         seed: the same seed gives the same prompts.
 
@@ -257,6 +257,7 @@ def load_task(name: str, model: Model, n_prompts: int = 64, seed: int = 0) -> Ta
         raise unknown_name("task", name, TASKS)
     if not isinstance(n_prompts, int) or n_prompts < 1:
         raise ValueError(f"n_prompts must be a positive whole number; got {n_prompts!r}")
+    model = load_model(model)
     recipe, tokenizer = TASKS[name], fast_tokenizer(model.tokenizer)
     words, notes = one_token_words(name, recipe.pools, tokenizer)
     for form in recipe.forms:
