@@ -25,10 +25,9 @@ class Background:
             search: that has ended.
             path: of its kind.
         """
-        self._path, self._trust = path, None
+        self._trust = TrustSession(search) if search.circuit().n_screened else None
         self._left = [path.work]
-        if search.circuit().n_screened:
-            self._trust = TrustSession(search)
+        if self._trust:
             self._left = [self._trust.audit, path.work, self._trust.verification]
         self._drop_finished()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,7 @@ from acdc_explorer.tasks.word_pool import one_token_words
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from acdc_explorer.models.model import ModelLike
+    from acdc_explorer.models import Model
 
 # In a bundled model's folder: task -> what was measured.
 MEASURED_FILE = "tasks.json"
@@ -233,7 +234,9 @@ def bundled_accuracies() -> dict[str, dict[str, float]]:
     return found
 
 
-def load_task(name: str, model: ModelLike, n_prompts: int = 64, seed: int = 0) -> Task:
+def load_task(
+    name: str, model: Model | str | os.PathLike[str], n_prompts: int = 64, seed: int = 0
+) -> Task:
     """Makes one of the package's tasks for a model.
 
     Words that the model's tokenizer splits are left out, of names, nouns and all others that a task
@@ -244,7 +247,7 @@ def load_task(name: str, model: ModelLike, n_prompts: int = 64, seed: int = 0) -
 
     Args:
         name: see `list_tasks`.
-        model: whose tokenizer is used; anything that `load_model` takes.
+        model: whose tokenizer is used; or its name, folder or file.
         n_prompts: number of clean prompts, each with a corrupted twin.
         seed: the same seed gives the same prompts.
 
@@ -257,7 +260,8 @@ def load_task(name: str, model: ModelLike, n_prompts: int = 64, seed: int = 0) -
         raise unknown_name("task", name, TASKS)
     if not isinstance(n_prompts, int) or n_prompts < 1:
         raise ValueError(f"n_prompts must be a positive whole number; got {n_prompts!r}")
-    model = load_model(model)
+    if isinstance(model, (str, os.PathLike)):
+        model = load_model(model)
     recipe, tokenizer = TASKS[name], fast_tokenizer(model.tokenizer)
     words, notes = one_token_words(name, recipe.pools, tokenizer)
     for form in recipe.forms:
