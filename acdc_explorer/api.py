@@ -102,7 +102,8 @@ def find_circuit(
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
-    if faithfulness is not None:
+    target = None if faithfulness is None else parse_faithfulness(faithfulness)
+    if target is not None:
         for name, value in (("threshold", threshold), ("replay", replay), ("top_n", top_n)):
             if value is not None:
                 raise ValueError(
@@ -112,7 +113,7 @@ def find_circuit(
             rule = "signed"
     if threshold is None:
         # A target's searches set their own; a per cent of the clean metric may be one of zero.
-        threshold = _THRESHOLD if faithfulness is None else 1.0
+        threshold = _THRESHOLD if target is None else 1.0
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         engine, settings, known = prepared(
@@ -132,10 +133,8 @@ def find_circuit(
                 "top_n": top_n,
             },
         )
-        if faithfulness is not None:
-            return _faithful_circuit(
-                loaded.name, engine, settings, parse_faithfulness(faithfulness)
-            )
+        if target is not None:
+            return _faithful_circuit(loaded.name, engine, settings, target)
         steps: list[Step] = []
         with working_on("searching: edges decided", engine.graph.n_edges) as done:
             n_done = 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.runner.session import PathSession, SearchSession
 from acdc_explorer.runner.state import Trust
 from acdc_explorer.runner.work import Work
-from acdc_explorer.searches.audit import Audit, audits
+from acdc_explorer.searches.audit import audit_of, audit_tests
 from acdc_explorer.searches.verifying import Verification
 
 _AUDITED = 300
@@ -80,11 +81,11 @@ class TrustSession:
         self.verified: Circuit | None = None
 
     def _audit(self) -> Iterator[bool]:
-        audit: Audit | None = None
-        for so_far in audits(self._search.engine, self._circuit, _AUDITED, _AUDIT_SEED):
-            audit = so_far
+        tests: list[EdgeStep] = []
+        for step in audit_tests(self._search.engine, self._circuit, _AUDITED, _AUDIT_SEED):
+            tests.append(step)
             yield False
-        self.trust = Trust(audit)
+        self.trust = Trust(audit_of(self._circuit, tests))
         yield True
 
     def _verify(self) -> Iterator[bool]:

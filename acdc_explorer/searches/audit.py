@@ -103,31 +103,34 @@ def audit_circuit(engine: Engine, circuit: Circuit, n: int, seed: int) -> Audit:
         n: how many edges to draw; all of them if there are fewer.
         seed: of the draw.
     """
-    found = Audit(circuit.n_screened, (), ())
+    tests: list[EdgeStep] = []
     with working_on("auditing: screened edges tested", min(n, circuit.n_screened)) as done:
-        for found in audits(engine, circuit, n, seed):
-            done(len(found.tests))
-    return found
+        for step in audit_tests(engine, circuit, n, seed):
+            tests.append(step)
+            done(len(tests))
+    return audit_of(circuit, tests)
 
 
-def audits(engine: Engine, circuit: Circuit, n: int, seed: int) -> Iterator[Audit]:
-    """The same one test at a time: what is known so far. Only the last one's bound is right.
+def audit_of(circuit: Circuit, tests: Sequence[EdgeStep]) -> Audit:
+    """What tests of a random sample of a circuit's screened edges say."""
+    wrong = tuple(step.edge.id for step in tests if step.kept)
+    return Audit(circuit.n_screened, tuple(tests), wrong)
 
-    The tests go along the search, so that the first of them are no random draw of all edges.
+
+def audit_tests(engine: Engine, circuit: Circuit, n: int, seed: int) -> Iterator[EdgeStep]:
+    """Tests a random sample of a circuit's screened edges, in the order of the search.
+
+    Only all of them together are a random sample.
 
     Args:
-        engine: as above; so are the others.
+        engine: as for `audit_circuit`; so are the others.
         circuit: likewise.
         n: likewise.
         seed: likewise.
     """
     screened = [step.edge for step in circuit.decisions if step.screened]
     drawn = np.random.default_rng(seed).permutation(len(screened))[:n]
-    tests: list[EdgeStep] = []
-    for step in _tests(engine, circuit, {screened[number] for number in drawn}):
-        tests.append(step)
-        wrong = tuple(step.edge.id for step in tests if step.kept)
-        yield Audit(len(screened), tuple(tests), wrong)
+    yield from _tests(engine, circuit, {screened[number] for number in drawn})
 
 
 def _tests(engine: Engine, circuit: Circuit, to_test: set[Edge]) -> Iterator[EdgeStep]:
