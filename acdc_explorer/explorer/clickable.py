@@ -8,6 +8,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from acdc_explorer.explorer.anywidget_private import HEARING
+
 
 class ClickableHTML(anywidget.AnyWidget):
     """Shows HTML; elements with a certain attribute act as buttons, by mouse and by keyboard.
@@ -20,7 +22,9 @@ class ClickableHTML(anywidget.AnyWidget):
     value: Any = traitlets.Unicode("").tag(sync=True)
     attribute: Any = traitlets.Unicode("").tag(sync=True)
 
-    _esm = """
+    _esm = (
+        HEARING
+        + """
     function render({ model, el }) {
       el.classList.add("widget-html-content");
       const show = () => { el.innerHTML = model.get("value"); };
@@ -50,18 +54,23 @@ class ClickableHTML(anywidget.AnyWidget):
       model.on("change:value", show);
       show();
     }
-    export default { render };
+    export default { initialize: ({ model }) => { hearing(model); }, render };
     """
+    )
 
-    def __init__(self, value: str, attribute: str, on_chosen: Callable[[str], None]):
+    def __init__(
+        self, value: str, attribute: str, on_chosen: Callable[[str], None], css_class: str = ""
+    ):
         """Makes the widget.
 
         Args:
             value: the HTML.
             attribute: of the elements that can be clicked, without "data-".
             on_chosen: called with the attribute's value of a clicked one.
+            css_class: of the element around the HTML. Views do not hear of one added later.
         """
-        super().__init__(value=value, attribute=attribute)
+        classes = (css_class,) if css_class else ()
+        super().__init__(value=value, attribute=attribute, _dom_classes=classes)
         self.on_msg(lambda _, content, buffers: self._received(content, on_chosen))
 
     def _received(self, content: Any, on_chosen: Callable[[str], None]) -> None:
