@@ -50,7 +50,7 @@ class Ends:
     port: NDArray[np.float64]
     upright: NDArray[np.bool_]
 
-    def rows(self, chosen: NDArray[np.bool_]) -> Ends:
+    def rows(self, chosen: NDArray[np.int64]) -> Ends:
         """Some of them."""
         return Ends(self.start[chosen], self.end[chosen], self.port[chosen], self.upright[chosen])
 
@@ -101,38 +101,33 @@ def bends_around(
     best = np.zeros(n_curves)
     if not n_curves or not len(obstacles):
         return best
-    times = np.linspace(0.04, 0.96, 24)
-    scaled = (obstacles * pixels).astype(np.float32)
+    # Those that are drawn, and three between each two.
+    times = np.linspace(0, 1, 4 * CURVE_POINTS - 3)[1:-1]
+    places = (obstacles * pixels).astype(np.float32)
+    foreign = np.ones((n_curves, len(places)), dtype=bool)
+    for end in (ends.start, ends.end):
+        foreign &= np.abs((end * pixels)[:, None] - places).max(-1) > 1.0
     crossed = np.full(n_curves, np.iinfo(np.int64).max)
-    for pixels_aside in _BENDS:
-        left = crossed > 0
-        if not left.any():
+    for aside in _BENDS:
+        left = np.flatnonzero(crossed > 0)
+        if not len(left):
             break
-        tried, bend = ends.rows(left), pixels_aside / pixels[0]
-        points = tried.bezier(np.full(len(tried.start), bend), times)
-        near = _passes(tried, points, scaled, radius + _CLEARANCE, pixels)
-        n_crossed = near + _LEFT_PICTURE * _leaves(points[..., 0], x_range)
+        tried, bend = ends.rows(left), aside / pixels[0]
+        points = tried.bezier(np.full(len(left), bend), times)
+        near = _near(points * pixels, places, radius + _CLEARANCE) & foreign[left]
+        n_crossed = near.sum(1) + _LEFT_PICTURE * _leaves(points[..., 0], x_range)
         better = n_crossed < crossed[left]
-        rows = np.flatnonzero(left)[better]
+        rows = left[better]
         best[rows], crossed[rows] = bend, n_crossed[better]
     return best
 
 
-def _passes(
-    ends: Ends,
-    points: NDArray[np.float64],
-    obstacles: Floats,
-    distance: float,
-    pixels: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    """How many nodes each curve passes nearer than a distance, in pixels."""
-    scaled = (points * pixels).astype(np.float32)
-    aside = scaled[:, :, None, 0] - obstacles[None, None, :, 0]
-    above = scaled[:, :, None, 1] - obstacles[None, None, :, 1]
-    near = (aside**2 + above**2 < distance**2).any(1)
-    for end in (ends.start, ends.end):
-        near &= np.abs((end * pixels)[:, None] - obstacles[None]).max(-1) > 1.0
-    return np.asarray(near.sum(1))
+def _near(points: NDArray[np.float64], places: Floats, distance: float) -> NDArray[np.bool_]:
+    """[curve, place]: whether a curve passes a place nearer than a distance."""
+    of_curves = points.astype(np.float32)
+    apart = (of_curves[:, :, None, 0] - places[:, 0]) ** 2
+    apart += (of_curves[:, :, None, 1] - places[:, 1]) ** 2
+    return np.asarray(apart.min(1) < distance**2)
 
 
 def _leaves(x: NDArray[np.float64], x_range: tuple[float, float]) -> NDArray[np.bool_]:

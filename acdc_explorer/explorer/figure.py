@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
-from itertools import takewhile
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,7 +15,7 @@ from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.curves import HIT_POINTS, Curves, Floats
 from acdc_explorer.explorer.layout import Layout
 from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
-from acdc_explorer.explorer.shown import DrawnEdge
+from acdc_explorer.explorer.shown import DrawnEdge, untested_edges, untested_nodes
 from acdc_explorer.explorer.traces import (
     NAN,
     hover_text,
@@ -80,6 +80,8 @@ class CircuitFigure:
         self._hits: tuple[Floats, Floats] = (empty, empty)
         self._idle: set[str] = set()
         self._drawn: tuple[Sequence[DrawnEdge], set[Node], set[Edge] | None] = ((), set(), None)
+        # Of the last drawing, with what they depend on: a selection changes none.
+        self._last_curves: tuple[Any, Curves | None] = (None, None)
         self.n_drawn = 0
         traces = make_traces()
         self._traces = {str(trace.name): index for index, trace in enumerate(traces)}
@@ -115,18 +117,18 @@ class CircuitFigure:
             lit: edges that stand out while the others are dim; None: all are drawn alike.
             preview: edges that are expected to stay, the most important first.
         """
-        inside = {node for step in circuit.decisions if step.kept
-                  for node in (step.edge.sender, step.edge.receiver.node)}  # fmt: skip
+        inside = {node for each in edges for edge in each.all_edges
+                  for node in (edge.sender, edge.receiver.node)}  # fmt: skip
         drawn = edges[:MAX_DRAWN]
         self.n_drawn = sum(len(each.all_edges) for each in drawn)
         self._drawn = drawn, inside, lit
         with self.widget.batch_update():
             self._set_layout(layout)
             self._draw_edges()
-            self._draw_nodes(inside, _untested_nodes(circuit))
+            self._draw_nodes(inside, untested_nodes(circuit))
             self._ring("testing", receiver.node if receiver else None)
             is_small = len(circuit.graph.nodes) <= _MANY_NODES
-            untested = _untested_edges(circuit, receiver) if is_small else []
+            untested = untested_edges(circuit, receiver) if is_small else []
             self._set_line("untested", layout.curves(untested))
             begun = {step.receiver for step in circuit.steps if isinstance(step, ReceiverStep)}
             ahead = [edge for edge in preview if edge.receiver not in begun]
@@ -218,8 +220,14 @@ class CircuitFigure:
                 self._draw_edges()
 
     def _draw_edges(self) -> None:
-        drawn, _, lit = self._drawn
-        curves = self._curves([each.edge for each in drawn])
+        assert self.layout is not None
+        drawn, inside, lit = self._drawn
+        edges = [each.edge for each in drawn]
+        depends_on = self.layout.name, self.layout.x_ticks, edges, inside, self._zoom
+        if self._last_curves[0] != depends_on:
+            self._last_curves = depends_on, self._curves(edges)
+        curves = self._last_curves[1]
+        assert curves is not None
         of_curves = [drawn[number] for number in curves.edge]
         names = np.array(
             [
@@ -322,23 +330,3 @@ class CircuitFigure:
         indices = points.point_inds  # type: ignore[attr-defined]
         if indices and self.layout is not None and self.layout.rows.folds:
             self._on_fold(self.layout.rows.folds[indices[0]].layers)
-
-
-def _untested_nodes(circuit: Circuit) -> set[Node]:
-    """Nodes of which the search has not yet decided whether they are in the circuit."""
-    if circuit.complete:
-        return set()
-    begun = {step.receiver.node for step in circuit.steps if isinstance(step, ReceiverStep)}
-    return set(circuit.graph.nodes) - begun
-
-
-def _untested_edges(circuit: Circuit, receiver: Receiver | None) -> list[Edge]:
-    """The edges into the receiver under test that are still to be tested."""
-    if receiver is None:
-        return []
-    graph = circuit.graph
-    # They are the last ones.
-    latest = takewhile(lambda step: step.edge.receiver == receiver, reversed(circuit.decisions))
-    tested = {step.edge.sender for step in latest}
-    senders = graph.senders[: graph.n_senders_to(receiver)]
-    return [Edge(sender, receiver) for sender in senders if sender not in tested]

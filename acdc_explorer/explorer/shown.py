@@ -5,10 +5,12 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.style import KIND_NAMES
-from acdc_explorer.graph import Edge, Graph, Node
+from acdc_explorer.graph import Edge, Graph, Node, Receiver
 
 # Sizes of effects end below these shares of the clean metric, at every threshold the same.
 _SIZE_LIMITS = (0.02, 0.1)
@@ -159,3 +161,23 @@ def lit_edges(kept: Sequence[DrawnEdge], graph: Graph, selected: Edge | Node) ->
         lit.add(out_of[above])
         above = out_of[above].receiver.node
     return lit
+
+
+def untested_nodes(circuit: Circuit) -> set[Node]:
+    """Nodes of which the search has not yet decided whether they are in the circuit."""
+    if circuit.complete:
+        return set()
+    begun = {step.receiver.node for step in circuit.steps if isinstance(step, ReceiverStep)}
+    return set(circuit.graph.nodes) - begun
+
+
+def untested_edges(circuit: Circuit, receiver: Receiver | None) -> list[Edge]:
+    """The edges into the receiver under test that are still to be tested."""
+    if receiver is None:
+        return []
+    graph = circuit.graph
+    # They are the last ones.
+    latest = takewhile(lambda step: step.edge.receiver == receiver, reversed(circuit.decisions))
+    tested = {step.edge.sender for step in latest}
+    senders = graph.senders[: graph.n_senders_to(receiver)]
+    return [Edge(sender, receiver) for sender in senders if sender not in tested]
