@@ -30,7 +30,7 @@ def circuit(model, task):
 
 
 def test_the_sentence_names_the_edge_that_comes_and_the_one_that_goes(model, task, circuit):
-    text = sensitivity(circuit, "logits")
+    text = sensitivity(circuit)
     low, high = circuit.valid_interval
     joins, goes = re.findall(r"<code>(.*?)</code>", text)
     names = [name.replace("&gt;", ">").replace("&lt;", "<") for name in (joins, goes)]
@@ -46,7 +46,7 @@ def test_the_sentence_names_the_edge_that_comes_and_the_one_that_goes(model, tas
 def test_every_known_interval_can_be_gone_to(model, task, circuit):
     path = ax.threshold_path(model, task, 0.1, 1.0, seconds=5)
     curves = {"eap": (CurvePoint(3, 0.1), CurvePoint(40, 1.2))}
-    text = path_html(Snapshot("done", circuit, path=path, curves=curves), "logits")
+    text = path_html(Snapshot("done", circuit, path=path, curves=curves))
     wanted = {repr(each.threshold) for each in path.circuits}
     found = re.findall(r'data-threshold="(.*?)"', text)
     assert set(found) == wanted
@@ -60,12 +60,12 @@ def test_every_known_interval_can_be_gone_to(model, task, circuit):
 
 
 def test_nothing_is_said_before_there_is_a_circuit(circuit):
-    assert path_html(Snapshot("loading"), "") == ""
-    assert path_html(Snapshot("running", circuit), "") == ""
+    assert path_html(Snapshot("loading")) == ""
+    assert path_html(Snapshot("running", circuit)) == ""
 
 
 def test_edges_dropped_at_lower_thresholds_are_told(model, task, circuit):
     path = ax.threshold_path(model, task, 0.05, 1.5)
-    text = path_html(Snapshot("done", circuit, path=path), "logits")
+    text = path_html(Snapshot("done", circuit, path=path))
     assert ("Not monotone" in text) == bool(path.dropped)
     assert path.dropped

@@ -14,7 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.panel_html import progress_text
+from acdc_explorer.explorer.status_html import progress_text
 from acdc_explorer.models.naming import short_name
 from acdc_explorer.options import RULES
 from acdc_explorer.runner.state import Request, Snapshot

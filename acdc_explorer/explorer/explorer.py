@@ -120,7 +120,7 @@ class Explorer(SearchWidget):
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
         """Writes what is on the page as a file that opens in any browser, without a kernel."""
         with self._ui:
-            self._page.save(path, self.circuit)
+            self._page.save(path, self.shown_position)
 
     def close(self) -> None:
         """Ends the worker thread and frees the page's memory."""

@@ -1,4 +1,7 @@
-"""The HTML of the side panel and the status line. Pure functions; all foreign text is escaped."""
+"""The HTML of the side panel. Pure functions; all foreign text is escaped.
+
+What is not `live`, a page without a kernel, offers nothing to click.
+"""
 
 from __future__ import annotations
 
@@ -13,115 +16,17 @@ from acdc_explorer.circuits.tables import KEPT
 from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import EdgeInspection, NodeInspection
-from acdc_explorer.runner.state import Snapshot, Trust
-from acdc_explorer.searches.audit import CONFIDENCE
 from acdc_explorer.tasks import Task
 
 _PROMPTS_SHOWN = 4
-# Of edges that verification puts right.
-_NAMED = 3
 # Effects smaller than this are written as 0.000.
 _VISIBLE = 5e-4
 
 
-def status_html(
-    snapshot: Snapshot, n_drawn: int, unit: str, shown_position: str | None = None
-) -> str:
-    """Where the circuit stands, in one line that is always there."""
-    circuit = snapshot.circuit
-    text = _standing(circuit, n_drawn, unit) if circuit else "no circuit yet"
-    if snapshot.trust:
-        text += f" &nbsp;·&nbsp; {_trust(snapshot.trust, snapshot.exploring)}"
-    if snapshot.note:
-        text += f" &nbsp;·&nbsp; {escape(snapshot.note)}"
-    if circuit and shown_position is not None and not circuit.graph.labels:
-        text += (
-            f" &nbsp;·&nbsp; <b>edges drawn by what they add at {escape(shown_position)}</b> "
-            "(click the bar again for all positions)"
-        )
-    return (
-        f'<div class="acdc-status" role="status" data-status="{snapshot.status}">'
-        f'<span class="acdc-badge">{snapshot.status}</span>{text}</div>'
-    )
-
-
-def _standing(circuit: Circuit, n_drawn: int, unit: str) -> str:
-    n_kept = len(circuit.kept)
-    faithfulness = circuit.faithfulness
-    screened = f"<b>{circuit.n_screened:,}</b> screened / " if circuit.n_screened else ""
-    parts = [
-        f"<b>{n_kept:,}</b> kept / <b>{circuit.n_tested:,}</b> tested / {screened}"
-        f"<b>{circuit.graph.n_edges:,}</b> edges"
-        + (f" (the {n_drawn} largest drawn)" if n_drawn < n_kept else ""),
-        f"{escape(circuit.metric_name.replace('_', ' '))}: full <b>{circuit.full_metric:.3f}</b>, "
-        f"circuit <b>{_value(circuit.metric_value)}</b>, corrupted "
-        f"<b>{circuit.corrupted_metric:.3f}</b> {escape(unit)}",
-        *([f"rule {circuit.settings.rule}"] if circuit.settings.rule != "abs" else []),
-        f"faithfulness <b>{'–' if math.isnan(faithfulness) else f'{faithfulness:.1%}'}</b>",
-    ]
-    return " &nbsp;·&nbsp; ".join(parts)
-
-
-def _trust(trust: Trust, exploring: bool) -> str:
-    """How far a screened circuit can be trusted, by what the background has found out."""
-    verified = trust.share_verified
-    parts = ["<b>screened</b>" if verified < 1 else "<b>verified</b>: every edge tested"]
-    if trust.audit is None:
-        parts.append("audit …" if exploring else "not audited")
-    elif verified < 1:
-        audit = trust.audit
-        parts.append(
-            f"audit <b>{len(audit.wrong)} of {len(audit.tests)}</b> wrong "
-            f"(&lt; {audit.most_wrong:.1%} at {CONFIDENCE:.0%})"
-        )
-    if 0 < verified < 1:
-        # Rounded down: 100% is when it is done.
-        parts.append(f"<b>{int(100 * verified)}%</b> verified")
-    if trust.corrected:
-        ids = ", ".join(f"<code>{escape(each)}</code>" for each in trust.corrected[:_NAMED])
-        more = len(trust.corrected) - _NAMED
-        parts.append(f"put right, stays: {ids}" + (f" and {more} more" if more > 0 else ""))
-    return f'<span class="acdc-trust">{" · ".join(parts)}</span>'
-
-
-def _value(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def progress_text(snapshot: Snapshot) -> str:
-    """How far the search has come, how fast it is, how long it will take."""
-    circuit, activity = snapshot.circuit, escape(snapshot.activity)
-    if circuit is None:
-        return (activity or "loading the model …") if snapshot.status == "loading" else ""
-    if activity and snapshot.status in ("loading", "running"):
-        return activity
-    looking = ""
-    if snapshot.target is not None and snapshot.status in ("running", "paused"):
-        looking = f"for {snapshot.target:.0%}: threshold {circuit.threshold:.3g} · "
-    share = f"{looking}{snapshot.n_done:,} of {circuit.graph.n_edges:,} decided"
-    # Where most edges go without a test, the number of tests says little.
-    rate = "" if circuit.settings.screen else f" · {snapshot.rate:,.0f} tests/s"
-    if snapshot.status in ("running", "paused") and snapshot.seconds_left is not None:
-        return f"{share}{rate} · {_duration(snapshot.seconds_left)} left"
-    return f"{share}{rate} · took {_duration(snapshot.seconds)}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def error_html(error: Exception | str | None) -> str:
-    """An error, in words, or nothing."""
-    if error is None:
-        return ""
-    text = error if isinstance(error, str) else f"{error}" or type(error).__name__
-    return f'<div class="acdc-error" role="alert">{escape(text)}</div>'
-
-
-def empty_html() -> str:
+def empty_html(*, live: bool = True) -> str:
     """The panel before anything is chosen."""
+    if not live:
+        return ""
     return _panel(
         "",
         "<h3>Nothing selected</h3><p>Click an edge to see what it adds to the metric, and at which "
@@ -149,11 +54,20 @@ def edge_html(
     found: EdgeInspection,
     circuit: Circuit,
     task: Task,
-    unit: str,
     shown_position: str | None = None,
+    *,
+    live: bool = True,
 ) -> str:
-    """All that is known of one edge."""
-    full = circuit.full_metric
+    """All that is known of one edge.
+
+    Args:
+        found: what was measured.
+        circuit: that it was measured in.
+        task: of the circuit.
+        shown_position: the position label by which the graph draws edges, or None.
+        live: whether bars can be clicked.
+    """
+    full, unit = circuit.full_metric, circuit.metric_unit
     rows = [
         ("in this circuit", found.effect),
         ("when it was decided", found.effect_when_decided),
@@ -166,7 +80,9 @@ def edge_html(
     )
     total, labels = found.by_position.sum(), circuit.graph.labels
     chosen = found.edge.receiver.position if labels else shown_position
-    hint = "click one to go to that edge" if labels else "click one to see it in the graph"
+    hint = ""
+    if live:
+        hint = "; click one to go to that edge" if labels else "; click one to see it in the graph"
     body = (
         f"{_edge_title(found.edge)}<p><b>{found.state}</b> at threshold "
         f"{circuit.threshold:.3g} {escape(unit)}</p>"
@@ -174,8 +90,8 @@ def edge_html(
         f"<th>of full</th></tr>{effects}</table>"
         '<p class="acdc-muted">Effect: the metric with the edge minus the metric without it.</p>'
         f"{_stand_in(found, circuit)}"
-        f"<h4>By position <span class='acdc-muted'>(at that position only; {hint})</span></h4>"
-        f"{_bars(found.by_position, chosen)}"
+        f"<h4>By position <span class='acdc-muted'>(at that position only{hint})</span></h4>"
+        f"{_bars(found.by_position, chosen, live)}"
         f'<p class="acdc-muted">Positions sum to {total:+.3f}; the edge at all of them is '
         f"{found.whole_effect:+.3f}: they interact by {found.interaction:+.3f}.</p>"
         f"<h4>By prompt</h4>{_spread(found.by_prompt)}{_prompts(found.by_prompt, task)}"
@@ -186,7 +102,7 @@ def edge_html(
     return _panel(f'{_names(found.edge)} data-effect="{found.effect:.6f}"', body)
 
 
-def node_html(found: NodeInspection) -> str:
+def node_html(found: NodeInspection, *, live: bool = True) -> str:
     """What flows into and out of one node; the edges themselves stand below as buttons."""
     node = found.node
     body = (
@@ -194,7 +110,7 @@ def node_html(found: NodeInspection) -> str:
         f"<p><b>{len(found.incoming)}</b> kept edges in, <b>{len(found.outgoing)}</b> out"
         + (
             ", ranked below by the size of their effect</p>"
-            if len(found.incoming) + len(found.outgoing)
+            if live and len(found.incoming) + len(found.outgoing)
             else "</p>"
         )
     )
@@ -238,7 +154,7 @@ def _stand_in(found: EdgeInspection, circuit: Circuit) -> str:
     )
 
 
-def _bars(values: pd.Series, chosen: str | None = None) -> str:
+def _bars(values: pd.Series, chosen: str | None, live: bool) -> str:
     """A table of labels, bars on both sides of a zero line, and numbers; rows can be clicked."""
     largest = max(values.abs().max(), 1e-9)
     width, middle = 130, 65
@@ -247,10 +163,12 @@ def _bars(values: pd.Series, chosen: str | None = None) -> str:
         length = abs(value) / largest * (middle - 2)
         left = middle if value >= 0 else middle - length
         colour = POSITIVE if value >= 0 else NEGATIVE
+        button = (
+            f' data-position="{escape(str(label), quote=True)}" role="button" tabindex="0" '
+            f'aria-pressed="{"true" if label == chosen else "false"}"'
+        )
         rows.append(
-            f'<tr data-position="{escape(str(label), quote=True)}" role="button" tabindex="0" '
-            f'aria-pressed="{"true" if label == chosen else "false"}"><th scope="row">'
-            f"{escape(str(label))}</th><td>"
+            f'<tr{button if live else ""}><th scope="row">{escape(str(label))}</th><td>'
             f'<svg width="{width}" height="14" aria-hidden="true">'
             f'<rect x="{left:.1f}" y="2" width="{max(length, 0.5):.1f}" height="10" '
             f'fill="{colour}"/><line class="zero" x1="{middle}" x2="{middle}" y1="0" y2="14"/>'

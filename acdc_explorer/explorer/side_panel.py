@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import ipywidgets as widgets
@@ -75,7 +76,8 @@ class SidePanel:
         """
         self._ask, self._lock, self._select = ask, lock, select
         self.finder, self.chooser = Finder(), Chooser()
-        self.panel = ClickableHTML(panel_html.empty_html(), "position", position_clicked)
+        self.panel = ClickableHTML("", "position", position_clicked)
+        self._write(panel_html.empty_html)
         self.selection: Selection | None = None
         self._circuit: Circuit | None = None
         self._shown_position: str | None = None
@@ -125,24 +127,38 @@ class SidePanel:
             self.selection = selection
             self.chooser.show("", [])
             if selection is None:
-                self.panel.value = panel_html.empty_html()
+                self._write(panel_html.empty_html)
                 return False
             if self._circuit is None:
-                self.panel.value = panel_html.message_html("The model is not loaded yet.")
+                self._say("The model is not loaded yet.")
                 return False
             try:
                 found = selection.find(self._circuit.graph)
             except ValueError as error:
-                self.panel.value = panel_html.message_html(str(error))
+                self._say(str(error))
                 return False
             if isinstance(found, Edge):
-                self.panel.value = panel_html.pending_html(found, self._circuit)
+                pending = panel_html.pending_html(found, self._circuit)
+                self._write(lambda live: pending)
         self.measure(shown_position)
         return True
 
     def say_error(self, error: Exception) -> None:
         """Shows what went wrong, in words."""
-        self.panel.value = panel_html.message_html(str(error) or type(error).__name__)
+        self._say(str(error) or type(error).__name__)
+
+    def html(self, *, live: bool) -> str:
+        """What the panel shows; where it is not live, without anything to click."""
+        return self._html(live=live)
+
+    def _write(self, html: Callable[..., str]) -> None:
+        """Fills the panel with what is written for `live`, True or False."""
+        self._html = html
+        self.panel.value = html(live=True)
+
+    def _say(self, message: str) -> None:
+        text = panel_html.message_html(message)
+        self._write(lambda live: text)
 
     def offer(self, title: str, edge_ids: list[str]) -> None:
         """Offers edges to choose from, with their effects."""
@@ -187,12 +203,11 @@ class SidePanel:
         self, found: EdgeInspection | NodeInspection, circuit: Circuit, task: Task
     ) -> None:
         if isinstance(found, EdgeInspection):
-            self.panel.value = panel_html.edge_html(
-                found, circuit, task, circuit.metric_unit, self._shown_position
-            )
+            shown = self._shown_position
+            self._write(partial(panel_html.edge_html, found, circuit, task, shown))
             return
         self.offer("Edges of this node", [*found.incoming.edge, *found.outgoing.edge])
-        self.panel.value = panel_html.node_html(found)
+        self._write(partial(panel_html.node_html, found))
 
     def _choose(self, index: int) -> None:
         self._select(Selection("edge", self.chooser.edge_ids[index]))

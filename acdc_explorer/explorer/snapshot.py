@@ -14,6 +14,14 @@ from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS, KIND_NAMES
 from acdc_explorer.files import write_text
 
+_CSS = """
+<style>
+body { font-family: system-ui, sans-serif; max-width: 1200px; margin: 1em auto; padding: 0 1em; }
+td, th { padding: 0 6px; text-align: left; }
+td.num { text-align: right; font-variant-numeric: tabular-nums; }
+</style>
+"""
+
 
 def write_page(
     path: str | os.PathLike[str],
@@ -38,11 +46,11 @@ def write_page(
     title = escape(circuit.summary()) if circuit else "acdc_explorer"
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title>{CSS}<style>body {{ font-family: system-ui, sans-serif; "
-        "max-width: 1200px; margin: 1em auto; padding: 0 1em; }} td.num {{ text-align: right; }}"
-        "</style></head>"
+        f"<title>{title}</title>{CSS}{_CSS}</head>"
         f'<body class="acdc-explorer"><h1>acdc_explorer</h1><p>{title}</p>'
-        f'<div class="acdc-graph">{graph}</div>{"".join(parts)}{_table(circuit)}</body></html>\n'
+        # Not of the class that the widget's graph has: in there, all but the plot is hidden.
+        f'<div class="acdc-saved-graph">{graph}</div>{"".join(parts)}{_table(circuit)}'
+        "</body></html>\n"
     )
     write_text(path, text)
 

@@ -14,6 +14,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.explorer.style import CURVE_COLOURS
+from acdc_explorer.explorer.words import counted, with_unit
 from acdc_explorer.options import METHOD_NAMES
 from acdc_explorer.runner.session import CurvePoint
 from acdc_explorer.runner.state import Snapshot
@@ -24,27 +25,32 @@ _RULER_HEIGHT = 34
 _RULER = 0.1, 100.0
 
 
-def path_html(snapshot: Snapshot, unit: str) -> str:
-    """Everything known about other thresholds; empty before the first circuit."""
+def path_html(snapshot: Snapshot, *, live: bool = True) -> str:
+    """Everything known about other thresholds; empty before the first circuit.
+
+    Args:
+        snapshot: of the search.
+        live: whether there is a search behind the page, which goes where one clicks.
+    """
     circuit = snapshot.circuit
     if circuit is None or snapshot.status not in ("done", "stopped") or not circuit.full_metric:
         return ""
-    sentence = f"<p>{sensitivity(circuit, unit)}</p>" if circuit.complete else ""
+    sentence = f"<p>{sensitivity(circuit)}</p>" if circuit.complete else ""
     doing = snapshot.activity or "finding the circuits of other thresholds …"
-    note = f" {escape(doing[0].upper() + doing[1:])}" if snapshot.exploring else ""
+    note = f" {escape(doing[0].upper() + doing[1:])}" if live and snapshot.exploring else ""
     n_known = len(snapshot.path.circuits)
-    known = f"{n_known} interval{'s' if n_known != 1 else ''} known"
+    known = f"{counted(n_known, 'interval')} known{'; click one to go there' if live else ''}"
     legend = _legend(circuit.settings.method, snapshot.path, snapshot.curves)
     return (
         f'<div class="acdc-path" data-intervals="{n_known}">{sentence}'
-        f"{_ruler(circuit, snapshot.path)}"
-        f"{_plot(circuit, snapshot.path, snapshot.curves)}"
-        f'<p class="acdc-muted">{legend}. {known}; click one to go there.{note}'
+        f"{_ruler(circuit, snapshot.path, live)}"
+        f"{_plot(circuit, snapshot.path, snapshot.curves, live)}"
+        f'<p class="acdc-muted">{legend}. {known}.{note}'
         f"{_dropped(snapshot.path)}</p></div>"
     )
 
 
-def sensitivity(circuit: Circuit, unit: str) -> str:
+def sensitivity(circuit: Circuit) -> str:
     """For which thresholds a circuit holds, and what changes at either end."""
     low, high = circuit.valid_interval
 
@@ -53,9 +59,10 @@ def sensitivity(circuit: Circuit, unit: str) -> str:
 
     removed = [step for step in circuit.decisions if not step.kept]
     kept = [step for step in circuit.decisions if step.kept]
+    values = with_unit(f"{low:.3g} to {high:.3g}", circuit.metric_unit)
     text = (
         f"This circuit holds from <b>{_percent(low, circuit)}</b> to "
-        f"<b>{_percent(high, circuit)}</b> ({low:.3g} to {high:.3g} {escape(unit)})"
+        f"<b>{_percent(high, circuit)}</b> ({values})"
     )
     if removed and low > 0:
         text += f"; below that <code>{escape(max(removed, key=size).edge.id)}</code> joins"
@@ -81,7 +88,7 @@ def _dropped(path: ThresholdPath) -> str:
     )
 
 
-def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
+def _ruler(circuit: Circuit, path: ThresholdPath, live: bool) -> str:
     """The threshold axis with the known intervals on it."""
     full = abs(circuit.full_metric)
     span = _WIDTH - _LEFT - _RIGHT
@@ -96,7 +103,7 @@ def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
         width = max(x(high) - x(low), 0.8)
         parts.append(
             f'<rect class="known" x="{x(low):.1f}" y="6" width="{width:.1f}" height="10" '
-            f'fill-opacity="{0.25 if number % 2 else 0.45}" {_goes_to(known)}>'
+            f'fill-opacity="{0.25 if number % 2 else 0.45}" {_goes_to(known) if live else ""}>'
             f"<title>{_title(known)}</title></rect>"
         )
     low, high = circuit.valid_interval
@@ -118,7 +125,12 @@ def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
     )
 
 
-def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
+def _plot(
+    circuit: Circuit,
+    path: ThresholdPath,
+    curves: Mapping[str, Sequence[CurvePoint]],
+    live: bool,
+) -> str:
     """Faithfulness against the number of edges."""
     n_edges = circuit.graph.n_edges
     known = [c for c in path.circuits if not math.isnan(c.faithfulness)]
@@ -163,7 +175,7 @@ def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[C
         parts.append(
             f'<circle class="{"screened" if c.n_screened else "exact"}" '
             f'cx="{x(len(c.kept)):.1f}" cy="{y(c.faithfulness):.1f}" r="4" '
-            f"{_goes_to(c)}><title>{_title(c)}</title></circle>"
+            f"{_goes_to(c) if live else ''}><title>{_title(c)}</title></circle>"
         )
     for count, share, name in ((0, 0.0, "corrupted"), (n_edges, 1.0, "full model")):
         parts.append(
