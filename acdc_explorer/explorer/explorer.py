@@ -40,8 +40,8 @@ class Explorer(SearchWidget):
     The traits are observable, and setting one from Python does what the page does.
 
     Attributes (besides `threshold`, `faithfulness` and `status`, see `SearchWidget`):
-        selected_edge: id of the edge in the panel, or None.
-        selected_node: id of the node in the panel, or None.
+        selected_edge: id of the edge in the panel, or None; set by any of its names.
+        selected_node: id of the node in the panel, or None; likewise.
         columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
             that was searched with `positions=True`.
         shown_position: a position label: the graph of a circuit without positions draws each edge
@@ -256,9 +256,16 @@ class Explorer(SearchWidget):
                 else:
                     self._position_set()
 
-    def _select(self, selection: Selection) -> None:
-        """Selects what was chosen on the page."""
-        if selection.kind == "edge":
+    @traitlets.validate("selected_edge", "selected_node")
+    def _id_selected(self, proposal: Any) -> Any:
+        name = proposal["value"]
+        return None if name is None else self._side_panel.id_of(name)
+
+    def _select(self, selection: Selection | None) -> None:
+        """Selects what was chosen on the page, or nothing."""
+        if selection is None:
+            self.selected_edge = self.selected_node = None
+        elif selection.kind == "edge":
             self.selected_edge = selection.id
         else:
             self.selected_node = selection.id
@@ -311,10 +318,12 @@ class Explorer(SearchWidget):
         self._graph_view.measure_shares(self.shown_position, self.circuit, measured)
 
     def _draw(self, snapshot: Snapshot) -> None:
+        selected = self.selected_edge or self.selected_node
         if snapshot.circuit is not None:
+            if self._side_panel.is_foreign_to(snapshot.circuit):
+                selected = None
             has_positions = bool(snapshot.circuit.graph.labels)
             self._controls.show_columns(self.columns if has_positions else None)
-        selected = self.selected_edge or self.selected_node
         self._graph_view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

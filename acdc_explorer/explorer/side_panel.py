@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import ipywidgets as widgets
 
+from acdc_explorer import names
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer import panel_html
@@ -38,11 +39,6 @@ class Selection:
     kind: Literal["edge", "node"]
     id: str
 
-    @staticmethod
-    def of_text(text: str) -> Selection:
-        """What somebody means who types this; an edge's id has an arrow."""
-        return Selection("edge" if "->" in text else "node", text)
-
     def find(self, graph: Graph) -> Edge | Node:
         """The edge or node itself; raises a ValueError if the graph lacks it."""
         return graph.parse_edge(self.id) if self.kind == "edge" else graph.parse_node(self.id)
@@ -63,7 +59,7 @@ class SidePanel:
         self,
         ask: Ask,
         lock: threading.RLock,
-        select: Callable[[Selection], None],
+        select: Callable[[Selection | None], None],
         position_clicked: Callable[[str], None],
     ):
         """Makes the widgets, with nothing selected.
@@ -71,7 +67,7 @@ class SidePanel:
         Args:
             ask: has something measured by the worker.
             lock: held around every write to the page.
-            select: called with what the user chooses here.
+            select: called with what the user chooses here, or None.
             position_clicked: called with the label of a bar that was clicked.
         """
         self._ask, self._lock, self._select = ask, lock, select
@@ -109,6 +105,16 @@ class SidePanel:
             return True
         return False
 
+    def id_of(self, name: str) -> str:
+        """The id of the edge or node of this name, as far as it can be made out."""
+        if self._circuit is None:
+            is_edge = names.is_edge(name)
+            return "->".join(names.ends_of(name, ())) if is_edge else names.node_id(name)
+        try:
+            return self._circuit.graph.parse(name).id
+        except ValueError:
+            return name
+
     def offer_kept_edges(self) -> None:
         """Lets the finder complete the ids of kept edges."""
         self.finder.search.options = tuple(self._by_effect())[:500]
@@ -125,6 +131,7 @@ class SidePanel:
         """
         with self._lock:
             self.selection = selection
+            self.finder.show("" if selection is None else selection.id)
             self.chooser.show("", [])
             if selection is None:
                 self._write(panel_html.empty_html)
@@ -212,9 +219,17 @@ class SidePanel:
     def _choose(self, index: int) -> None:
         self._select(Selection("edge", self.chooser.edge_ids[index]))
 
-    def _find(self, text: str) -> None:
-        if text.strip():
-            self._select(Selection.of_text(text.strip()))
+    def _find(self, name: str) -> None:
+        """Selects what somebody types; nothing, if the box is emptied."""
+        if name == self.finder.shown:
+            return
+        if not name.strip():
+            self._select(None)
+            return
+        self._select(Selection("edge" if names.is_edge(name) else "node", self.id_of(name.strip())))
+        # Of what was selected already, nothing else would tell.
+        with self._lock:
+            self.finder.show(self.selection.id if self.selection else "")
 
     def _step(self, by: int) -> None:
         """Goes to the edge with the next smaller or larger effect."""
