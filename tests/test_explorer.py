@@ -449,6 +449,8 @@ def test_a_snapshot_is_a_page_of_its_own(explorer, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert "edge-hits" in text
     assert text.count("<tr><td><code>") == len(explorer.circuit.kept)
+    n_loose = len(explorer.circuit.kept) - len(explorer.circuit.connected())
+    assert text.count("<td>leads from nothing</td>") == n_loose
     assert panel_data(explorer)["effect"] in text
     assert "plotly.js v" in text
     assert not re.search(r'<script[^>]+src=|<link[^>]+href="http', text)

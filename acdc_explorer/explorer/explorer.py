@@ -237,7 +237,7 @@ class Explorer(SearchWidget):
             if circuit is not None and new_circuit:
                 self._drawn = drawn
                 self.circuit = circuit
-                self._side_panel.circuit_changed(circuit)
+                self._side_panel.circuit_changed(circuit, snapshot.task)
                 self._graph_view.shares = None
                 if self._side_panel.is_foreign_to(circuit):
                     self.selected_edge = self.selected_node = None
@@ -274,7 +274,7 @@ class Explorer(SearchWidget):
         with self._ui:
             self.selected_edge = edge_ids[0]
             if len(edge_ids) > 1:
-                self._side_panel.offer("Other edges near this point", edge_ids[1:])
+                self._side_panel.offer("Also near the point clicked, not shown above", edge_ids[1:])
 
     def _selection_set(self, change: Any) -> None:
         if change.new is None:

@@ -16,6 +16,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer import panel_html
 from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Chooser, Finder
+from acdc_explorer.explorer.words import signed, smallest_effect
 from acdc_explorer.graph import Edge, Graph, Node
 from acdc_explorer.inspection import (
     EdgeInspection,
@@ -73,9 +74,10 @@ class SidePanel:
         self._ask, self._lock, self._select = ask, lock, select
         self.finder, self.chooser = Finder(), Chooser()
         self.panel = ClickableHTML("", "position", position_clicked)
-        self._write(panel_html.empty_html)
+        self._write(partial(panel_html.empty_html, None))
         self.selection: Selection | None = None
         self._circuit: Circuit | None = None
+        self._task: Task | None = None
         self._shown_position: str | None = None
         # What was found scrolls; the search for it stays above. Children of a full column would
         # shrink rather than have it scroll.
@@ -92,9 +94,11 @@ class SidePanel:
         for index, button in enumerate(self.chooser.buttons):
             button.on_click(lambda _, index=index: self._choose(index))
 
-    def circuit_changed(self, circuit: Circuit) -> None:
-        """Takes in the circuit so far."""
-        self._circuit = circuit
+    def circuit_changed(self, circuit: Circuit, task: Task | None) -> None:
+        """Takes in the circuit so far, and its task."""
+        if task is not self._task and self.selection is None:
+            self._write(partial(panel_html.empty_html, task))
+        self._circuit, self._task = circuit, task
 
     def is_foreign_to(self, circuit: Circuit) -> bool:
         """Whether a circuit lacks the selected edge or node, as another model's may."""
@@ -134,7 +138,7 @@ class SidePanel:
             self.finder.show("" if selection is None else selection.id)
             self.chooser.show("", [])
             if selection is None:
-                self._write(panel_html.empty_html)
+                self._write(partial(panel_html.empty_html, self._task))
                 return False
             if self._circuit is None:
                 self._say("The model is not loaded yet.")
@@ -170,8 +174,9 @@ class SidePanel:
     def offer(self, title: str, edge_ids: list[str]) -> None:
         """Offers edges to choose from, with their effects."""
         steps = {step.edge.id: step for step in self._circuit.decisions} if self._circuit else {}
+        smallest = smallest_effect(self._circuit) if self._circuit else 0.0
         choices = [
-            (edge_id, f"{steps[edge_id].effect:+.3f}  {steps[edge_id].edge.label}")
+            (edge_id, f"{signed(steps[edge_id].effect, smallest)}  {steps[edge_id].edge.label}")
             for edge_id in edge_ids
             if edge_id in steps
         ]

@@ -12,6 +12,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT
 from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS, KIND_NAMES
+from acdc_explorer.explorer.words import counted
 from acdc_explorer.files import write_text
 
 _CSS = """
@@ -62,16 +63,19 @@ def _table(circuit: Circuit | None) -> str:
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
     rows = "".join(
         f"<tr><td><code>{escape(edge)}</code></td><td>{KIND_NAMES[qkv]}</td>"
-        f'<td class="num">{effect:+.4f}</td><td class="num">{order}</td></tr>'
-        for edge, qkv, effect, order in zip(
+        f'<td class="num">{effect:+.4f}</td><td class="num">{order}</td>'
+        f"<td>{'' if connected else 'leads from nothing'}</td></tr>"
+        for edge, qkv, effect, order, connected in zip(
             kept.edge,
             kept.qkv.where(kept.qkv.notna(), "other"),
             kept.effect,
             kept.order,
+            kept.connected | (not circuit.complete),
             strict=True,
         )
     )
     return (
-        f"<h2>{len(kept)} kept edges</h2><table><tr><th>edge</th><th>kind</th><th>effect</th>"
-        f"<th>order of the test</th></tr>{rows}</table>"
+        f"<h2>{counted(len(kept), 'kept edge')}</h2>"
+        "<table><tr><th>edge</th><th>kind</th><th>effect</th><th>order of the test</th><th></th>"
+        f"</tr>{rows}</table>"
     )

@@ -47,8 +47,8 @@ def _standing(circuit: Circuit, n_drawn: int) -> str:
     faithfulness = circuit.faithfulness
     screened = f"<b>{circuit.n_screened:,}</b> screened / " if circuit.n_screened else ""
     parts = [
-        f"<b>{n_kept:,}</b> kept / <b>{circuit.n_tested:,}</b> tested / {screened}"
-        f"<b>{circuit.graph.n_edges:,}</b> edges"
+        f"<b>{n_kept:,}</b> kept{_connected(circuit)} / <b>{circuit.n_tested:,}</b> tested / "
+        f"{screened}<b>{circuit.graph.n_edges:,}</b> edges"
         + (f" (the {n_drawn} largest drawn)" if n_drawn < n_kept else ""),
         f"{escape(circuit.metric_name.replace('_', ' '))}: full <b>{circuit.full_metric:.3f}</b>, "
         f"circuit <b>{plain(circuit.metric_value)}</b>, corrupted "
@@ -57,6 +57,17 @@ def _standing(circuit: Circuit, n_drawn: int) -> str:
         f"faithfulness <b>{'–' if math.isnan(faithfulness) else f'{faithfulness:.1%}'}</b>",
     ]
     return " &nbsp;·&nbsp; ".join(parts)
+
+
+def _connected(circuit: Circuit) -> str:
+    """How many kept edges are connected, where that is known and not all of them are."""
+    if not circuit.complete:
+        return ""
+    n_connected = int(circuit.connected_mask.sum())
+    n_loose = len(circuit.kept) - n_connected
+    if not n_loose:
+        return ""
+    return f" ({n_connected:,} connected, {n_loose:,} lead{'s' * (n_loose == 1)} from nothing)"
 
 
 def _trust(trust: Trust, exploring: bool) -> str:

@@ -22,7 +22,8 @@ from acdc_explorer.runner.state import Snapshot
 _WIDTH, _HEIGHT = 340, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 8, 30
 _RULER_HEIGHT = 34
-_RULER = 0.1, 100.0
+# In per cent, as the slider's.
+_RULER = 0.01, 100.0
 
 
 def path_html(snapshot: Snapshot, *, live: bool = True) -> str:
@@ -59,10 +60,10 @@ def sensitivity(circuit: Circuit) -> str:
 
     removed = [step for step in circuit.decisions if not step.kept]
     kept = [step for step in circuit.decisions if step.kept]
-    values = with_unit(f"{low:.3g} to {high:.3g}", circuit.metric_unit)
+    end = "and above" if math.isinf(high) else f"to {high:.3g}"
     text = (
-        f"This circuit holds from <b>{_percent(low, circuit)}</b> to "
-        f"<b>{_percent(high, circuit)}</b> ({values})"
+        f"This circuit holds from {_interval(circuit, '<b>', '</b>')} "
+        f"({with_unit(f'{low:.3g} {end}', circuit.metric_unit)})"
     )
     if removed and low > 0:
         text += f"; below that <code>{escape(max(removed, key=size).edge.id)}</code> joins"
@@ -71,10 +72,13 @@ def sensitivity(circuit: Circuit) -> str:
     return text + "."
 
 
-def _percent(value: float, circuit: Circuit) -> str:
-    if math.isinf(value):
-        return "any height"
-    return f"{100 * value / abs(circuit.full_metric):.3g}%"
+def _interval(circuit: Circuit, before: str = "", after: str = "") -> str:
+    """For which thresholds a circuit holds, in shares of the clean metric, with marks around."""
+    low, high = (
+        f"{before}{100 * value / abs(circuit.full_metric):.3g}%{after}"
+        for value in circuit.valid_interval
+    )
+    return f"{low} upwards" if math.isinf(circuit.valid_interval[1]) else f"{low} to {high}"
 
 
 def _dropped(path: ThresholdPath) -> str:
@@ -82,7 +86,7 @@ def _dropped(path: ThresholdPath) -> str:
         return ""
     n, example = len(path.dropped), next(iter(path.dropped))
     return (
-        f" Not monotone: {n} edge{'s' if n > 1 else ''} kept at a higher threshold "
+        f" Not monotone: {counted(n, 'edge')} kept at a higher threshold "
         f"{'are' if n > 1 else 'is'} gone at a lower one (<code>{escape(example)}</code>"
         f"{', …' if n > 1 else ''})."
     )
@@ -113,7 +117,7 @@ def _ruler(circuit: Circuit, path: ThresholdPath, live: bool) -> str:
     )
     at = x(circuit.threshold)
     parts.append(f'<line class="now" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="21"/>')
-    for percent in (0.1, 1, 10, 100):
+    for percent in (0.01, 0.1, 1, 10, 100):
         label = f"{percent:g}%"
         anchor = "end" if percent == 100 else "middle"
         parts.append(
@@ -139,7 +143,7 @@ def _plot(
     bottom = max(min([-0.1, *values]), -1.0)
 
     def x(edges: int) -> float:
-        share = math.log(max(edges, 1)) / math.log(n_edges)
+        share = math.log(max(edges, 1)) / math.log(max(n_edges, 2))
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * share
 
     def y(faithfulness: float) -> float:
@@ -198,12 +202,10 @@ def _goes_to(circuit: Circuit) -> str:
 
 
 def _title(circuit: Circuit) -> str:
-    low, high = (_percent(end, circuit) for end in circuit.valid_interval)
     screened = ", screened" if circuit.n_screened else ""
-    return (
-        f"{len(circuit.kept)} edges, faithfulness {circuit.faithfulness:.1%}; {low} to {high}"
-        f"{screened}"
-    )
+    faithfulness = circuit.faithfulness
+    told = "" if math.isnan(faithfulness) else f", faithfulness {faithfulness:.1%}"
+    return f"threshold {_interval(circuit)}: {counted(len(circuit.kept), 'edge')}{told}{screened}"
 
 
 def _legend(method: str, path: ThresholdPath, curves: Mapping[str, Sequence[CurvePoint]]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from html import escape
 
+from acdc_explorer.circuits.circuit import Circuit
+
 # Effects below these would be written as 0.000, or are rounding: of the metric's own values, and of
 # their ratio to its clean value.
-_VISIBLE, _VISIBLE_SHARE = 5e-4, 1e-4
+_SMALLEST, _SMALLEST_SHARE = 5e-4, 1e-4
 
 
 def counted(number: int, noun: str) -> str:
@@ -20,14 +22,13 @@ def with_unit(number: str, unit: str) -> str:
     return f"{number} {escape(unit)}" if unit else number
 
 
-def is_visible(effect: float, full_metric: float) -> bool:
-    """Whether an effect is more than rounding; one that was not measured is not.
+def smallest_effect(circuit: Circuit) -> float:
+    """Effects below it, in the metric's units, are none: they are rounding, or nearly so.
 
-    Args:
-        effect: in the metric's units.
-        full_metric: of the clean run.
+    What decides about edges is never that small.
     """
-    return abs(effect) >= max(_VISIBLE, _VISIBLE_SHARE * abs(full_metric))
+    share = _SMALLEST_SHARE * abs(circuit.full_metric)
+    return min(max(_SMALLEST, share), circuit.threshold)
 
 
 def plain(value: float) -> str:
@@ -35,7 +36,15 @@ def plain(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def signed(effect: float) -> str:
-    """An effect with its sign and three decimals; zero has no sign."""
-    text = "–" if math.isnan(effect) else f"{effect:+.3f}"
-    return text[1:] if text in ("+0.000", "-0.000") else text
+def signed(effect: float, smallest: float) -> str:
+    """An effect with its sign and three decimals, or where these are zeros two digits.
+
+    Args:
+        effect: in the metric's units; NaN gives a dash.
+        smallest: as `smallest_effect`; what is below is 0.000 and has no sign.
+    """
+    if math.isnan(effect):
+        return "–"
+    if abs(effect) < smallest:
+        return "0.000"
+    return f"{effect:+.3f}" if abs(effect) >= _SMALLEST else f"{effect:+.2g}"
