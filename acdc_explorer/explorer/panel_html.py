@@ -123,7 +123,7 @@ def _names(edge: Edge, circuit: Circuit) -> str:
 
 
 def _panel(attributes: str, body: str) -> str:
-    return f'<div class="acdc-edge-panel" aria-live="polite" {attributes}>{body}</div>'
+    return f'<div class="acdc-edge-panel" {attributes}>{body}</div>'
 
 
 def _edge_title(edge: Edge, circuit: Circuit) -> str:
@@ -147,8 +147,10 @@ def _share(effect: float, circuit: Circuit) -> str:
     """Of the clean metric."""
     if math.isnan(effect) or not circuit.full_metric:
         return "–"
-    is_none = abs(effect) < smallest_effect(circuit)
-    return "" if is_none else f"{effect / abs(circuit.full_metric):+.1%}"
+    if abs(effect) < smallest_effect(circuit):
+        return ""
+    share = effect / abs(circuit.full_metric)
+    return f"{share:+.1%}" if abs(share) >= 0.0005 else f"{share:+.2%}"
 
 
 def _stand_in(found: EdgeInspection, circuit: Circuit) -> str:
@@ -201,7 +203,7 @@ def _bars(values: pd.Series, smallest: float, chosen: str | None, live: bool) ->
             f'fill="{colour}"/>'
         )
         button = (
-            f' data-position="{escape(str(label), quote=True)}" role="button" tabindex="0" '
+            f' data-position="{escape(str(label), quote=True)}" role="button" tabindex="-1" '
             f'aria-pressed="{"true" if label == chosen else "false"}"'
         )
         rows.append(

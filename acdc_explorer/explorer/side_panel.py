@@ -14,7 +14,7 @@ from acdc_explorer import names
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer import panel_html
-from acdc_explorer.explorer.clickable import ClickableHTML
+from acdc_explorer.explorer.clickable import ClickableHTML, EscapeKey
 from acdc_explorer.explorer.controls import Chooser, Finder
 from acdc_explorer.explorer.words import signed, smallest_effect
 from acdc_explorer.graph import Edge, Graph, Node
@@ -73,7 +73,7 @@ class SidePanel:
         """
         self._ask, self._lock, self._select = ask, lock, select
         self.finder, self.chooser = Finder(), Chooser()
-        self.panel = ClickableHTML("", "position", position_clicked)
+        self.panel = ClickableHTML("", "position", position_clicked, announced=True)
         self._write(partial(panel_html.empty_html, None))
         self.selection: Selection | None = None
         self._circuit: Circuit | None = None
@@ -87,7 +87,7 @@ class SidePanel:
             [self.panel, self.chooser.box],
             layout=widgets.Layout(overflow="auto", max_height="720px"),
         )
-        self.box = widgets.VBox([self.finder.box, found])
+        self.box = widgets.VBox([self.finder.box, found, EscapeKey(lambda: select(None))])
         self.finder.search.observe(lambda change: self._find(change.new), "value")
         self.finder.previous.on_click(lambda _: self._step(-1))
         self.finder.next.on_click(lambda _: self._step(1))

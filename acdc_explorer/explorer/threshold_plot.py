@@ -107,7 +107,7 @@ def _ruler(circuit: Circuit, path: ThresholdPath, live: bool) -> str:
         width = max(x(high) - x(low), 0.8)
         parts.append(
             f'<rect class="known" x="{x(low):.1f}" y="6" width="{width:.1f}" height="10" '
-            f'fill-opacity="{0.25 if number % 2 else 0.45}" {_goes_to(known) if live else ""}>'
+            f'fill-opacity="{0.25 if number % 2 else 0.45}"{_goes_to(known) if live else ""}>'
             f"<title>{_title(known)}</title></rect>"
         )
     low, high = circuit.valid_interval
@@ -179,7 +179,7 @@ def _plot(
         parts.append(
             f'<circle class="{"screened" if c.n_screened else "exact"}" '
             f'cx="{x(len(c.kept)):.1f}" cy="{y(c.faithfulness):.1f}" r="4" '
-            f"{_goes_to(c) if live else ''}><title>{_title(c)}</title></circle>"
+            f"{_button(c, circuit) if live else ''}><title>{_title(c)}</title></circle>"
         )
     for count, share, name in ((0, 0.0, "corrupted"), (n_edges, 1.0, "full model")):
         parts.append(
@@ -192,13 +192,22 @@ def _plot(
             f'cy="{y(circuit.faithfulness):.1f}" r="6.5"/>'
         )
     return (
-        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="{"group" if live else "img"}" '
         f'aria-label="faithfulness against edges kept">{"".join(parts)}</svg>'
     )
 
 
 def _goes_to(circuit: Circuit) -> str:
-    return f'data-threshold="{circuit.threshold!r}" role="button" tabindex="0"'
+    return f' data-threshold="{circuit.threshold!r}"'
+
+
+def _button(known: Circuit, circuit: Circuit) -> str:
+    """The point of a known circuit, by mouse and by keyboard; the ruler is for the mouse alone."""
+    is_current = known.valid_interval == circuit.valid_interval
+    return (
+        f'{_goes_to(known)} role="button" tabindex="-1" aria-label="{_title(known)}"'
+        f"{' aria-current=true' if is_current else ''}"
+    )
 
 
 def _title(circuit: Circuit) -> str:
