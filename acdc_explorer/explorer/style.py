@@ -43,7 +43,7 @@ CSS = """
 .acdc-edge-panel table { border-collapse: collapse; margin: 2px 0; }
 .acdc-edge-panel th, .acdc-edge-panel td { padding: 1px 6px; text-align: left; border: none;
   background: transparent; }
-.acdc-edge-panel th { font-weight: 500; }
+.acdc-edge-panel th { font-weight: 500; overflow-wrap: anywhere; }
 .acdc-edge-panel td.num { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .acdc-edge-panel tr[data-position] { cursor: pointer; }
