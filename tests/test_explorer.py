@@ -13,13 +13,8 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.settings import SearchSettings
-from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
-from acdc_explorer.explorer.figure import MAX_DRAWN, CircuitFigure
-from acdc_explorer.explorer.layout import CURVE_POINTS, LayerLayout
+from acdc_explorer.explorer.layout import CURVE_POINTS
 from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
-from acdc_explorer.graph import graph_of
 from acdc_explorer.models import Model
 
 THRESHOLD = 0.05
@@ -212,7 +207,7 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
     explorer = ax.Explorer("mini", "ioi", "7%")
     explorer.wait(60)
     figure = explorer._graph_view.figure
-    until(lambda: len(figure._hit_ids) == len(explorer.circuit.kept))
+    until(lambda: len(figure._hit_edges) == len(explorer.circuit.kept))
     edges, nodes = [], []
     figure._on_edges, figure._on_node = edges.append, nodes.append
     trace = figure.widget.data[trace_number(explorer, "nodes")]
@@ -221,9 +216,9 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
     for index, name in enumerate(trace.customdata):
         edges.clear(), nodes.clear()
         click(figure.widget, trace_number(explorer, "nodes"), index)
-        room = np.hypot(figure._hits[0] - trace.x[index], figure._hits[1] - trace.y[index]).min(1)
-        if name not in used and room.min() < 0.13:
-            assert edges[0][0] == figure._hit_ids[room.argmin()]
+        room = pixels_away(figure, trace.x[index], trace.y[index])
+        if name not in used and room.min() < 7:
+            assert edges[0][0] == figure._hit_edges[room.argmin()].edge.id
             assert not nodes
         else:
             assert nodes == [name]
@@ -233,18 +228,25 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
     explorer.close()
 
 
+def pixels_away(figure, x, y):
+    """How far each curve's nearest hit point is, where the whole picture is seen."""
+    across, up = figure.layout.pixels
+    return np.hypot((figure._hits[0] - x) * across, (figure._hits[1] - y) * up).min(1)
+
+
 def test_edges_that_lie_together_are_offered_too(explorer):
     figure = explorer._graph_view.figure
     chosen = []
     figure._on_edges = chosen.append
     hits_x, hits_y = figure._hits
     n_edges, per_edge = hits_x.shape
+    ids = [each.edge.id for each in figure._hit_edges]
     for edge in range(n_edges):
         click(figure.widget, trace_number(explorer, "edge-hits"), edge * per_edge + 2)
-        here = np.hypot(hits_x - hits_x[edge, 2], hits_y - hits_y[edge, 2]).min(1)
+        here = pixels_away(figure, hits_x[edge, 2], hits_y[edge, 2])
         offered = chosen[-1]
-        assert offered[0] == figure._hit_ids[edge]
-        assert set(offered) <= {figure._hit_ids[near] for near in np.flatnonzero(here < 0.13)}
+        assert offered[0] == ids[edge]
+        assert set(offered) <= {ids[near] for near in np.flatnonzero(here < 7)}
     assert any(len(offered) > 1 for offered in chosen)
 
 
@@ -308,7 +310,9 @@ def test_a_name_given_before_the_model_is_loaded_is_looked_up_once_it_is(model, 
         assert explorer.wait(30) == "done"
         until(lambda: "effect" in panel_data(explorer))
         assert panel_data(explorer)["edge"] == "a0.h1-&gt;a1.h2&lt;q&gt;"
-        selected = explorer._graph_view.figure.widget.data[trace_number(explorer, "selected")]
+        is_removed = "a0.h1->a1.h2<q>" in explorer.circuit.removed
+        name = "selected-removed" if is_removed else "selected"
+        selected = explorer._graph_view.figure.widget.data[trace_number(explorer, name)]
         assert np.isfinite(selected.x).sum() == CURVE_POINTS
     finally:
         explorer.close()
@@ -473,133 +477,6 @@ def test_private_names_of_plotly_are_still_there():
     assert figure._config["responsive"] is True
 
 
-def fake_circuit(n_kept: int, complete: bool = True) -> Circuit:
-    """A GPT-2-small-sized circuit with random kept edges."""
-    graph = graph_of(12, 12)
-    rng = np.random.default_rng(0)
-    cells = np.argwhere(graph.edge_mask)
-    chosen = cells[rng.choice(len(cells), n_kept, replace=False)]
-    steps = [
-        EdgeStep(graph.edge_at(*cell), 3.0, 3.0 - effect, kept=True)
-        for cell, effect in zip(chosen, rng.normal(size=n_kept), strict=True)
-    ]
-    return Circuit(
-        "m", "t", {}, graph, SearchSettings(0.01, "0.01"), "logit_diff", 3.0, 0.0, 3.0,
-        tuple(steps), complete,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("n_kept", [0, 5, 2000])
-def test_few_and_many_edges_are_drawn_and_no_more_than_the_cap(n_kept):
-    figure = CircuitFigure(lambda _: None, lambda _: None)
-    circuit = fake_circuit(n_kept)
-    n_traces = len(figure.widget.data)
-    figure.draw(circuit, None, None)
-    assert len(figure.widget.data) == n_traces
-    assert figure.n_drawn == min(n_kept, MAX_DRAWN)
-    lines = [trace for trace in figure.widget.data if trace.name.startswith("edges-")]
-    n_points = sum(int(np.isfinite(trace.x).sum()) for trace in lines)
-    assert n_points == CURVE_POINTS * figure.n_drawn
-    sizes = sorted((abs(step.effect) for step in circuit.decisions), reverse=True)
-    drawn = set(figure._hit_ids)
-    effects = {step.edge.id: abs(step.effect) for step in circuit.decisions}
-    assert sorted((effects[edge] for edge in drawn), reverse=True) == sizes[:MAX_DRAWN]
-
-
-def test_negative_edges_are_dotted_and_wider_ones_larger():
-    figure = CircuitFigure(lambda _: None, lambda _: None)
-    circuit = fake_circuit(40)
-    figure.draw(circuit, None, None)
-    for trace in figure.widget.data:
-        if trace.name.startswith("edges-"):
-            assert trace.line.dash == ("dot" if trace.name.endswith("negative") else "solid")
-    largest = max(abs(step.effect) for step in circuit.decisions)
-    widths = set()
-    for step in circuit.decisions:
-        # Thirds on a log scale from the threshold to the largest effect.
-        share = math.log(abs(step.effect) / circuit.threshold)
-        share /= math.log(largest / circuit.threshold)
-        width = min(int(3 * share), 2)
-        widths.add(width)
-        sign = "positive" if step.effect > 0 else "negative"
-        x = LayerLayout(circuit.graph).curves([step.edge]).x
-        trace = next(
-            trace
-            for trace in figure.widget.data
-            if trace.name == f"edges-{step.edge.kind}-{width}-{sign}"
-        )
-        rows = np.asarray(trace.x).reshape(-1, CURVE_POINTS + 1)[:, :-1]
-        assert np.isclose(rows, x).all(1).any()
-    assert widths == {0, 1, 2}
-
-
-def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):
-    circuit = ax.find_circuit(model, task, THRESHOLD)
-    upto = next(
-        index for index, step in enumerate(circuit.steps)
-        if isinstance(step, ReceiverStep) and step.receiver.id == "m1"
-    )  # fmt: skip
-    partial = Circuit(**{**{f: getattr(circuit, f) for f in circuit.__dataclass_fields__},
-                         "steps": circuit.steps[: upto + 1], "complete": False})  # fmt: skip
-    figure = CircuitFigure(lambda _: None, lambda _: None)
-    receiver = circuit.steps[upto].receiver
-    figure.draw(partial, receiver, None)
-    data = {trace.name: trace for trace in figure.widget.data}
-    n_untested = circuit.graph.n_senders_to(receiver)
-    assert np.isfinite(data["untested"].x).sum() == CURVE_POINTS * n_untested
-    assert set(figure._hit_ids) == set(partial.kept)
-    hover = dict(zip(data["nodes"].customdata, data["nodes"].hovertext, strict=True))
-    kept_from = {step.edge.sender.id for step in partial.decisions if step.kept}
-    untested = {node.id for node in circuit.graph.nodes if node.layer == 0} - kept_from
-    assert untested
-    assert all("not tested yet" in hover[node] for node in untested)
-    figure.draw(circuit, None, None)
-    assert not np.isfinite(data["untested"].x).any()
-
-
-@pytest.mark.parametrize("shape", [(2, 4), (4, 8), (12, 12), (24, 16)])
-def test_nodes_never_share_a_place_and_edges_go_upwards(shape):
-    layout = LayerLayout(graph_of(*shape))
-    places = [(spot.x, spot.y) for spot in layout.spots]
-    assert [spot.node for spot in layout.spots] == list(layout.graph.nodes)
-    assert len(set(places)) == len(places)
-    for x, y in places:
-        assert layout.x_range[0] < x < layout.x_range[1]
-        assert layout.y_range[0] < y < layout.y_range[1]
-    rng = np.random.default_rng(0)
-    cells = np.argwhere(layout.graph.edge_mask)
-    edges = [layout.graph.edge_at(*cells[row]) for row in rng.choice(len(cells), 50)]
-    curves = layout.curves(edges)
-    assert curves.edge.tolist() == list(range(50))
-    assert (np.diff(curves.y, axis=1) > -1e-3).all()
-
-
-@pytest.mark.parametrize("shape", [(4, 8), (12, 12), (24, 16)])
-def test_no_edge_leaves_the_picture(shape):
-    layout = LayerLayout(graph_of(*shape))
-    graph = layout.graph
-    columns = [graph.edge_at(row, column) for row, column in np.argwhere(graph.edge_mask)[::7]]
-    mlps = [graph.parse_edge(f"m0->m{shape[0] - 1}"), graph.parse_edge("input->logits")]
-    curves = layout.curves([*columns, *mlps])
-    for values, (low, high) in ((curves.x, layout.x_range), (curves.y, layout.y_range)):
-        assert low < values.min()
-        assert values.max() < high
-
-
-def test_only_nodes_of_the_circuit_show_their_labels():
-    """All have one: Plotly loses labels that come back after having been empty."""
-    figure = CircuitFigure(lambda _: None, lambda _: None)
-    circuit = fake_circuit(10)
-    figure.draw(circuit, None, None)
-    nodes = next(trace for trace in figure.widget.data if trace.name == "nodes")
-    inside = {n for s in circuit.decisions for n in (s.edge.sender.id, s.edge.receiver.node.id)}
-    for node_id, text, colour in zip(
-        nodes.customdata, nodes.text, nodes.textfont.color, strict=True
-    ):
-        assert text
-        assert (colour == "#222222") == (node_id in inside - {"input", "logits"})
-
-
 class TestPositions:
     """Circuits with positions, and the share of one position in circuits without."""
 
@@ -612,13 +489,13 @@ class TestPositions:
 
     def test_nodes_stand_in_the_columns_of_their_positions(self, positional):
         assert positional.columns == "positions"
-        nodes = positional._graph_view.figure._layout.spots
+        nodes = positional._graph_view.figure.layout.spots
         ticks, names = positional._graph_view.figure.widget.layout.xaxis.tickvals, []
         for name in positional._graph_view.figure.widget.layout.xaxis.ticktext:
             names.append(name.split("</b>")[0].removeprefix("<b>"))
         assert names[0] == "rest"
         assert names[-1] == "END"
-        ends = [*positional._graph_view.figure._layout.separators, 1e9]
+        ends = [*positional._graph_view.figure.layout.separators, 1e9]
         wanted = {("logits", "END")}
         for step in positional.circuit.decisions:
             if step.kept:
@@ -631,7 +508,7 @@ class TestPositions:
         assert len({(spot.x, spot.y) for spot in nodes}) == len(nodes)
 
     def test_attention_moves_between_columns(self, positional):
-        layout = positional._graph_view.figure._layout
+        layout = positional._graph_view.figure.layout
         between = 0
         for step in positional.circuit.decisions:
             if not step.kept:
@@ -658,7 +535,7 @@ class TestPositions:
 
     def test_by_head_all_nodes_are_there(self, positional):
         positional.columns = "heads"
-        assert len(positional._graph_view.figure._layout.spots) == len(
+        assert len(positional._graph_view.figure.layout.spots) == len(
             positional.circuit.graph.nodes
         )
         positional.columns = "positions"
@@ -687,7 +564,7 @@ class TestPositions:
         hits = next(
             trace for trace in explorer._graph_view.figure.widget.data if trace.name == "edge-hits"
         )
-        shown = {text.split("<br>")[0]: text.split("<br>")[-1] for text in hits.text}
+        shown = {text.split("<br>")[0]: text.split("<br>")[2] for text in hits.text}
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
         assert shown[edge.label] == f"{explorer._graph_view.shares[edge.id]:+.3f}"
         assert "what they add at S2" in explorer._page.status.value

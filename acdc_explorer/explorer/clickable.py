@@ -9,12 +9,14 @@ import anywidget
 import traitlets
 from ipywidgets import Layout
 
+from acdc_explorer.explorer.anywidget_private import HEARING
+
 
 class ClickableHTML(anywidget.AnyWidget):
     """Shows HTML; elements with a certain attribute act as buttons, by mouse and by keyboard.
 
     Those that have a tabindex are one stop of the Tab key; the arrow keys go from one to the next.
-    When the HTML is replaced, the focus stays on the element with the same value.
+    When the HTML is replaced, the focus stays on the one with the same value, or the same button.
 
     Attributes:
         value: the HTML; whoever sets it has escaped what is not markup.
@@ -26,7 +28,9 @@ class ClickableHTML(anywidget.AnyWidget):
     attribute: Any = traitlets.Unicode("").tag(sync=True)
     announced: Any = traitlets.Bool(False).tag(sync=True)
 
-    _esm = """
+    _esm = (
+        HEARING
+        + """
     function render({ model, el }) {
       el.classList.add("widget-html-content");
       if (model.get("announced")) el.setAttribute("aria-live", "polite");
@@ -42,12 +46,14 @@ class ClickableHTML(anywidget.AnyWidget):
         el.innerHTML = model.get("value");
         replacing = false;
         const all = stops();
-        const stop = all.find((each) => each.getAttribute(name) === focused)
+        const was = [...all, ...el.querySelectorAll(`button[${name}]`)]
+          .find((each) => each.getAttribute(name) === focused);
+        const stop = all.find((each) => each === was)
           ?? all.find((each) => each.matches("[aria-current=true], [aria-pressed=true]"))
           ?? all[0];
         tabTo(stop);
         if (focused !== null && document.activeElement === document.body)
-          stop?.focus({ preventScroll: true });
+          (was ?? stop)?.focus({ preventScroll: true });
         // What is said of another edge or node is read from its beginning.
         const shown = el.firstElementChild?.dataset;
         const now = shown?.edge ?? shown?.node;
@@ -93,14 +99,16 @@ class ClickableHTML(anywidget.AnyWidget):
       model.on("change:value", show);
       show();
     }
-    export default { render };
+    export default { initialize: ({ model }) => { hearing(model); }, render };
     """
+    )
 
     def __init__(
         self,
         value: str,
         attribute: str,
         on_chosen: Callable[[str], None],
+        css_class: str = "",
         *,
         announced: bool = False,
     ):
@@ -110,9 +118,13 @@ class ClickableHTML(anywidget.AnyWidget):
             value: the HTML.
             attribute: of the elements that can be clicked, without "data-".
             on_chosen: called with the attribute's value of a clicked one.
+            css_class: of the element around the HTML. Views do not hear of one added later.
             announced: whether assistive technology reads out what is new.
         """
-        super().__init__(value=value, attribute=attribute, announced=announced)
+        classes = (css_class,) if css_class else ()
+        super().__init__(
+            value=value, attribute=attribute, announced=announced, _dom_classes=classes
+        )
         self.on_msg(lambda _, content, buffers: self._received(content, on_chosen))
 
     def _received(self, content: Any, on_chosen: Callable[[str], None]) -> None:

@@ -98,7 +98,11 @@ class Explorer(SearchWidget):
         self._make_runner()
         ask = self._runner.ask
         self._graph_view = GraphView(
-            ask, self._ui, self._edges_clicked, lambda node: self._select(Selection("node", node))
+            ask,
+            self._ui,
+            self._edges_clicked,
+            lambda node: self._select(Selection("node", node)),
+            lambda: self._select(None),
         )
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
@@ -293,7 +297,7 @@ class Explorer(SearchWidget):
         there = self._side_panel.show(selection, self.shown_position)
         with self._ui:
             if self.circuit is not None:
-                self._graph_view.select(self.circuit, selection if there else None)
+                self._graph_view.select(selection if there else None)
 
     def _position_clicked(self, label: str) -> None:
         """A bar of the panel: on a circuit with positions, the edge there; else its share."""

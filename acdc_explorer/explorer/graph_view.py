@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
+
+import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.figure import CircuitFigure
-from acdc_explorer.explorer.layout import PositionLayout
+from acdc_explorer.explorer.key import Key
+from acdc_explorer.explorer.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.shown import PREVIEW, DrawnEdge, Shown, kept_edges, lit_edges, to_draw
 from acdc_explorer.explorer.side_panel import Ask, Selection
-from acdc_explorer.graph import REST
+from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.inspection import shares_at
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.state import Snapshot
 
 
 class GraphView:
-    """Draws snapshots of a search.
+    """Draws snapshots of a search, with a key that tells what is drawn and chooses of it.
 
     Attributes:
+        box: the key and the figure, to be put on the page.
         figure: the Plotly figure.
+        key: what colours, dashes and widths mean.
+        shown: what the user wants to see.
         shares: edge id -> what it adds at one position label, by which edges are drawn once that
             has been measured; None: by their effects.
     """
@@ -33,6 +41,7 @@ class GraphView:
         lock: threading.RLock,
         edges_clicked: Callable[[list[str]], None],
         node_clicked: Callable[[str], None],
+        nothing_clicked: Callable[[], None],
     ):
         """Makes the figure.
 
@@ -41,11 +50,22 @@ class GraphView:
             lock: held around every write to the page.
             edges_clicked: called with the ids of the edges near a click, the nearest first.
             node_clicked: called with the id of a node.
+            nothing_clicked: called when the plot is clicked where there is nothing.
         """
         self._ask, self._lock = ask, lock
-        self.figure = CircuitFigure(edges_clicked, node_clicked)
+        self.figure = CircuitFigure(edges_clicked, node_clicked, self._open_fold, nothing_clicked)
+        self.key = Key(self._toggle)
+        self.box = widgets.VBox(
+            [self.key.widget, self.figure.box],
+            layout=widgets.Layout(flex="1 1 420px", min_width="420px"),
+        )
+        self.shown = Shown()
         self.shares: dict[str, float] | None = None
         self._label: str | None = None
+        self._snapshot: Snapshot | None = None
+        self._kept: tuple[Circuit | None, object, list[DrawnEdge]] = (None, None, [])
+        self._selected: str | None = None
+        self._columns = "heads"
 
     def draw(self, snapshot: Snapshot, selected: str | None, columns: str) -> None:
         """Draws the circuit of a snapshot, if it has one.
@@ -55,21 +75,77 @@ class GraphView:
             selected: id of an edge or node that stands out.
             columns: "heads" or "positions"; the latter needs a circuit with positions.
         """
-        circuit, task = snapshot.circuit, snapshot.task
-        if circuit is None or task is None:
-            return
-        layout = None
-        if circuit.graph.labels and columns == "positions":
-            kept = [step.edge for step in circuit.decisions if step.kept]
-            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
-            layout = PositionLayout(circuit.graph, kept, names, task.sees)
-        self.figure.draw(
-            circuit, snapshot.receiver, selected, layout, self.shares, snapshot.preview
-        )
+        self._snapshot, self._selected, self._columns = snapshot, selected, columns
+        self._redraw()
 
-    def select(self, circuit: Circuit, selection: Selection | None) -> None:
+    def select(self, selection: Selection | None) -> None:
         """Has one edge or node stand out, or none."""
-        self.figure.select(circuit.graph, None if selection is None else selection.id)
+        self._selected = None if selection is None else selection.id
+        self._redraw()
+
+    def _toggle(self, part: str) -> None:
+        with self._lock:
+            self.shown = self.shown.toggled(part)
+            self._redraw()
+
+    def _open_fold(self, layers: range) -> None:
+        with self._lock:
+            self.shown = replace(self.shown, opened=self.shown.opened | {*layers})
+            self._redraw()
+
+    def _redraw(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.circuit is None or snapshot.task is None:
+            return
+        circuit, graph = snapshot.circuit, snapshot.circuit.graph
+        kept = self._kept_edges(circuit)
+        selected = None
+        if self._selected is not None:
+            selected = graph.parse(self._selected)
+        layout = self._layout(snapshot, kept, selected)
+        preview = [edge for edge, effect in sorted(snapshot.preview, key=lambda e: -abs(e[1]))]
+        self.key.show(
+            kept,
+            self.shown,
+            labels=[label for label in snapshot.task.label_order if label in graph.labels],
+            has_preview=bool(preview),
+            can_merge=graph.split_qkv,
+            can_fold=layout.can_fold,
+        )
+        self.figure.draw(
+            circuit,
+            to_draw(kept, self.shown),
+            layout,
+            receiver=snapshot.receiver,
+            lit=None if selected is None else lit_edges(kept, graph, selected),
+            preview=preview if self.shown.shows(PREVIEW) else [],
+        )
+        is_removed = isinstance(selected, Edge) and bool(circuit.removed_mask[graph.cell(selected)])
+        self.figure.select(selected, is_removed=is_removed)
+
+    def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
+        """Made once, however often they are drawn: there may be a hundred thousand."""
+        if self._kept[0] is not circuit or self._kept[1] is not self.shares:
+            self._kept = circuit, self.shares, kept_edges(circuit, self.shares)
+        return self._kept[2]
+
+    def _layout(
+        self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None
+    ) -> Layout:
+        """Where things lie; folded once the search has ended, lest nodes move while it runs."""
+        circuit, task = snapshot.circuit, snapshot.task
+        assert circuit is not None
+        assert task is not None
+        edges = [each.edge for each in kept]
+        is_folded = circuit.complete and self.shown.folded
+        if circuit.graph.labels and self._columns == "positions":
+            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
+            opened = self.shown.opened if is_folded else None
+            return PositionLayout(circuit.graph, edges, names, task.sees, opened)
+        ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
+        used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
+        used |= {selected} if isinstance(selected, Node) else set()
+        return LayerLayout(circuit.graph, used if is_folded else None, self.shown.opened)
 
     def measure_shares(
         self,
@@ -108,5 +184,5 @@ def _column_name(label: str, tokens: Mapping[str, str]) -> str:
     token = tokens.get(label, "")
     if label == REST or not token:
         return f"<b>{escape(label)}</b>"
-    short = token if len(token) <= 14 else f"{token[:13]}…"
-    return f"<b>{escape(label)}</b><br>{escape(short)}"
+    short = token if len(token) <= 12 else f"{token[:11]}…"
+    return f"<b>{escape(label)}</b><br>e.g. {escape(short)}"

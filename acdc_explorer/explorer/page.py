@@ -53,7 +53,7 @@ class Page:
             [self._threshold_plot, side_panel.box], layout=widgets.Layout(flex="0 0 350px")
         )
         body = widgets.HBox(
-            [graph_view.figure.box, side],
+            [graph_view.box, side],
             layout=widgets.Layout(flex_flow="row wrap", width="100%"),
         )
         self.parts = [

@@ -6,10 +6,16 @@ Measured with plotly 7.1 in JupyterLab 4.6 (`tests/browser`).
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import anywidget
+import ipywidgets as widgets
+import plotly
 import plotly.graph_objects as go
+import traitlets
+
+from acdc_explorer.explorer.anywidget_private import HEARING
 
 CONFIG = {
     "responsive": True,
@@ -19,16 +25,109 @@ CONFIG = {
 }
 
 
+# Carries Plotly's own script of a figure to the page.
+_script: widgets.HTML | None = None
+
+
+def _plotly_script() -> widgets.HTML:
+    """One for all figures, since it is of 5 MB."""
+    global _script
+    if _script is None or _script.comm is None:
+        _script = widgets.HTML(str(go.FigureWidget._esm))
+    return _script
+
+
 class SyncedFigureWidget(go.FigureWidget):
-    """A FigureWidget that can stand in a box.
+    """A FigureWidget that can stand in a box, and starts on a page however busy it is.
 
     Plotly keeps the state that it sends to a new page in copies which it renews only when the
     figure displays itself. In a box it never does, so after a reload the figure would be blank.
+
+    A busy page takes longer to read Plotly's 5 MB than it gives a widget to start. So what starts
+    is a few lines, which then wait for Plotly, one copy for all figures of a page.
     """
+
+    _plotly_script = traitlets.Instance(widgets.Widget).tag(
+        sync=True, **widgets.widget_serialization
+    )
+    _plotly_version = traitlets.Unicode(plotly.__version__).tag(sync=True)
+
+    _esm = (
+        HEARING
+        + """
+    const load = async (model) => {
+      const id = model.get("_plotly_script").slice("IPY_MODEL_".length);
+      const script = (await model.widget_manager.get_model(id)).get("value");
+      const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+      try {
+        return (await import(url)).default;
+      } finally {
+        URL.revokeObjectURL(url);
+      }
+    };
+    const loadOnce = (model) => {
+      const loaded = (window.acdcPlotly ??= new Map());
+      const version = model.get("_plotly_version");
+      if (!loaded.has(version)) {
+        loaded.set(version, load(model));
+        // To be tried again.
+        loaded.get(version).catch(() => loaded.delete(version));
+      }
+      return loaded.get(version);
+    };
+    const MESSAGES = ["addTraces", "deleteTraces", "moveTraces", "restyle", "relayout", "update",
+      "animate", "removeLayoutProps", "removeTraceProps"].map((name) => `_py2js_${name}`);
+    export default () => {
+      let figure, ready;
+      return {
+        initialize({ model }) {
+          // What the kernel says of the figure meanwhile is heard once Plotly is there.
+          const early = [];
+          const listeners = MESSAGES.map((name) => [`change:${name}`, () => {
+            if (model.get(name) !== null) early.push([name, model.get(name)]);
+          }]);
+          for (const [event, listener] of listeners) model.on(event, listener);
+          const heard = hearing(model).then((wasLate) => {
+            // All that came before is in what came now.
+            if (wasLate) early.length = 0;
+          });
+          ready = Promise.all([loadOnce(model), heard]).then(([makeFigure]) => {
+            for (const [event, listener] of listeners) model.off(event, listener);
+            figure = makeFigure();
+            figure.initialize({ model });
+            for (const [name, message] of early) {
+              model.set(name, message);
+              model.set(name, null);
+            }
+          });
+        },
+        async render(context) {
+          await ready;
+          return figure.render(context);
+        },
+      };
+    };
+    """
+    )
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._config = dict(CONFIG)
+
+    @traitlets.default("_plotly_script")
+    def _default_script(self) -> widgets.HTML:
+        return _plotly_script()
+
+    def on_empty_click(self, callback: Callable[[], None]) -> None:
+        """Has a click on the plot that meets no point told; the layout has `clickanywhere`."""
+
+        def clicked(change: Any) -> None:
+            event = change.new
+            is_click = event is not None and event["event_type"] == "plotly_click"
+            if is_click and not event["points"]["point_indexes"]:
+                callback()
+
+        self.observe(clicked, "_js2py_pointsCallback")
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The state for a page, with the figure as it is now."""
@@ -64,12 +163,24 @@ class FigureFitter(anywidget.AnyWidget):
     """
 
     _esm = """
+    const LATE = 20000;
     function render({ el }) {
       let resizes, changes, seen = "";
+      // Never blank without a word.
+      const late = setTimeout(() => {
+        const box = el.parentElement;
+        if (!box || box.querySelector(".main-svg")) return;
+        const message = document.createElement("div");
+        message.className = "acdc-no-graph acdc-error";
+        message.textContent = "The graph has not started on this page. Reload the page: the kernel "
+          + "keeps the circuit. If the kernel is gone, run the cell again.";
+        box.appendChild(message);
+      }, LATE);
       const watch = () => {
         const box = el.parentElement;
         if (!el.isConnected) return requestAnimationFrame(watch);
         const fit = () => {
+          if (box.querySelector(".main-svg")) box.querySelector(".acdc-no-graph")?.remove();
           const plot = box.querySelector(".main-svg");
           const sizes = plot && [box, plot].map((e) => [e.clientWidth, e.clientHeight]).join();
           // Once for every state of things, lest a plot that will not fit be drawn for ever.
@@ -86,7 +197,7 @@ class FigureFitter(anywidget.AnyWidget):
         fit();
       };
       watch();
-      return () => { resizes?.disconnect(); changes?.disconnect(); };
+      return () => { clearTimeout(late); resizes?.disconnect(); changes?.disconnect(); };
     }
     export default { render };
     """

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT
 from acdc_explorer.explorer.plotly_private import CONFIG
-from acdc_explorer.explorer.style import CSS, KIND_NAMES
+from acdc_explorer.explorer.style import CSS, DASHES, KIND_COLOURS, KIND_NAMES, UNCONNECTED_COLOUR
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.files import write_text
 
@@ -19,6 +19,7 @@ _CSS = """
 <style>
 body { font-family: system-ui, sans-serif; max-width: 1200px; margin: 1em auto; padding: 0 1em; }
 td, th { padding: 0 6px; text-align: left; }
+.acdc-sample { margin-right: 14px; font-size: 12px; white-space: nowrap; }
 td.num { text-align: right; font-variant-numeric: tabular-nums; }
 </style>
 """
@@ -41,7 +42,10 @@ def write_page(
     Raises:
         ValueError: if the path is a folder's, or nothing can be written there.
     """
-    graph = go.Figure(figure).to_html(
+    picture = go.Figure(figure)
+    # There is nothing to unfold here.
+    picture.update_traces(hoverinfo="skip", hovertemplate=None, selector={"name": "folds"})
+    graph = picture.to_html(
         full_html=False, include_plotlyjs=True, config=CONFIG, default_height="700px"
     )
     title = escape(circuit.summary()) if circuit else "acdc_explorer"
@@ -50,10 +54,24 @@ def write_page(
         f"<title>{title}</title>{CSS}{_CSS}</head>"
         f'<body class="acdc-explorer"><h1>acdc_explorer</h1><p>{title}</p>'
         # Not of the class that the widget's graph has: in there, all but the plot is hidden.
-        f'<div class="acdc-saved-graph">{graph}</div>{"".join(parts)}{_table(circuit)}'
+        f'<div class="acdc-saved-graph">{_key()}{graph}</div>{"".join(parts)}{_table(circuit)}'
         "</body></html>\n"
     )
     write_text(path, text)
+
+
+def _key() -> str:
+    """What colours and dashes mean."""
+    samples = [(KIND_COLOURS[kind], "", name) for kind, name in KIND_NAMES.items()]
+    grey = KIND_COLOURS["other"]
+    samples.append((grey, DASHES["hurts"], "the edge hurts"))
+    samples.append((UNCONNECTED_COLOUR, DASHES["unconnected"], "the edge leads from nothing"))
+    return "".join(
+        '<span class="acdc-sample"><svg width="24" height="8" aria-hidden="true"><line x1="1" '
+        f'x2="23" y1="4" y2="4" stroke="{colour}" stroke-width="2.4" stroke-dasharray="{dash}"/>'
+        f"</svg> {name}</span>"
+        for colour, dash, name in samples
+    )
 
 
 def _table(circuit: Circuit | None) -> str:

@@ -9,20 +9,39 @@ KIND_NAMES = {
     "v": "V-composition",
     "other": "into an MLP or the logits",
 }
-SELECTED = "#C72C86"
+SELECTED_COLOUR = "#C72C86"
 # Edges that attribution expects, before the search has come to them.
-PREVIEW = "#8C6BB1"
+PREVIEW_COLOUR = "#8C6BB1"
+# Kept edges that lie on no path from the input to the logits; and edges beside a selection.
+UNCONNECTED_COLOUR = "#767676"
+DIMMED_COLOUR = "#767676"
+# Of lines, by the size of the effect.
+WIDTHS = (1.5, 2.8, 4.8)
+DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px"}
 CURVE_COLOURS = {"exact": "#0072B2", "eap": "#B87A00", "eap_ig": "#C72C86"}
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 
 CSS = """
 <style>
 .acdc-explorer { color: var(--jp-content-font-color1, #222); }
-.acdc-explorer .acdc-graph .xtick text, .acdc-explorer .acdc-graph .ytick text,
-.acdc-explorer .acdc-graph .legendtext, .acdc-explorer .acdc-graph .legendtitletext {
+.acdc-explorer .acdc-graph .xtick text, .acdc-explorer .acdc-graph .ytick text {
   fill: var(--jp-content-font-color1, #222) !important; }
 .acdc-explorer .acdc-graph > .js-plotly-plot { width: 100%; height: 100%; min-width: 0; }
 .acdc-explorer .acdc-graph > :not(.js-plotly-plot) { display: none; }
+.acdc-explorer .acdc-graph > .acdc-no-graph { display: block; padding: 2em; }
+.acdc-key { font-size: 12px; line-height: 1.6; }
+.acdc-key > span { margin-right: 10px; }
+.acdc-key button { font: inherit; color: inherit; background: none; cursor: pointer;
+  border: 1px solid transparent; border-radius: 4px; padding: 0 4px; margin: 0;
+  white-space: nowrap; }
+.acdc-key button:hover, .acdc-key button:focus-visible { border-color: currentColor; }
+.acdc-key button svg { vertical-align: middle; }
+.acdc-key button[aria-pressed="false"] { opacity: .55; text-decoration: line-through; }
+.acdc-key button[data-part="merged"], .acdc-key button[data-part="folded"] {
+  border-color: var(--jp-border-color1, #bbb); opacity: 1; text-decoration: none; }
+.acdc-key button[data-part="merged"][aria-pressed="true"],
+.acdc-key button[data-part="folded"][aria-pressed="true"] {
+  background: var(--jp-layout-color3, #ddd); }
 .acdc-explorer .acdc-controls { border-bottom: 1px solid var(--jp-border-color2, #ddd);
   padding-bottom: 4px; }
 .acdc-explorer .widget-html-content { line-height: 1.4; }

@@ -7,17 +7,22 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from acdc_explorer.explorer.layout import with_gaps
-from acdc_explorer.explorer.style import KIND_NAMES
-from acdc_explorer.graph import Edge, Node
+from acdc_explorer.explorer.curves import with_gaps
+from acdc_explorer.explorer.shown import KINDS, N_SIZES, DrawnEdge
+from acdc_explorer.explorer.style import (
+    DASHES,
+    DIMMED_COLOUR,
+    KIND_COLOURS,
+    KIND_NAMES,
+    PREVIEW_COLOUR,
+    SELECTED_COLOUR,
+    UNCONNECTED_COLOUR,
+    WIDTHS,
+)
+from acdc_explorer.graph import Node
 
-# A trace without points would lose its place in the legend.
+# A trace without points.
 NAN = np.array([np.nan], dtype=np.float32)
-
-
-def figure_height(n_layers: int) -> str:
-    """How tall the figure is, as CSS has it."""
-    return f"{min(900, 130 + 92 * (n_layers + 2))}px"
 
 
 def make_layout() -> go.Layout:
@@ -29,60 +34,83 @@ def make_layout() -> go.Layout:
     return go.Layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 48, "r": 8, "t": 8, "b": 28},
+        margin={"l": 52, "r": 8, "t": 8, "b": 40},
         hovermode="closest",
         hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#222222", "size": 12}},
         hoverdistance=12,
         dragmode="pan",
-        legend={"orientation": "h", "y": -0.07, "x": 0, "yanchor": "top", "font": {"size": 11},
-                "itemdoubleclick": False},
+        clickanywhere=True,
+        showlegend=False,
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#9a9a9a", "activecolor": "#767676"},
         xaxis=axis,
         yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.18)"},
-    )  # fmt: skip
+    )
+
+
+def make_traces() -> list[go.Scatter]:
+    """All traces, those on top last."""
+    traces = [
+        _line_trace("untested", "#9a9a9a", 0.7, 0.45, DASHES["hurts"]),
+        _line_trace("dimmed", DIMMED_COLOUR, 1.2, 0.22),
+        _line_trace("preview", PREVIEW_COLOUR, 1.5, 0.8, DASHES["preview"]),
+        _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 0.8, DASHES["unconnected"]),
+    ]
+    traces += [
+        _line_trace(line_name(kind, size, hurts=hurts), KIND_COLOURS[kind], WIDTHS[size], 1.0,
+                    DASHES["hurts"] if hurts else "solid")
+        for size in range(N_SIZES) for kind in KINDS for hurts in (False, True)
+    ]  # fmt: skip
+    traces.append(_line_trace("selected", SELECTED_COLOUR, 5, 1.0))
+    traces.append(_line_trace("selected-removed", SELECTED_COLOUR, 2.5, 1.0, DASHES["unconnected"]))
+    traces.append(
+        _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
+    )
+    for name, sizes in (("folds", 9), ("nodes", 11)):
+        traces.append(
+            _marker_trace(
+                name,
+                mode="markers+text",
+                opacity=1,
+                textfont={"size": sizes, "color": "#222222"},
+                textposition="middle center",
+                hovertemplate="%{hovertext}<extra></extra>",
+                line={"width": 1.2},
+            )
+        )
+    for name, colour, width in (("testing", "#B87A00", 2), ("selected-node", SELECTED_COLOUR, 3)):
+        line = {"width": width}
+        traces.append(
+            _marker_trace(name, hoverinfo="skip", symbol="circle-open", color=colour, line=line)
+        )
+    return traces
 
 
 def line(curves: np.ndarray) -> np.ndarray:
     """Curves in one trace, with gaps between them."""
-    # A trace without points would lose its place in the legend.
     return with_gaps(curves) if len(curves) else NAN
 
 
-def line_name(kind: str, width: int, sign: int) -> str:
-    """Of the trace of all edges of one kind, width and sign."""
-    return f"edges-{kind}-{width}-{'positive' if sign > 0 else 'negative'}"
+def line_name(kind: str, size: int, *, hurts: bool) -> str:
+    """Of the trace of all edges of one kind and size that help, or hurt."""
+    return f"edges-{kind}-{size}-{'hurts' if hurts else 'helps'}"
 
 
-def line_trace(
-    name: str, colour: str, width: float, opacity: float, dash: str = "solid", **options: object
-) -> go.Scatter:
-    """An empty trace of lines."""
-    return go.Scatter(
-        name=name, x=NAN, y=NAN, mode="lines", hoverinfo="skip", showlegend=False,
-        line={"color": colour, "width": width, "dash": dash, "shape": "spline"},
-        opacity=opacity, **options,
-    )  # fmt: skip
+def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
+    """Of the trace that draws an edge."""
+    if dimmed:
+        return "dimmed"
+    if not drawn.connected:
+        return "unconnected"
+    return line_name(drawn.edge.kind, drawn.size, hurts=drawn.hurts)
 
 
-def legend_entry(name: str, colour: str, dash: str, group: str) -> go.Scatter:
-    """A trace that is there for the legend alone."""
-    trace = line_trace(name, colour, 2.4, 1.0, dash, legendgroup=group)
-    trace.showlegend = True
-    return trace
-
-
-def marker_trace(name: str, *, mode: str = "markers", **options: object) -> go.Scatter:
-    """An empty trace of markers."""
-    marker = {key: options.pop(key) for key in ("size", "symbol", "color", "opacity", "line")
-              if key in options}  # fmt: skip
-    return go.Scatter(
-        name=name, x=NAN, y=NAN, mode=mode, marker=marker, showlegend=False, **options
-    )
-
-
-def hover_text(edge: Edge, effect: float) -> str:
-    """What is said of an edge under the mouse."""
-    return f"{escape(edge.label)}<br>{KIND_NAMES[edge.kind]}<br>{effect:+.3f}"
+def hover_text(drawn: DrawnEdge) -> str:
+    """What is said of a line under the mouse."""
+    lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], f"{drawn.effect:+.3f}"]
+    lines += [f"{escape(edge.label)} {effect:+.3f}" for edge, effect in drawn.others]
+    if not drawn.connected:
+        lines.append("not on any path from input to logits")
+    return "<br>".join(lines)
 
 
 def node_text(node: Node) -> str:
@@ -90,3 +118,21 @@ def node_text(node: Node) -> str:
     if node.kind == "head":
         return f"{node.layer}.{node.head}"
     return f"m{node.layer}" if node.kind == "mlp" else node.id
+
+
+def _line_trace(
+    name: str, colour: str, width: float, opacity: float, dash: str = "solid"
+) -> go.Scatter:
+    """An empty trace of lines."""
+    return go.Scatter(
+        name=name, x=NAN, y=NAN, mode="lines", hoverinfo="skip",
+        line={"color": colour, "width": width, "dash": dash, "shape": "spline"},
+        opacity=opacity,
+    )  # fmt: skip
+
+
+def _marker_trace(name: str, *, mode: str = "markers", **options: object) -> go.Scatter:
+    """An empty trace of markers."""
+    marker = {key: options.pop(key) for key in ("size", "symbol", "color", "opacity", "line")
+              if key in options}  # fmt: skip
+    return go.Scatter(name=name, x=NAN, y=NAN, mode=mode, marker=marker, **options)

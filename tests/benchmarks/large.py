@@ -110,6 +110,8 @@ def everything_tested(graph: Graph) -> tuple[Step, ...]:
 
 def table_row(n_layers: int, n_heads: int) -> str:
     from acdc_explorer.explorer.figure import CircuitFigure
+    from acdc_explorer.explorer.layout import LayerLayout
+    from acdc_explorer.explorer.shown import kept_edges
 
     graph = graph_of(n_layers, n_heads)
     cells = [f"{n_layers} x {n_heads}: {graph.n_edges:,} edges"]
@@ -125,8 +127,8 @@ def table_row(n_layers: int, n_heads: int) -> str:
     circuit = Circuit("m", "t", {}, graph, settings, "logit_diff", 3.0, 0.0, 1.0, steps)
     timed(lambda: repr(circuit))
     timed(lambda: circuit.edges)
-    figure = CircuitFigure(lambda _: None, lambda _: None)
-    timed(lambda: figure.draw(circuit, None, None))
+    figure = CircuitFigure(print, print, print, print)
+    timed(lambda: figure.draw(circuit, kept_edges(circuit), LayerLayout(graph)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "circuit.json"
         timed(lambda: circuit.save(path))

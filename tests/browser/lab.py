@@ -124,6 +124,11 @@ class LabPage:
                 break
         return self.wait_figure(trace_name, timeout)
 
+    def reload_page(self, timeout: float = 60.0) -> None:
+        """Reloads the page, with an empty notebook in it; scripts added to the page run anew."""
+        self.page.reload()
+        self._wait_for_notebook(timeout)
+
     def close(self) -> None:
         """Closes the page."""
         self.page.close()

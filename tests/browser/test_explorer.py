@@ -46,7 +46,7 @@ def clear_of_nodes(lab: LabPage, place: int) -> int:
     far = " + ".join(
         f"abs({figure}._hits[{axis}].ravel()[hit] - spot.{name})" for axis, name in enumerate("xy")
     )
-    key = f"lambda hit: min({far} for spot in {figure}._layout.spots)"
+    key = f"lambda hit: min({far} for spot in {figure}.layout.spots)"
     return ask(lab, f"max(range({5 * place}, {5 * place + 5}), key={key})")
 
 
@@ -193,7 +193,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     assert_fits(lab)
     assert panel(lab) == shown
     # An idle node lies over the middle of the strongest edge, and gives way to it.
-    strongest = ask(lab, "explorer._graph_view.figure._hit_ids[0]")
+    strongest = ask(lab, "explorer._graph_view.figure._hit_edges[0].edge.id")
     lab.click_point("edge-hits", 2)
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{strongest}"]')
     lab.screenshot("reloaded")
@@ -356,6 +356,76 @@ def test_a_node_is_clicked(explorer):
     assert clicked.customdata == "logits"
     assert wait_panel(lab, "node")["node"] == "logits"
     lab.screenshot("node")
+
+
+def shows_all(lab: LabPage) -> bool:
+    """Whether the plot shows the whole picture."""
+    (low, high), (seen_low, seen_high) = (
+        ask(lab, "explorer._graph_view.figure.layout.x_range"),
+        lab.page.evaluate(
+            "() => [...document.querySelectorAll('.acdc-graph .js-plotly-plot')].pop()"
+            "._fullLayout.xaxis.range"
+        ),
+    )
+    return seen_low == pytest.approx(low) and seen_high == pytest.approx(high)
+
+
+def test_a_click_on_nothing_deselects_and_resetting_the_axes_shows_all(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    assert shows_all(lab)
+    lab.click_point("edge-hits", clear_of_nodes(lab, 1))
+    wait_panel(lab)
+    assert lab.wait_figure("selected").points["dimmed"] > 0
+    # In the lower right corner there is no edge, and no node.
+    box = lab.page.locator(".acdc-graph .nsewdrag").last.bounding_box()
+    corner = box["x"] + box["width"] - 6, box["y"] + box["height"] - 6
+    lab.page.mouse.click(*corner)
+    lab.page.wait_for_function("() => document.body.innerText.includes('Nothing selected')")
+    assert ask(lab, "explorer.selected_edge") is None
+    assert lab.figure_state("edge-hits").points["dimmed"] == 0
+    lab.page.mouse.move(*corner)
+    lab.page.get_by_title("Zoom in").or_(lab.page.locator('[data-title="Zoom in"]')).last.click()
+    lab.page.wait_for_timeout(500)
+    assert not shows_all(lab)
+    lab.screenshot("zoomed")
+    lab.page.locator('[data-title="Reset axes"]').last.click()
+    lab.page.wait_for_timeout(500)
+    assert shows_all(lab)
+
+
+def test_the_key_hides_edges(explorer):
+    lab = explorer("'mini', 'ioi', '3%'")
+    lab.wait_status("done", timeout=60)
+    before = lab.wait_figure("edge-hits").points
+    assert before["unconnected"] > 0
+    for part in ("unconnected", "v"):
+        lab.page.locator(f'.acdc-key [data-part="{part}"]').last.click()
+        lab.page.wait_for_selector(f'.acdc-key [data-part="{part}"][aria-pressed="false"]')
+    lab.page.wait_for_timeout(500)
+    after = lab.figure_state("edge-hits").points
+    assert after["unconnected"] == 0
+    assert after["edge-hits"] < before["edge-hits"] - before["unconnected"] * 5 / 9
+    assert all(n == 0 for name, n in after.items() if name.startswith("edges-v-"))
+    lab.screenshot("key")
+
+
+def test_a_page_too_busy_to_start_widgets_in_time_shows_all(explorer, lab):
+    """Anywidget gives each two seconds, after which it would hear nothing any more: here none."""
+    lab.page.add_init_script(
+        "const timeout = AbortSignal.timeout.bind(AbortSignal);"
+        "AbortSignal.timeout = (ms) => timeout(ms === 2000 ? 0 : ms);"
+    )
+    lab.reload_page()
+    explorer("'mini', 'ioi', '3%'")
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    lab.click_point("edge-hits", clear_of_nodes(lab, 2))
+    wait_panel(lab)
+    lab.page.wait_for_selector('.acdc-key [data-part="q"]')
+    assert_fits(lab)
+    assert any("Failed to initialize" in error for error in lab.console_errors)
 
 
 def test_errors_are_shown_and_the_widget_lives_on(explorer):

@@ -78,6 +78,14 @@ def test_a_saved_page_shows_its_graph_and_offers_nothing_to_click(saved_page):
     explorer = ax.Explorer("mini", "ioi", "3%", n_prompts=16)
     try:
         explorer.wait(60)
+        page = saved_page(explorer)
+        screenshot(page, "saved-page")
+        box = page.locator(".js-plotly-plot").bounding_box()
+        assert box["width"] > 800
+        assert box["height"] > 500
+        counts = pixels_of_kinds(page)
+        assert all(counts[kind] > 300 for kind in ("q", "k", "v")), counts
+        assert_offers_nothing(page)
         explorer.selected_edge = explorer.circuit.kept[0]
         explorer.shown_position = "S2"
         deadline = time.monotonic() + 30
@@ -87,16 +95,17 @@ def test_a_saved_page_shows_its_graph_and_offers_nothing_to_click(saved_page):
         page = saved_page(explorer)
     finally:
         explorer.close()
-    screenshot(page, "saved-page")
-    box = page.locator(".js-plotly-plot").bounding_box()
-    assert box["width"] > 800
-    assert box["height"] > 500
-    counts = pixels_of_kinds(page)
-    assert all(counts[kind] > 300 for kind in ("q", "k", "v")), counts
+    screenshot(page, "saved-page-of-an-edge")
     text = page.locator("body").inner_text()
     assert "add at S2" in text
     assert "Effect on the metric" in text
     assert "intervals known" in text or "interval known" in text
+    assert_offers_nothing(page)
+
+
+def assert_offers_nothing(page: Page) -> None:
+    """Nothing can be clicked, and nothing says so."""
+    text = page.locator("body").inner_text()
     assert not re.search(r"\bclick\b", text, re.IGNORECASE)
     # But for Plotly's own.
     buttons = page.locator(":is([role=button], [tabindex], button):not(.js-plotly-plot *)")

@@ -1,0 +1,43 @@
+"""A picture in the outputs of the explorer's cell, for a notebook that is read without a kernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from IPython.display import DisplayHandle, display
+
+
+class LastingPicture:
+    """The last picture of the graph, beside the widget in the outputs of its cell.
+
+    It is saved with the notebook, and shown by whatever shows the notebook: JupyterLab without a
+    kernel, GitHub, nbviewer. On a page with the live widget, the explorer's styles hide it.
+    """
+
+    def __init__(self) -> None:
+        """Makes none yet."""
+        self._handles: list[DisplayHandle] = []
+
+    def show(self, svg: str, text: str) -> None:
+        """Puts it into the outputs of the cell that runs.
+
+        Args:
+            svg: the picture.
+            text: in words, for what shows no pictures.
+        """
+        # Their outputs are frames of their own, where styles could not hide it.
+        if "VSCODE_PID" in os.environ or "google.colab" in sys.modules:
+            return
+        handle = display(_bundle(svg, text), raw=True, display_id=True)
+        if handle is not None:
+            self._handles.append(handle)
+
+    def renew(self, svg: str, text: str) -> None:
+        """Puts another one in its place, wherever it is shown."""
+        for handle in self._handles:
+            handle.update(_bundle(svg, text), raw=True)
+
+
+def _bundle(svg: str, text: str) -> dict[str, str]:
+    return {"image/svg+xml": svg, "text/plain": text}
