@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# How alike a name must be to be offered, from 0 to 1: less so it is no slip of the hand.
+_NEAR = 0.55
+
 
 def unknown_name(what: str, given: object, allowed: Iterable[str]) -> ValueError:
     """Returns the error for a name that is none of the allowed ones.
@@ -15,7 +18,8 @@ def unknown_name(what: str, given: object, allowed: Iterable[str]) -> ValueError
         allowed: every name that would have been right; at most 12 are listed in the message.
     """
     names = [str(name) for name in allowed]
-    nearest = difflib.get_close_matches(str(given), names, n=1, cutoff=0.4)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    by_lower_case = {name.lower(): name for name in names}
+    nearest = difflib.get_close_matches(str(given).lower(), by_lower_case, n=1, cutoff=_NEAR)
+    hint = f" Did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     return ValueError(f"unknown {what} {given!r}.{hint} Allowed: {listed}.")

@@ -2,7 +2,7 @@
 
 A node writes to the residual stream; a receiver reads from it. Ids are those of EAP-IG (Hanna et
 al. 2024) and the MIB benchmark: nodes `input`, `a{layer}.h{head}`, `m{layer}`, `logits`; edges
-`a8.h6->a9.h9<q>`, `m0->logits`.
+`a8.h6->a9.h9<q>`, `m0->logits`. Whatever reads ids takes other names as well (`names.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from acdc_explorer.errors import unknown_name
-from acdc_explorer.unknown_ids import unknown_edge
+from acdc_explorer import names
+from acdc_explorer.unknown_ids import unknown_edge, unknown_node
 
 QKV = Literal["q", "k", "v"]
 QKVS: tuple[QKV, ...] = ("q", "k", "v")
@@ -53,8 +53,12 @@ class Node:
 
     @staticmethod
     def parse(node_id: str) -> Node:
-        """Reads a node id; raises ValueError if it has no such form."""
-        match = _NODE_ID.fullmatch(node_id)
+        """Reads a node's id, or another of its names: `L9H6`, `9.6`, `MLP 3`.
+
+        Raises:
+            ValueError: if it has no such form.
+        """
+        match = _NODE_ID.fullmatch(names.node_id(node_id))
         if match is None:
             raise ValueError(
                 f"{node_id!r} is no node id; nodes are written input, a9.h6, m3 or logits"
@@ -63,7 +67,7 @@ class Node:
             return Node("mlp", int(match["mlp"]))
         if match["attn"] is not None:
             return Node("head", int(match["attn"]), int(match["head"]))
-        return Node("input", -1) if node_id == "input" else Node("logits", -1)
+        return INPUT if match[0] == "input" else LOGITS
 
 
 INPUT = Node("input", -1)
@@ -198,6 +202,14 @@ class Graph:
         """Receiver -> its row in an edge matrix."""
         return {receiver: index for index, receiver in enumerate(self.receivers)}
 
+    @cached_property
+    def _senders_by_id(self) -> dict[str, Node]:
+        return {sender.id: sender for sender in self.senders}
+
+    @cached_property
+    def _receivers_by_id(self) -> dict[str, Receiver]:
+        return {receiver.id: receiver for receiver in self.receivers}
+
     def n_senders_to(self, receiver: Receiver) -> int:
         """How many senders come before a receiver; they are the first so many of `senders`."""
         if receiver.node.kind == "logits":
@@ -240,32 +252,29 @@ class Graph:
         """The (row, column) of an edge in an edge matrix."""
         return self.receiver_index[edge.receiver], self.sender_index[edge.sender]
 
+    def parse(self, name: str) -> Edge | Node:
+        """Reads an edge or a node; as `parse_edge` if there is an arrow, else as `parse_node`."""
+        return self.parse_edge(name) if names.is_edge(name) else self.parse_node(name)
+
     def parse_edge(self, edge_id: str) -> Edge:
-        """Reads an edge id and checks that the edge is in this graph.
+        """Reads an edge's id or its names, as `L8H6 → L9H9 q`, and checks that it is in this graph.
 
         Raises:
             ValueError: naming the id and the nearest edge that exists.
         """
-        sender_id, arrow, receiver_id = str(edge_id).strip().partition("->")
-        receiver_id, at, position = receiver_id.partition("@")
-        try:
-            if not arrow:
-                raise ValueError(edge_id)
-            qkv = receiver_id[-2] if re.fullmatch(r".*<[qkv]>", receiver_id) else None
-            node_id = receiver_id[:-3] if qkv else receiver_id
-            receiver = Receiver(
-                Node.parse(node_id),
-                qkv,  # type: ignore[arg-type]
-                position if at else None,
-            )
-            edge = Edge(Node.parse(sender_id), receiver)
-            row, column = self.cell(edge)
-        except (KeyError, ValueError):
-            raise unknown_edge(self, str(edge_id)) from None
-        if not self.edge_mask[row, column]:
+        name = str(edge_id)
+        sender_id, receiver_id = names.ends_of(name, self.labels)
+        sender, receiver = (
+            self._senders_by_id.get(sender_id),
+            self._receivers_by_id.get(receiver_id),
+        )
+        if sender is None or receiver is None:
+            raise unknown_edge(self, name, sender_id, receiver_id)
+        edge = Edge(sender, receiver)
+        if not self.edge_mask[self.cell(edge)]:
             raise ValueError(
-                f"{edge_id!r} is no edge of this model: {edge.sender.label} does not come before "
-                f"{edge.receiver.node.label}"
+                f"{edge_id!r} is no edge of this model: {sender.label} does not come before "
+                f"{receiver.node.label}"
             )
         return edge
 
@@ -289,15 +298,16 @@ class Graph:
         return list(compress(self.edge_ids, mask[self.edge_mask]))
 
     def parse_node(self, node_id: str) -> Node:
-        """Reads a node id and checks that the node is in this graph.
+        """Reads a node's id or another of its names and checks that the node is in this graph.
 
         Raises:
             ValueError: naming the id and the nearest node that exists.
         """
-        ids = {node.id: node for node in self.nodes}
-        if node_id not in ids:
-            raise unknown_name("node", node_id, ids)
-        return ids[node_id]
+        meant = names.node_id(node_id)
+        node = LOGITS if meant == LOGITS.id else self._senders_by_id.get(meant)
+        if node is None:
+            raise unknown_node(self, node_id, meant)
+        return node
 
     def mask_of(self, edges: object) -> np.ndarray:
         """Turns edge ids or edges into a boolean matrix [n_receivers, n_senders].

@@ -137,7 +137,7 @@ def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspect
     decided = [step.effect for step in circuit.decisions if step.edge == edge and not step.screened]
     return EdgeInspection(
         edge=edge,
-        state=_state(circuit, edge),
+        state=state_of(circuit, edge),
         effect=effects.mean().item(),
         effect_when_decided=decided[0] if decided else math.nan,
         effect_alone=engine.full_metric - alone_value,
@@ -249,7 +249,8 @@ def attention_by_label(engine: Engine, head: Node) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index", columns=[*masks, OTHER])
 
 
-def _state(circuit: Circuit, edge: Edge) -> str:
+def state_of(circuit: Circuit, edge: Edge) -> str:
+    """What a search made of an edge: "kept", "removed", or "untested" as yet."""
     cell = circuit.graph.cell(edge)
     if circuit.removed_mask[cell]:
         return REMOVED

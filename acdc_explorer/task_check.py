@@ -82,7 +82,7 @@ class TaskCheck:
         )
 
     def _title(self) -> str:
-        return f"{self.task} on {self.model}, {self.n_prompts} prompts"
+        return f"{self.task} on {self.model}, {self.n_prompts} prompt{'s' * (self.n_prompts != 1)}"
 
     def _rows(self) -> list[tuple[str, str]]:
         right = round(self.accuracy * self.n_prompts)

@@ -43,7 +43,7 @@ def test_the_table_has_every_edge_once(circuit):
     assert list(edges.edge) == circuit.graph.edge_ids
     assert list(edges.columns) == [
         "edge", "sender", "receiver", "qkv", "position", "state", "effect", "order", "before",
-        "after", "borderline", "screened",
+        "after", "borderline", "screened", "connected",
     ]  # fmt: skip
     assert set(edges.state) == {"kept", "removed"}
     tested = edges[edges.order.notna()].sort_values("order")
@@ -275,6 +275,8 @@ def test_connected_edges_are_those_on_a_path_from_input_to_logits(model, task, m
     assert set(connected) == expected
     assert connected == [edge for edge in circuit.kept if edge in expected]
     assert (circuit.connected_mask == circuit.graph.mask_of(connected)).all()
+    assert circuit.edges.connected.dtype == bool
+    assert set(circuit.edges.edge[circuit.edges.connected]) == expected
 
 
 def test_edges_from_nothing_are_told(model, task):

@@ -266,6 +266,58 @@ def test_the_keyboard_way_by_size_of_effect(explorer):
     until(lambda: "unknown edge" in explorer._side_panel.panel.value)
 
 
+def test_the_finder_takes_the_names_on_the_page_and_says_what_is_selected(explorer):
+    panel, search = explorer._side_panel, explorer._side_panel.finder.search
+    for name in ("1.0", "L1H0", "A1.H0", " a1.h0 "):
+        explorer.selected_node = None
+        search.value = name
+        assert explorer.selected_node == search.value == "a1.h0"
+    # By another name of what is selected already.
+    search.value = "L1H0"
+    assert explorer.selected_node == search.value == "a1.h0"
+    for number in range(3):
+        panel.finder.next.click()
+        assert search.value == explorer.selected_edge == panel._by_effect()[number]
+    # The same as before, after a selection elsewhere.
+    search.value = "1.0"
+    assert explorer.selected_node == search.value == "a1.h0"
+    edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[0])
+    search.value = edge.label.lower()
+    assert explorer.selected_edge == search.value == edge.id
+    assert explorer.selected_node is None
+    search.value = ""
+    assert explorer.selected_edge is explorer.selected_node is None
+    assert "Nothing selected" in panel.panel.value
+    search.value = "MLP 9"
+    assert search.value == "MLP 9"
+    assert "unknown node" in panel.panel.value
+    # What is not there leaves no trace in the graph, whatever it is drawn by.
+    explorer.shown_position = "MIDDLE"
+    until(lambda: explorer._graph_view.shares is not None)
+    assert "unknown node" in panel.panel.value
+    explorer.shown_position = None
+    assert explorer._page.error.value == ""
+    explorer.selected_edge = edge.label
+    assert explorer.selected_edge == search.value == edge.id
+    click(explorer._graph_view.figure.widget, trace_number(explorer, "edge-hits"), 7)
+    assert search.value == explorer.selected_edge
+
+
+def test_a_name_given_before_the_model_is_loaded_is_looked_up_once_it_is(model, task):
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    explorer.selected_edge = "L0H1 → L1H2 q"
+    try:
+        assert explorer.wait(30) == "done"
+        until(lambda: "effect" in panel_data(explorer))
+        assert panel_data(explorer)["edge"] == "a0.h1-&gt;a1.h2&lt;q&gt;"
+        is_removed = "a0.h1->a1.h2<q>" in explorer.circuit.removed
+        name = "selected-removed" if is_removed else "selected"
+        selected = explorer._graph_view.figure.widget.data[trace_number(explorer, name)]
+        assert np.isfinite(selected.x).sum() == CURVE_POINTS
+    finally:
+        explorer.close()
+
+
 def test_a_removed_edge_can_be_inspected_by_its_id(explorer, model, task):
     removed = explorer.circuit.edges.query("state == 'removed'").edge.iloc[3]
     explorer.selected_edge = removed
@@ -401,6 +453,8 @@ def test_a_snapshot_is_a_page_of_its_own(explorer, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert "edge-hits" in text
     assert text.count("<tr><td><code>") == len(explorer.circuit.kept)
+    n_loose = len(explorer.circuit.kept) - len(explorer.circuit.connected())
+    assert text.count("<td>leads from nothing</td>") == n_loose
     assert panel_data(explorer)["effect"] in text
     assert "plotly.js v" in text
     assert not re.search(r'<script[^>]+src=|<link[^>]+href="http', text)

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "acdc_explorer"
 FLOORS = [
     {"errors", "options", "files", "arithmetic", "progress"},
     {"checked_json", "metrics"},
-    {"unknown_ids"},
+    {"names", "unknown_ids"},
     {"graph"},
     {"circuits", "models"},
     {"tasks"},

@@ -96,7 +96,70 @@ def test_what_is_no_node_is_refused_by_name():
     with pytest.raises(ValueError, match=r"unknown node 'a7\.h0'"):
         graph_of(2, 3).parse_node("a7.h0")
     with pytest.raises(ValueError, match="nodes are written"):
-        Node.parse("L3H1")
+        Node.parse("L3")
+
+
+NODE_NAMES = [
+    ("a1.h2", ["A1.H2", "L1H2", "l1h2", "1.2", "a1h2", " a1 . h2 ", "L1 H2", "a01.h02"]),
+    ("m1", ["M1", "MLP 1", "mlp1", " m 1"]),
+    ("input", ["Input", " INPUT "]),
+    ("logits", ["LOGITS", "logits "]),
+]
+
+
+@pytest.mark.parametrize(("node_id", "names"), NODE_NAMES)
+def test_a_node_is_read_by_every_name_that_the_page_writes(node_id, names):
+    graph = graph_of(2, 3)
+    for name in names:
+        assert Node.parse(name).id == node_id
+        assert graph.parse_node(name).id == node_id
+        assert graph.parse(name) == graph.parse_node(node_id)
+
+
+@pytest.mark.parametrize("labels", [(), ("IO", "S1+1", "rest", "END")])
+def test_an_edge_is_read_by_every_name_that_the_page_writes(labels):
+    graph = Graph(2, 3, labels=labels)
+    for edge in graph.edges():
+        receiver = edge.receiver
+        qkv = receiver.qkv or ""
+        at = f" @ {receiver.position.lower()}" if receiver.position else ""
+        loose = f"{edge.sender.id.upper()} -> {receiver.node.id} {qkv.upper()}{at}"
+        for name in (edge.label, edge.label.upper(), loose, f" {edge.id.replace('->', '→')} "):
+            assert graph.parse_edge(name) == edge, name
+            assert graph.parse(name).id == edge.id
+    if not labels:
+        assert graph.parse("0.1->1.2q").id == "a0.h1->a1.h2<q>"
+        assert graph.parse("L0H1→L1H2 <K>").id == "a0.h1->a1.h2<k>"
+
+
+def test_labels_that_differ_in_case_alone_are_told_apart():
+    graph = Graph(1, 1, labels=("s", "S", "Noun", "END"))
+    assert graph.parse_edge("input->m0@s").receiver.position == "s"
+    assert graph.parse_edge("input->m0@S").receiver.position == "S"
+    assert graph.parse_edge("input->m0 @ nOUN").receiver.position == "Noun"
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("L1H3", "a1.h"),
+        ("MLP 7", "m"),
+        ("L0H1 → L1H2", "a0.h1->a1.h2<"),
+        ("0.1 -> 1.9 q", "a0.h1->a1.h"),
+        ("L0H1 → LOGITZ", "a0.h1->logits"),
+    ],
+)
+def test_what_a_name_does_not_name_is_told_with_the_nearest_id(name, nearest):
+    with pytest.raises(ValueError, match=re.escape(f"Did you mean '{nearest}")) as error:
+        graph_of(2, 3).parse(name)
+    assert repr(name) in str(error.value)
+
+
+def test_what_is_like_nothing_is_told_without_a_guess():
+    for name in ("37", "L3", "the second head", "a" * 10**5, "." * 10**5, "1" * 10**5 + "."):
+        with pytest.raises(ValueError, match="unknown node") as error:
+            graph_of(2, 3).parse(name)
+        assert "Did you mean" not in str(error.value)
 
 
 def test_a_string_is_no_list_of_edges():

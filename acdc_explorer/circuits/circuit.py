@@ -175,7 +175,9 @@ class Circuit:
         state ("kept", "removed", "untested"), effect (metric before - after when it was tested; 0
         for edges removed untested because nothing downstream of them is kept; NaN if untested),
         order (of the test, from 0), before, after (the metric), borderline (decided in float64),
-        screened (went by its predicted change; effect, before and after are then predictions).
+        screened (went by its predicted change; effect, before and after are then predictions),
+        connected (kept, and on a path from `input` to the logits, see `connected_mask`; while a
+        search is under way, a path of what it has kept so far: as ACDC goes backwards, hardly any).
         """
         return edge_table(self)
 
@@ -267,8 +269,9 @@ class Circuit:
     def summary(self) -> str:
         """Where the circuit stands, in one line."""
         low, high = self.valid_interval
+        n_kept = len(self.kept)
         return (
-            f"{self.model_name} · {self.task_name}: {len(self.kept)} edges kept"
+            f"{self.model_name} · {self.task_name}: {n_kept} edge{'s' * (n_kept != 1)} kept"
             f"{self._connected_note()}, {self.n_tested} tested{self._screened_note()} of "
             f"{self.graph.n_edges}; "
             f"{self.metric_name} {self.metric_value:.3f} (full {self.full_metric:.3f}, corrupted "

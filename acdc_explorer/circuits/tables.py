@@ -58,6 +58,7 @@ def edge_table(circuit: Circuit) -> pd.DataFrame:
             "after": of_tested(tested.after, np.nan),
             "borderline": of_tested(tested.borderline, False),
             "screened": of_tested(tested.screened, False),
+            "connected": circuit.connected_mask[graph.edge_mask],
         }
     )
 

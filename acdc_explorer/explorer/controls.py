@@ -14,7 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.panel_html import progress_text
+from acdc_explorer.explorer.status_html import progress_text
 from acdc_explorer.models.naming import short_name
 from acdc_explorer.options import RULES
 from acdc_explorer.runner.state import Request, Snapshot
@@ -248,13 +248,23 @@ class Controls:
 
 
 class Finder:
-    """Finding an edge without the mouse: by its id, or one after the other by size of effect."""
+    """Finding an edge without the mouse: by its name, or one after the other by size of effect.
+
+    Attributes:
+        search: where one types a name.
+        shown: what the box says of itself; whatever else stands in it somebody has typed.
+        previous: a button; so is `next`.
+        next: likewise.
+        box: all the widgets.
+    """
 
     def __init__(self) -> None:
+        self.shown = ""
         self.search = widgets.Combobox(
-            placeholder="a1.h2->a3.h0<q>, or a node", ensure_option=False,
+            placeholder="L1H2 → L3H0 q, or a node", ensure_option=False,
             continuous_update=False, layout=widgets.Layout(width="230px"),
-            tooltip="Type an edge's or a node's id; Enter to select it",
+            tooltip="Type an edge or a node, by its id or as it is called on the page (3.7, m3); "
+                    "Enter to select it. Empty: nothing is selected",
         )  # fmt: skip
         self.search.add_class("acdc-finder")
         self.previous = _button(
@@ -264,6 +274,11 @@ class Finder:
             "", "chevron-right", "The edge with the next smaller effect", "", "36px"
         )
         self.box = widgets.HBox([self.search, self.previous, self.next])
+
+    def show(self, text: str) -> None:
+        """Has the box say what is selected."""
+        self.shown = text
+        self.search.value = text
 
 
 class Chooser:

@@ -40,8 +40,8 @@ class Explorer(SearchWidget):
     The traits are observable, and setting one from Python does what the page does.
 
     Attributes (besides `threshold`, `faithfulness` and `status`, see `SearchWidget`):
-        selected_edge: id of the edge in the panel, or None.
-        selected_node: id of the node in the panel, or None.
+        selected_edge: id of the edge in the panel, or None; set by any of its names.
+        selected_node: id of the node in the panel, or None; likewise.
         columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
             that was searched with `positions=True`.
         shown_position: a position label: the graph of a circuit without positions draws each edge
@@ -102,7 +102,7 @@ class Explorer(SearchWidget):
             self._ui,
             self._edges_clicked,
             lambda node: self._select(Selection("node", node)),
-            self._deselect,
+            lambda: self._select(None),
         )
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
@@ -124,7 +124,7 @@ class Explorer(SearchWidget):
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
         """Writes what is on the page as a file that opens in any browser, without a kernel."""
         with self._ui:
-            self._page.save(path, self.circuit)
+            self._page.save(path, self.shown_position)
 
     def close(self) -> None:
         """Ends the worker thread and frees the page's memory."""
@@ -241,7 +241,7 @@ class Explorer(SearchWidget):
             if circuit is not None and new_circuit:
                 self._drawn = drawn
                 self.circuit = circuit
-                self._side_panel.circuit_changed(circuit)
+                self._side_panel.circuit_changed(circuit, snapshot.task)
                 self._graph_view.shares = None
                 if self._side_panel.is_foreign_to(circuit):
                     self.selected_edge = self.selected_node = None
@@ -260,21 +260,25 @@ class Explorer(SearchWidget):
                 else:
                     self._position_set()
 
-    def _select(self, selection: Selection) -> None:
-        """Selects what was chosen on the page."""
-        if selection.kind == "edge":
+    @traitlets.validate("selected_edge", "selected_node")
+    def _id_selected(self, proposal: Any) -> Any:
+        name = proposal["value"]
+        return None if name is None else self._side_panel.id_of(name)
+
+    def _select(self, selection: Selection | None) -> None:
+        """Selects what was chosen on the page, or nothing."""
+        if selection is None:
+            self.selected_edge = self.selected_node = None
+        elif selection.kind == "edge":
             self.selected_edge = selection.id
         else:
             self.selected_node = selection.id
-
-    def _deselect(self) -> None:
-        self.selected_edge = self.selected_node = None
 
     def _edges_clicked(self, edge_ids: list[str]) -> None:
         with self._ui:
             self.selected_edge = edge_ids[0]
             if len(edge_ids) > 1:
-                self._side_panel.offer("Other edges near this point", edge_ids[1:])
+                self._side_panel.offer("Also near the point clicked, not shown above", edge_ids[1:])
 
     def _selection_set(self, change: Any) -> None:
         if change.new is None:
@@ -318,10 +322,12 @@ class Explorer(SearchWidget):
         self._graph_view.measure_shares(self.shown_position, self.circuit, measured)
 
     def _draw(self, snapshot: Snapshot) -> None:
+        selected = self.selected_edge or self.selected_node
         if snapshot.circuit is not None:
+            if self._side_panel.is_foreign_to(snapshot.circuit):
+                selected = None
             has_positions = bool(snapshot.circuit.graph.labels)
             self._controls.show_columns(self.columns if has_positions else None)
-        selected = self.selected_edge or self.selected_node
         self._graph_view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

@@ -101,7 +101,7 @@ class GraphView:
         kept = self._kept_edges(circuit)
         selected = None
         if self._selected is not None:
-            selected = Selection.of_text(self._selected).find(graph)
+            selected = graph.parse(self._selected)
         layout = self._layout(snapshot, kept, selected)
         preview = [edge for edge, effect in sorted(snapshot.preview, key=lambda e: -abs(e[1]))]
         self.key.show(

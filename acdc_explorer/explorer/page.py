@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.clickable import ClickableHTML
 from acdc_explorer.explorer.controls import Controls
 from acdc_explorer.explorer.graph_view import GraphView
 from acdc_explorer.explorer.own_prompts import OwnPrompts
-from acdc_explorer.explorer.panel_html import error_html, status_html
 from acdc_explorer.explorer.side_panel import SidePanel
 from acdc_explorer.explorer.snapshot import write_page
+from acdc_explorer.explorer.status_html import error_html, status_html
 from acdc_explorer.explorer.style import CSS
 from acdc_explorer.explorer.threshold_plot import path_html
 from acdc_explorer.runner.state import Snapshot
@@ -47,6 +46,7 @@ class Page:
             threshold_clicked: called with the threshold of a clicked interval.
         """
         self._controls, self._graph_view, self._side_panel = controls, graph_view, side_panel
+        self._shown = Snapshot("idle")
         self.status, self.error = widgets.HTML(), widgets.HTML()
         self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
         side = widgets.VBox(
@@ -75,17 +75,26 @@ class Page:
         self._controls.show(snapshot)
         self.write_status(snapshot, shown_position)
         self.error.value = error_html(snapshot.error)
-        unit = snapshot.circuit.metric_unit if snapshot.circuit else ""
-        self._threshold_plot.value = path_html(snapshot, unit)
+        self._threshold_plot.value = path_html(snapshot)
 
     def write_status(self, snapshot: Snapshot, shown_position: str | None) -> None:
         """Says where the circuit stands and how much of it is drawn."""
-        unit = snapshot.circuit.metric_unit if snapshot.circuit else ""
+        self._shown = snapshot
         n_drawn = self._graph_view.figure.n_drawn
-        self.status.value = status_html(snapshot, n_drawn, unit, shown_position)
+        self.status.value = status_html(snapshot, n_drawn, shown_position)
 
-    def save(self, path: str | os.PathLike[str], circuit: Circuit | None) -> None:
-        """Writes what is on the page as a file that opens without a kernel."""
-        shown = (self.status, self.error, self._threshold_plot, self._side_panel.panel)
-        html = [part.value for part in shown]
-        write_page(path, self._graph_view.figure.widget, html, circuit)
+    def save(self, path: str | os.PathLike[str], shown_position: str | None) -> None:
+        """Writes what is on the page as a file that opens without a kernel.
+
+        Args:
+            path: of the file.
+            shown_position: the position label by which the graph is drawn, or None.
+        """
+        figure, snapshot = self._graph_view.figure, self._shown
+        parts = [
+            status_html(snapshot, figure.n_drawn, shown_position, live=False),
+            error_html(snapshot.error),
+            path_html(snapshot, live=False),
+            self._side_panel.html(live=False),
+        ]
+        write_page(path, figure.widget, parts, snapshot.circuit)

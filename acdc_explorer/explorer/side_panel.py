@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import ipywidgets as widgets
 
+from acdc_explorer import names
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer import panel_html
-from acdc_explorer.explorer.clickable import ClickableHTML
+from acdc_explorer.explorer.clickable import ClickableHTML, EscapeKey
 from acdc_explorer.explorer.controls import Chooser, Finder
+from acdc_explorer.explorer.words import signed, smallest_effect
 from acdc_explorer.graph import Edge, Graph, Node
 from acdc_explorer.inspection import (
     EdgeInspection,
@@ -37,11 +40,6 @@ class Selection:
     kind: Literal["edge", "node"]
     id: str
 
-    @staticmethod
-    def of_text(text: str) -> Selection:
-        """What somebody means who types this; an edge's id has an arrow."""
-        return Selection("edge" if "->" in text else "node", text)
-
     def find(self, graph: Graph) -> Edge | Node:
         """The edge or node itself; raises a ValueError if the graph lacks it."""
         return graph.parse_edge(self.id) if self.kind == "edge" else graph.parse_node(self.id)
@@ -62,7 +60,7 @@ class SidePanel:
         self,
         ask: Ask,
         lock: threading.RLock,
-        select: Callable[[Selection], None],
+        select: Callable[[Selection | None], None],
         position_clicked: Callable[[str], None],
     ):
         """Makes the widgets, with nothing selected.
@@ -70,14 +68,16 @@ class SidePanel:
         Args:
             ask: has something measured by the worker.
             lock: held around every write to the page.
-            select: called with what the user chooses here.
+            select: called with what the user chooses here, or None.
             position_clicked: called with the label of a bar that was clicked.
         """
         self._ask, self._lock, self._select = ask, lock, select
         self.finder, self.chooser = Finder(), Chooser()
-        self.panel = ClickableHTML(panel_html.empty_html(), "position", position_clicked)
+        self.panel = ClickableHTML("", "position", position_clicked, announced=True)
+        self._write(partial(panel_html.empty_html, None))
         self.selection: Selection | None = None
         self._circuit: Circuit | None = None
+        self._task: Task | None = None
         self._shown_position: str | None = None
         # What was found scrolls; the search for it stays above. Children of a full column would
         # shrink rather than have it scroll.
@@ -87,16 +87,18 @@ class SidePanel:
             [self.panel, self.chooser.box],
             layout=widgets.Layout(overflow="auto", max_height="720px"),
         )
-        self.box = widgets.VBox([self.finder.box, found])
+        self.box = widgets.VBox([self.finder.box, found, EscapeKey(lambda: select(None))])
         self.finder.search.observe(lambda change: self._find(change.new), "value")
         self.finder.previous.on_click(lambda _: self._step(-1))
         self.finder.next.on_click(lambda _: self._step(1))
         for index, button in enumerate(self.chooser.buttons):
             button.on_click(lambda _, index=index: self._choose(index))
 
-    def circuit_changed(self, circuit: Circuit) -> None:
-        """Takes in the circuit so far."""
-        self._circuit = circuit
+    def circuit_changed(self, circuit: Circuit, task: Task | None) -> None:
+        """Takes in the circuit so far, and its task."""
+        if task is not self._task and self.selection is None:
+            self._write(partial(panel_html.empty_html, task))
+        self._circuit, self._task = circuit, task
 
     def is_foreign_to(self, circuit: Circuit) -> bool:
         """Whether a circuit lacks the selected edge or node, as another model's may."""
@@ -106,6 +108,16 @@ class SidePanel:
         except ValueError:
             return True
         return False
+
+    def id_of(self, name: str) -> str:
+        """The id of the edge or node of this name, as far as it can be made out."""
+        if self._circuit is None:
+            is_edge = names.is_edge(name)
+            return "->".join(names.ends_of(name, ())) if is_edge else names.node_id(name)
+        try:
+            return self._circuit.graph.parse(name).id
+        except ValueError:
+            return name
 
     def offer_kept_edges(self) -> None:
         """Lets the finder complete the ids of kept edges."""
@@ -123,32 +135,48 @@ class SidePanel:
         """
         with self._lock:
             self.selection = selection
+            self.finder.show("" if selection is None else selection.id)
             self.chooser.show("", [])
             if selection is None:
-                self.panel.value = panel_html.empty_html()
+                self._write(partial(panel_html.empty_html, self._task))
                 return False
             if self._circuit is None:
-                self.panel.value = panel_html.message_html("The model is not loaded yet.")
+                self._say("The model is not loaded yet.")
                 return False
             try:
                 found = selection.find(self._circuit.graph)
             except ValueError as error:
-                self.panel.value = panel_html.message_html(str(error))
+                self._say(str(error))
                 return False
             if isinstance(found, Edge):
-                self.panel.value = panel_html.pending_html(found, self._circuit)
+                pending = panel_html.pending_html(found, self._circuit)
+                self._write(lambda live: pending)
         self.measure(shown_position)
         return True
 
     def say_error(self, error: Exception) -> None:
         """Shows what went wrong, in words."""
-        self.panel.value = panel_html.message_html(str(error) or type(error).__name__)
+        self._say(str(error) or type(error).__name__)
+
+    def html(self, *, live: bool) -> str:
+        """What the panel shows; where it is not live, without anything to click."""
+        return self._html(live=live)
+
+    def _write(self, html: Callable[..., str]) -> None:
+        """Fills the panel with what is written for `live`, True or False."""
+        self._html = html
+        self.panel.value = html(live=True)
+
+    def _say(self, message: str) -> None:
+        text = panel_html.message_html(message)
+        self._write(lambda live: text)
 
     def offer(self, title: str, edge_ids: list[str]) -> None:
         """Offers edges to choose from, with their effects."""
         steps = {step.edge.id: step for step in self._circuit.decisions} if self._circuit else {}
+        smallest = smallest_effect(self._circuit) if self._circuit else 0.0
         choices = [
-            (edge_id, f"{steps[edge_id].effect:+.3f}  {steps[edge_id].edge.label}")
+            (edge_id, f"{signed(steps[edge_id].effect, smallest)}  {steps[edge_id].edge.label}")
             for edge_id in edge_ids
             if edge_id in steps
         ]
@@ -187,19 +215,26 @@ class SidePanel:
         self, found: EdgeInspection | NodeInspection, circuit: Circuit, task: Task
     ) -> None:
         if isinstance(found, EdgeInspection):
-            self.panel.value = panel_html.edge_html(
-                found, circuit, task, circuit.metric_unit, self._shown_position
-            )
+            shown = self._shown_position
+            self._write(partial(panel_html.edge_html, found, circuit, task, shown))
             return
         self.offer("Edges of this node", [*found.incoming.edge, *found.outgoing.edge])
-        self.panel.value = panel_html.node_html(found)
+        self._write(partial(panel_html.node_html, found))
 
     def _choose(self, index: int) -> None:
         self._select(Selection("edge", self.chooser.edge_ids[index]))
 
-    def _find(self, text: str) -> None:
-        if text.strip():
-            self._select(Selection.of_text(text.strip()))
+    def _find(self, name: str) -> None:
+        """Selects what somebody types; nothing, if the box is emptied."""
+        if name == self.finder.shown:
+            return
+        if not name.strip():
+            self._select(None)
+            return
+        self._select(Selection("edge" if names.is_edge(name) else "node", self.id_of(name.strip())))
+        # Of what was selected already, nothing else would tell.
+        with self._lock:
+            self.finder.show(self.selection.id if self.selection else "")
 
     def _step(self, by: int) -> None:
         """Goes to the edge with the next smaller or larger effect."""

@@ -11,8 +11,18 @@ import plotly.graph_objects as go
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT
 from acdc_explorer.explorer.plotly_private import CONFIG
-from acdc_explorer.explorer.style import CSS, KIND_NAMES
+from acdc_explorer.explorer.style import CSS, DASHES, KIND_COLOURS, KIND_NAMES, UNCONNECTED_COLOUR
+from acdc_explorer.explorer.words import counted
 from acdc_explorer.files import write_text
+
+_CSS = """
+<style>
+body { font-family: system-ui, sans-serif; max-width: 1200px; margin: 1em auto; padding: 0 1em; }
+td, th { padding: 0 6px; text-align: left; }
+.acdc-sample { margin-right: 14px; font-size: 12px; white-space: nowrap; }
+td.num { text-align: right; font-variant-numeric: tabular-nums; }
+</style>
+"""
 
 
 def write_page(
@@ -32,19 +42,36 @@ def write_page(
     Raises:
         ValueError: if the path is a folder's, or nothing can be written there.
     """
-    graph = go.Figure(figure).to_html(
+    picture = go.Figure(figure)
+    # There is nothing to unfold here.
+    picture.update_traces(hoverinfo="skip", hovertemplate=None, selector={"name": "folds"})
+    graph = picture.to_html(
         full_html=False, include_plotlyjs=True, config=CONFIG, default_height="700px"
     )
     title = escape(circuit.summary()) if circuit else "acdc_explorer"
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title>{CSS}<style>body {{ font-family: system-ui, sans-serif; "
-        "max-width: 1200px; margin: 1em auto; padding: 0 1em; }} td.num {{ text-align: right; }}"
-        "</style></head>"
+        f"<title>{title}</title>{CSS}{_CSS}</head>"
         f'<body class="acdc-explorer"><h1>acdc_explorer</h1><p>{title}</p>'
-        f'<div class="acdc-graph">{graph}</div>{"".join(parts)}{_table(circuit)}</body></html>\n'
+        # Not of the class that the widget's graph has: in there, all but the plot is hidden.
+        f'<div class="acdc-saved-graph">{_key()}{graph}</div>{"".join(parts)}{_table(circuit)}'
+        "</body></html>\n"
     )
     write_text(path, text)
+
+
+def _key() -> str:
+    """What colours and dashes mean."""
+    samples = [(KIND_COLOURS[kind], "", name) for kind, name in KIND_NAMES.items()]
+    grey = KIND_COLOURS["other"]
+    samples.append((grey, DASHES["hurts"], "the edge hurts"))
+    samples.append((UNCONNECTED_COLOUR, DASHES["unconnected"], "the edge leads from nothing"))
+    return "".join(
+        '<span class="acdc-sample"><svg width="24" height="8" aria-hidden="true"><line x1="1" '
+        f'x2="23" y1="4" y2="4" stroke="{colour}" stroke-width="2.4" stroke-dasharray="{dash}"/>'
+        f"</svg> {name}</span>"
+        for colour, dash, name in samples
+    )
 
 
 def _table(circuit: Circuit | None) -> str:
@@ -54,16 +81,19 @@ def _table(circuit: Circuit | None) -> str:
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
     rows = "".join(
         f"<tr><td><code>{escape(edge)}</code></td><td>{KIND_NAMES[qkv]}</td>"
-        f'<td class="num">{effect:+.4f}</td><td class="num">{order}</td></tr>'
-        for edge, qkv, effect, order in zip(
+        f'<td class="num">{effect:+.4f}</td><td class="num">{order}</td>'
+        f"<td>{'' if connected else 'leads from nothing'}</td></tr>"
+        for edge, qkv, effect, order, connected in zip(
             kept.edge,
             kept.qkv.where(kept.qkv.notna(), "other"),
             kept.effect,
             kept.order,
+            kept.connected | (not circuit.complete),
             strict=True,
         )
     )
     return (
-        f"<h2>{len(kept)} kept edges</h2><table><tr><th>edge</th><th>kind</th><th>effect</th>"
-        f"<th>order of the test</th></tr>{rows}</table>"
+        f"<h2>{counted(len(kept), 'kept edge')}</h2>"
+        "<table><tr><th>edge</th><th>kind</th><th>effect</th><th>order of the test</th><th></th>"
+        f"</tr>{rows}</table>"
     )

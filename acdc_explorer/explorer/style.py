@@ -62,13 +62,17 @@ CSS = """
 .acdc-edge-panel table { border-collapse: collapse; margin: 2px 0; }
 .acdc-edge-panel th, .acdc-edge-panel td { padding: 1px 6px; text-align: left; border: none;
   background: transparent; }
-.acdc-edge-panel th { font-weight: 500; }
+.acdc-edge-panel th { font-weight: 500; overflow-wrap: anywhere; }
 .acdc-edge-panel td.num { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .acdc-edge-panel tr[data-position] { cursor: pointer; }
 .acdc-edge-panel tr[data-position]:hover, .acdc-edge-panel tr[data-position]:focus-visible {
   background: var(--jp-layout-color2, #eee); outline: 1px solid currentColor; }
 .acdc-edge-panel tr[aria-pressed="true"] th { font-weight: 700; text-decoration: underline; }
+.acdc-edge-panel .acdc-state { border: 1px solid currentColor; border-radius: 8px; padding: 0 7px;
+  font-size: 11px; font-weight: 500; white-space: nowrap; vertical-align: middle; }
+.acdc-edge-panel[data-state="removed"] .acdc-name { text-decoration: line-through;
+  color: var(--jp-content-font-color2, #666); }
 .acdc-edge-panel .acdc-note { border-left: 3px solid #B87A00; padding-left: 6px; margin: 6px 0; }
 .acdc-edge-panel .acdc-q, .acdc-edge-panel .acdc-k, .acdc-edge-panel .acdc-v { color: #fff;
   border-radius: 8px; padding: 0 7px; font-size: 11px; white-space: nowrap; }
@@ -78,6 +82,10 @@ CSS = """
 .acdc-edge-panel .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-edge-panel .acdc-prompt { margin: 3px 0; padding-left: 6px;
   border-left: 3px solid var(--jp-border-color2, #ccc); overflow-wrap: anywhere; }
+.acdc-edge-panel .acdc-task td { white-space: pre-wrap; overflow-wrap: anywhere; }
+.acdc-edge-panel .acdc-task th, .acdc-edge-panel .acdc-task td { vertical-align: top; }
+.acdc-edge-panel mark { color: inherit; background: rgba(0,114,178,.2); border-radius: 3px; }
+.acdc-edge-panel mark sub { font-size: 10px; padding: 0 2px; font-weight: 600; }
 .acdc-edge-panel svg text { fill: var(--jp-content-font-color1, #222); font-size: 11px; }
 .acdc-edge-panel svg .zero { stroke: var(--jp-content-font-color2, #666); }
 .acdc-path { font-size: 13px; padding: 0 6px 6px; }

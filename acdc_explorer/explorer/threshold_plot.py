@@ -14,6 +14,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.explorer.style import CURVE_COLOURS
+from acdc_explorer.explorer.words import counted, with_unit
 from acdc_explorer.options import METHOD_NAMES
 from acdc_explorer.runner.session import CurvePoint
 from acdc_explorer.runner.state import Snapshot
@@ -21,30 +22,36 @@ from acdc_explorer.runner.state import Snapshot
 _WIDTH, _HEIGHT = 340, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 8, 30
 _RULER_HEIGHT = 34
-_RULER = 0.1, 100.0
+# In per cent, as the slider's.
+_RULER = 0.01, 100.0
 
 
-def path_html(snapshot: Snapshot, unit: str) -> str:
-    """Everything known about other thresholds; empty before the first circuit."""
+def path_html(snapshot: Snapshot, *, live: bool = True) -> str:
+    """Everything known about other thresholds; empty before the first circuit.
+
+    Args:
+        snapshot: of the search.
+        live: whether there is a search behind the page, which goes where one clicks.
+    """
     circuit = snapshot.circuit
     if circuit is None or snapshot.status not in ("done", "stopped") or not circuit.full_metric:
         return ""
-    sentence = f"<p>{sensitivity(circuit, unit)}</p>" if circuit.complete else ""
+    sentence = f"<p>{sensitivity(circuit)}</p>" if circuit.complete else ""
     doing = snapshot.activity or "finding the circuits of other thresholds …"
-    note = f" {escape(doing[0].upper() + doing[1:])}" if snapshot.exploring else ""
+    note = f" {escape(doing[0].upper() + doing[1:])}" if live and snapshot.exploring else ""
     n_known = len(snapshot.path.circuits)
-    known = f"{n_known} interval{'s' if n_known != 1 else ''} known"
+    known = f"{counted(n_known, 'interval')} known{'; click one to go there' if live else ''}"
     legend = _legend(circuit.settings.method, snapshot.path, snapshot.curves)
     return (
         f'<div class="acdc-path" data-intervals="{n_known}">{sentence}'
-        f"{_ruler(circuit, snapshot.path)}"
-        f"{_plot(circuit, snapshot.path, snapshot.curves)}"
-        f'<p class="acdc-muted">{legend}. {known}; click one to go there.{note}'
+        f"{_ruler(circuit, snapshot.path, live)}"
+        f"{_plot(circuit, snapshot.path, snapshot.curves, live)}"
+        f'<p class="acdc-muted">{legend}. {known}.{note}'
         f"{_dropped(snapshot.path)}</p></div>"
     )
 
 
-def sensitivity(circuit: Circuit, unit: str) -> str:
+def sensitivity(circuit: Circuit) -> str:
     """For which thresholds a circuit holds, and what changes at either end."""
     low, high = circuit.valid_interval
 
@@ -53,9 +60,10 @@ def sensitivity(circuit: Circuit, unit: str) -> str:
 
     removed = [step for step in circuit.decisions if not step.kept]
     kept = [step for step in circuit.decisions if step.kept]
+    end = "and above" if math.isinf(high) else f"to {high:.3g}"
     text = (
-        f"This circuit holds from <b>{_percent(low, circuit)}</b> to "
-        f"<b>{_percent(high, circuit)}</b> ({low:.3g} to {high:.3g} {escape(unit)})"
+        f"This circuit holds from {_interval(circuit, '<b>', '</b>')} "
+        f"({with_unit(f'{low:.3g} {end}', circuit.metric_unit)})"
     )
     if removed and low > 0:
         text += f"; below that <code>{escape(max(removed, key=size).edge.id)}</code> joins"
@@ -64,10 +72,13 @@ def sensitivity(circuit: Circuit, unit: str) -> str:
     return text + "."
 
 
-def _percent(value: float, circuit: Circuit) -> str:
-    if math.isinf(value):
-        return "any height"
-    return f"{100 * value / abs(circuit.full_metric):.3g}%"
+def _interval(circuit: Circuit, before: str = "", after: str = "") -> str:
+    """For which thresholds a circuit holds, in shares of the clean metric, with marks around."""
+    low, high = (
+        f"{before}{100 * value / abs(circuit.full_metric):.3g}%{after}"
+        for value in circuit.valid_interval
+    )
+    return f"{low} upwards" if math.isinf(circuit.valid_interval[1]) else f"{low} to {high}"
 
 
 def _dropped(path: ThresholdPath) -> str:
@@ -75,13 +86,13 @@ def _dropped(path: ThresholdPath) -> str:
         return ""
     n, example = len(path.dropped), next(iter(path.dropped))
     return (
-        f" Not monotone: {n} edge{'s' if n > 1 else ''} kept at a higher threshold "
+        f" Not monotone: {counted(n, 'edge')} kept at a higher threshold "
         f"{'are' if n > 1 else 'is'} gone at a lower one (<code>{escape(example)}</code>"
         f"{', …' if n > 1 else ''})."
     )
 
 
-def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
+def _ruler(circuit: Circuit, path: ThresholdPath, live: bool) -> str:
     """The threshold axis with the known intervals on it."""
     full = abs(circuit.full_metric)
     span = _WIDTH - _LEFT - _RIGHT
@@ -96,7 +107,7 @@ def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
         width = max(x(high) - x(low), 0.8)
         parts.append(
             f'<rect class="known" x="{x(low):.1f}" y="6" width="{width:.1f}" height="10" '
-            f'fill-opacity="{0.25 if number % 2 else 0.45}" {_goes_to(known)}>'
+            f'fill-opacity="{0.25 if number % 2 else 0.45}"{_goes_to(known) if live else ""}>'
             f"<title>{_title(known)}</title></rect>"
         )
     low, high = circuit.valid_interval
@@ -106,7 +117,7 @@ def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
     )
     at = x(circuit.threshold)
     parts.append(f'<line class="now" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="21"/>')
-    for percent in (0.1, 1, 10, 100):
+    for percent in (0.01, 0.1, 1, 10, 100):
         label = f"{percent:g}%"
         anchor = "end" if percent == 100 else "middle"
         parts.append(
@@ -118,7 +129,12 @@ def _ruler(circuit: Circuit, path: ThresholdPath) -> str:
     )
 
 
-def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
+def _plot(
+    circuit: Circuit,
+    path: ThresholdPath,
+    curves: Mapping[str, Sequence[CurvePoint]],
+    live: bool,
+) -> str:
     """Faithfulness against the number of edges."""
     n_edges = circuit.graph.n_edges
     known = [c for c in path.circuits if not math.isnan(c.faithfulness)]
@@ -127,7 +143,7 @@ def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[C
     bottom = max(min([-0.1, *values]), -1.0)
 
     def x(edges: int) -> float:
-        share = math.log(max(edges, 1)) / math.log(n_edges)
+        share = math.log(max(edges, 1)) / math.log(max(n_edges, 2))
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * share
 
     def y(faithfulness: float) -> float:
@@ -163,7 +179,7 @@ def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[C
         parts.append(
             f'<circle class="{"screened" if c.n_screened else "exact"}" '
             f'cx="{x(len(c.kept)):.1f}" cy="{y(c.faithfulness):.1f}" r="4" '
-            f"{_goes_to(c)}><title>{_title(c)}</title></circle>"
+            f"{_button(c, circuit) if live else ''}><title>{_title(c)}</title></circle>"
         )
     for count, share, name in ((0, 0.0, "corrupted"), (n_edges, 1.0, "full model")):
         parts.append(
@@ -176,22 +192,29 @@ def _plot(circuit: Circuit, path: ThresholdPath, curves: Mapping[str, Sequence[C
             f'cy="{y(circuit.faithfulness):.1f}" r="6.5"/>'
         )
     return (
-        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="{"group" if live else "img"}" '
         f'aria-label="faithfulness against edges kept">{"".join(parts)}</svg>'
     )
 
 
 def _goes_to(circuit: Circuit) -> str:
-    return f'data-threshold="{circuit.threshold!r}" role="button" tabindex="0"'
+    return f' data-threshold="{circuit.threshold!r}"'
+
+
+def _button(known: Circuit, circuit: Circuit) -> str:
+    """The point of a known circuit, by mouse and by keyboard; the ruler is for the mouse alone."""
+    is_current = known.valid_interval == circuit.valid_interval
+    return (
+        f'{_goes_to(known)} role="button" tabindex="-1" aria-label="{_title(known)}"'
+        f"{' aria-current=true' if is_current else ''}"
+    )
 
 
 def _title(circuit: Circuit) -> str:
-    low, high = (_percent(end, circuit) for end in circuit.valid_interval)
     screened = ", screened" if circuit.n_screened else ""
-    return (
-        f"{len(circuit.kept)} edges, faithfulness {circuit.faithfulness:.1%}; {low} to {high}"
-        f"{screened}"
-    )
+    faithfulness = circuit.faithfulness
+    told = "" if math.isnan(faithfulness) else f", faithfulness {faithfulness:.1%}"
+    return f"threshold {_interval(circuit)}: {counted(len(circuit.kept), 'edge')}{told}{screened}"
 
 
 def _legend(method: str, path: ThresholdPath, curves: Mapping[str, Sequence[CurvePoint]]) -> str:

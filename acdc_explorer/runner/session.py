@@ -27,6 +27,7 @@ from acdc_explorer.searches.faithful import chosen, faithful_steps
 from acdc_explorer.searches.methods import SEARCH_METHODS, circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import grid, path_steps
 from acdc_explorer.tasks import Task
+from acdc_explorer.tasks.preview import words_at
 
 # The thresholds of the path, in shares of the clean metric; it may go on beyond a chosen one.
 _PATH_RANGE = 0.01, 0.3
@@ -264,9 +265,13 @@ def _note(model: Model, engine: Engine) -> str:
 
 def _tokens_at_labels(model: Model, task: Task) -> dict[str, str]:
     """What stands at each position label of the first prompt."""
+    rows = {label: mask[0] for label, mask in task.position_masks.items()}
+    if task.texts and task.token_texts:
+        return {
+            label: words_at(task, 0, row.nonzero()[:, 0].tolist()) for label, row in rows.items()
+        }
     if model.tokenizer is None:
         return {}
-    rows = {label: mask[0] for label, mask in task.position_masks.items()}
     return {
         label: str(model.tokenizer.decode(task.clean_tokens[0][row])).strip()
         for label, row in rows.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -42,7 +43,41 @@ def _place(task: Task, row: int, index: Tensor) -> str:
         where = f"[{tokens[0]}:{tokens[-1] + 1}]"
     else:
         where = f"[{', '.join(map(str, tokens))}]"
-    if not task.token_texts:
-        return where
-    words = (task.token_texts[row][token].strip() for token in tokens)
-    return f"{(' ' if neighbours else ' … ').join(words)} {where}"
+    has_words = task.texts and task.token_texts
+    return f"{words_at(task, row, tokens)} {where}" if has_words else where
+
+
+def words_at(task: Task, row: int, tokens: Sequence[int]) -> str:
+    """What stands in a prompt at some of its tokens, as the prompt has it.
+
+    Args:
+        task: with texts, and the tokens in words.
+        row: number of the prompt.
+        tokens: their numbers, in order.
+    """
+    text, places, words = task.texts[row], token_places(task, row), ""
+    for token, before in zip(tokens, [None, *tokens], strict=False):
+        start, end = places[token]
+        if before is not None:
+            words += text[places[before][1] : start] if token == before + 1 else " … "
+        words += text[start:end] if token or end else task.token_texts[row][token]
+    return words
+
+
+def token_places(task: Task, row: int) -> list[tuple[int, int]]:
+    """Where each token of a prompt stands in its text.
+
+    Args:
+        task: with texts, and the tokens in words.
+        row: number of the prompt.
+
+    Returns:
+        For each token (start, end) in characters, without the spaces around it; an empty stretch
+        for what is not in the text, as the token that models put before it.
+    """
+    places, end = [], 0
+    for word in task.token_texts[row]:
+        start = task.texts[row].find(word.strip(), end)
+        start, end = (end, end) if start < 0 else (start, start + len(word.strip()))
+        places.append((start, end))
+    return places

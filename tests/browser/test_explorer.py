@@ -229,6 +229,124 @@ def test_keyboard_alone_finds_edges_and_nodes(explorer):
     lab.screenshot("unknown-edge")
 
 
+def test_the_finder_says_what_is_selected_and_takes_the_names_on_the_page(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    # What the task is stands there before anything is chosen.
+    task = lab.page.locator(".acdc-edge-panel .acdc-task").last
+    pair = ask(lab, "vars(ax.load_task('ioi', 'mini').pairs[0])")
+    assert pair["corrupted"] in task.inner_text()
+    assert task.locator("mark").all_inner_texts()[-1].endswith("END")
+    lab.screenshot("task")
+    clicked = lab.click_point("edge-hits", clear_of_nodes(lab, 0))
+    wait_panel(lab)
+    finder = lab.page.locator(".acdc-finder input").last
+    assert finder.input_value() == clicked.customdata
+    label = ask(lab, "explorer.circuit.graph.parse_edge(explorer.circuit.kept[1]).label")
+    for name in (label, label.lower()):
+        finder.fill(name)
+        finder.press("Enter")
+        lab.page.wait_for_function(
+            "(id) => [...document.querySelectorAll('.acdc-finder input')].pop().value === id",
+            arg=ask(lab, "explorer.circuit.kept[1]"),
+        )
+    finder.fill("3.7")
+    finder.press("Enter")
+    assert wait_panel(lab, "node")["node"] == "a3.h7"
+    lab.page.locator("button:has(.fa-chevron-right)").last.click()
+    wait_panel(lab)
+    finder.fill("3.7")
+    finder.press("Enter")
+    assert wait_panel(lab, "node")["node"] == "a3.h7"
+    lab.screenshot("finder")
+    finder.fill("")
+    finder.press("Enter")
+    lab.page.wait_for_selector(".acdc-edge-panel .acdc-task")
+    # After a click on the graph, Esc deselects.
+    lab.click_point("edge-hits", clear_of_nodes(lab, 0))
+    wait_panel(lab)
+    lab.page.keyboard.press("Escape")
+    lab.page.wait_for_selector(".acdc-edge-panel .acdc-task")
+    assert ask(lab, "explorer.selected_edge") is None
+    assert finder.input_value() == ""
+
+
+def test_known_thresholds_are_one_stop_of_the_tab_key(explorer):
+    """Arrow keys go from one to the next, and the focus stays where it is while more are found."""
+    lab = explorer("'mini', 'ioi', '7%'")
+    lab.wait_status("done", timeout=60)
+    lab.page.wait_for_function(
+        "() => +document.querySelector('.acdc-path')?.dataset.intervals >= 8", timeout=60_000
+    )
+    focus = "document.activeElement?.dataset.threshold"
+    stops = lab.page.locator(".acdc-path [tabindex='0']")
+    assert stops.count() == 1
+    assert stops.get_attribute("aria-current") == "true"
+    stops.focus()
+    first = lab.page.evaluate(focus)
+    lab.page.keyboard.press("ArrowRight")
+    second = lab.page.evaluate(focus)
+    lab.page.keyboard.press("ArrowLeft")
+    assert lab.page.evaluate(focus) == first
+    lab.page.keyboard.press("ArrowRight")
+    lab.screenshot("path-keyboard")
+    known = "+document.querySelector('.acdc-path').dataset.intervals"
+    before = lab.page.evaluate(known)
+    lab.page.wait_for_function(f"() => {known} > {before}", timeout=60_000)
+    assert lab.page.evaluate(focus) == second
+    assert stops.count() == 1
+    n_edges = ask(
+        lab,
+        "next(len(c.kept) for c in explorer._runner.snapshot().path.circuits"
+        f" if repr(c.threshold) == {second!r})",
+    )
+    stops.focus()
+    assert f": {n_edges} edge" in stops.get_attribute("aria-label")
+    lab.page.keyboard.press("Enter")
+    lab.page.wait_for_function(
+        "(threshold) => document.querySelector(`.acdc-path [aria-current]`)"
+        "?.dataset.threshold === threshold",
+        arg=second,
+    )
+    assert lab.page.evaluate(focus) == second
+    assert ask(lab, "explorer.circuit.threshold") == float(second)
+
+
+def test_a_removed_edge_looks_removed_and_neighbours_are_offered_below(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    removed = ask(lab, "explorer.circuit.removed[0]")
+    finder = lab.page.locator(".acdc-finder input").last
+    finder.fill(removed)
+    finder.press("Enter")
+    wait_panel(lab)
+    name = lab.page.locator(".acdc-edge-panel h3 .acdc-name").last
+    assert name.evaluate("(element) => getComputedStyle(element).textDecorationLine") == (
+        "line-through"
+    )
+    lab.screenshot("removed")
+    figure = "explorer._graph_view.figure"
+    ask(lab, f"{figure}._on_edges({figure}._hit_ids[:4])")
+    wait_panel(lab)
+    lab.page.wait_for_selector('.acdc-edge-panel[data-state="kept"][data-effect]')
+    title = lab.page.locator(".acdc-chooser b").last
+    assert "near the point clicked" in title.inner_text()
+    panel_box = lab.page.locator(".acdc-edge-panel").last.bounding_box()
+    assert title.bounding_box()["y"] >= panel_box["y"] + panel_box["height"]
+    # Chosen from the end of what scrolls, the next edge is read from its beginning.
+    lab.page.locator(".acdc-chooser button:visible").last.click()
+    lab.page.wait_for_function(
+        "(id) => [...document.querySelectorAll('.acdc-edge-panel')].pop().dataset.edge === id",
+        arg=ask(lab, f"{figure}._hit_ids[3]"),
+    )
+    wait_panel(lab)
+    heading = lab.page.locator(".acdc-edge-panel h3").last.bounding_box()
+    assert heading["y"] >= finder.bounding_box()["y"] + 20
+    lab.screenshot("neighbours")
+
+
 def test_a_node_is_clicked(explorer):
     lab = explorer()
     lab.wait_status("done", timeout=60)
