@@ -32,6 +32,9 @@ def path_html(snapshot: Snapshot, unit: str) -> str:
     sentence = f"<p>{sensitivity(circuit, unit)}</p>" if circuit.complete else ""
     doing = snapshot.activity or "finding the circuits of other thresholds …"
     note = f" {escape(doing[0].upper() + doing[1:])}" if snapshot.exploring else ""
+    if snapshot.path_gave_up:
+        note += " The search for more was given up for lack of time; a threshold in a gap is found"
+        note += " when it is chosen."
     n_known = len(snapshot.path.circuits)
     known = f"{n_known} interval{'s' if n_known != 1 else ''} known"
     legend = _legend(circuit.settings.method, snapshot.path, snapshot.curves)

@@ -179,9 +179,15 @@ class Runner:
                 exploring=self._is_exploring(),
                 target=search.target.faithfulness if search and search.target else None,
                 trust=background.trust if background else None,
-                activity=self._activities.told,
+                activity=self._activity(),
+                path_gave_up=path.finding_path.gave_up if path else False,
                 note=search.note if search else "",
             )
+
+    def _activity(self) -> str:
+        """What takes long just now, in words, or nothing."""
+        under_way = {"running": self._search, "done": self._path}.get(self._status)
+        return self._activities.told or (under_way.activity if under_way else "")
 
     def close(self) -> None:
         """Ends the worker thread and lets go of the model."""
@@ -291,7 +297,7 @@ class Runner:
                 self._done()
                 return
         if before is None:
-            search.show_before()
+            search.attribute_first()
         with self._condition:
             self._search = search
             self._set_status("running")

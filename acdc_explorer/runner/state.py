@@ -93,6 +93,7 @@ class Snapshot:
         preview: edges that attribution would keep, with their approximate effects.
         path: circuits of other thresholds found so far.
         curves: attribution method -> its circuits by size.
+        path_gave_up: whether the time for these was spent before all were found.
         exploring: whether the background is at work on these, or on trust.
         target: the faithfulness that is looked for, as a share, or None.
         trust: in a circuit that was screened; None if no edge was.
@@ -112,6 +113,7 @@ class Snapshot:
     preview: tuple[tuple[Edge, float], ...] = ()
     path: ThresholdPath = field(default_factory=ThresholdPath)
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    path_gave_up: bool = False
     exploring: bool = False
     target: float | None = None
     trust: Trust | None = None
