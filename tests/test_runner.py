@@ -136,6 +136,67 @@ def test_a_question_that_fails_tells_its_asker_and_no_one_else(model, runner):
     assert runner.snapshot().status == "done"
 
 
+def test_what_another_request_led_to_is_gone_when_the_next_one_fails(model, runner):
+    for wrong in (
+        Request("no-such-model", random_task(), 0.05),
+        Request(model, "ioj", 0.05),
+        Request(model, random_task(), 0.05, options={"rule": "both"}),
+    ):
+        runner.start(Request(model, random_task(), 0.05))
+        assert runner.wait(30) == "done"
+        runner.start(wrong)
+        assert runner.wait(30) == "error"
+        snapshot = runner.snapshot()
+        assert snapshot.circuit is None
+        assert snapshot.task is None
+        assert not snapshot.path.circuits
+
+
+def test_another_task_is_taken_where_the_one_named_cannot_be_made(runner):
+    runner.start(Request("five-heads", "ioi", 0.5))
+    assert runner.wait(30) == "error"
+    assert runner.snapshot().tasks == ("five-heads", "or-gate")
+    runner.start(Request("five-heads", "ioi", 0.5, other_task=True))
+    assert runner.wait(30) == "done"
+    snapshot = runner.snapshot()
+    assert snapshot.task.name == snapshot.request.task == "five-heads"
+    assert snapshot.note == "task 'ioi' cannot be made for five-heads; this is 'five-heads'"
+    # One that can be made stays.
+    runner.start(Request("mini", "months", "30%", 4, other_task=True))
+    assert runner.wait(60) == "done"
+    assert runner.snapshot().task.name == "months"
+    assert "cannot be made" not in runner.snapshot().note
+    runner.start(Request("mini", "five-heads", "30%", 4, other_task=True))
+    assert runner.wait(60) == "done"
+    assert runner.snapshot().task.name == "ioi"
+
+
+def test_a_search_from_the_start_keeps_what_is_known_of_other_thresholds(model, runner):
+    task = random_task()
+    runner.start(Request(model, task, 0.3))
+    assert runner.wait(30) == "done"
+    until(lambda: len(runner.snapshot().path.circuits) > 3, 60)
+    runner.rest(True)
+    known = {circuit.threshold for circuit in runner.snapshot().path.circuits}
+    runner.start(Request(model, task, 0.3), afresh=True)
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().seconds > 0
+    assert known <= {circuit.threshold for circuit in runner.snapshot().path.circuits}
+    # Of other prompts nothing is known.
+    runner.start(Request(model, random_task(seed=1), 0.3), afresh=True)
+    assert runner.wait(30) == "done"
+    assert len(runner.snapshot().path.circuits) == 1
+
+
+def test_who_waits_for_a_runner_that_is_closed_is_told(model, monkeypatch):
+    slowly(monkeypatch, 0.05)
+    runner = Runner()
+    runner.start(Request(model, random_task(), 0.05))
+    until(lambda: runner.snapshot().status == "running")
+    runner.close()
+    assert runner.wait(1) == "stopped"
+
+
 def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runner, monkeypatch):
     def broken(*_, **__):
         raise ArithmeticError("the engine broke")

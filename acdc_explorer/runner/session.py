@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from acdc_explorer.arguments import Prepared
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step, n_decided
@@ -35,7 +36,7 @@ from acdc_explorer.tasks import Task
 _PATH_RANGE = 0.01, 0.3
 # What the background spends on the path of one kind of search before it rests; and on comparing it
 # with attribution, whose time must not be the path's.
-PATH_SECONDS = CURVES_SECONDS = 60.0
+PATH_SECONDS, CURVES_SECONDS = 60.0, 120.0
 _CURVE_POINTS = 14
 # About as much as is computed in half a second, in floating-point operations: a question waits for
 # what is under way. Of prompts that are evaluated one is the least.
@@ -50,49 +51,27 @@ class CurvePoint:
     faithfulness: float
 
 
-@dataclass(frozen=True)
-class Target:
-    """A circuit to look for, at whatever threshold.
-
-    Attributes:
-        faithfulness: it has to reach, as a share.
-        known: circuits of such searches at some thresholds.
-    """
-
-    faithfulness: float
-    known: Sequence[Circuit] = ()
-
-
 class SearchSession:
     """A search under way: its steps so far, and the one it is about to take."""
 
-    def __init__(
-        self,
-        model: Model,
-        engine: Engine,
-        settings: SearchSettings,
-        known: Sequence[Step] = (),
-        target: Target | None = None,
-    ):
+    def __init__(self, model: Model, wanted: Prepared, found: Sequence[Circuit] = ()):
         """Begins a search.
 
         Args:
             model: searched.
-            engine: of the model and the task.
-            settings: of the search.
-            known: steps of an earlier search to take over.
-            target: what to look for instead of the circuit of the settings' threshold.
+            wanted: what is looked for, and where.
+            found: circuits of such searches at other thresholds, for one with a target.
         """
-        self.model, self.engine, self.settings = model, engine, settings
+        self.model, self.engine, self.settings = model, wanted.engine, wanted.settings
+        self.target, engine = wanted.target, wanted.engine
         self.note = _note(model, engine)
         # Here, in the worker, since snapshots are taken on other threads and must not compute.
         _ = engine.corrupted_metric
         self.tokens = _tokens_at_labels(model, engine.task)
-        self.target = target
         self._iterator: Iterator[SearchSettings | Step | Circuit] = (
-            faithful_steps(model.name, engine, settings, target.faithfulness, target.known)
-            if target
-            else search_steps(engine, settings, known)
+            faithful_steps(model.name, engine, wanted.settings, self.target, found)
+            if self.target is not None
+            else search_steps(engine, wanted.settings, wanted.known)
         )
         # What is done ahead of the search.
         self._attribution: Attribution | None = None
@@ -107,6 +86,10 @@ class SearchSession:
         self.n_done = 0
         self.seconds = 0.0
 
+    def add_note(self, note: str) -> None:
+        """Adds to what is to be known of this search, unless there is nothing to add."""
+        self.note = "; ".join(each for each in (self.note, note) if each)
+
     def attribute_first(self) -> None:
         """Has every edge attributed ahead of the search.
 
@@ -114,7 +97,9 @@ class SearchSession:
         """
         method = self.settings.method
         if self.engine.scoring.has_gradient:
-            self._attribution = Attribution(self.engine, method if method in ATTRIBUTIONS else "eap")
+            self._attribution = Attribution(
+                self.engine, method if method in ATTRIBUTIONS else "eap"
+            )
             self._parts_ahead = self._attribution.advance()
 
     @property
@@ -131,9 +116,9 @@ class SearchSession:
         step = next(self._iterator, None)
         self.seconds += time.monotonic() - started
         if step is None:
-            if self.target:
-                circuit, notes = chosen(self.found, self.target.faithfulness)
-                self.note = "; ".join([*([self.note] if self.note else []), *notes])
+            if self.target is not None:
+                circuit, notes = chosen(self.found, self.target)
+                self.add_note("; ".join(notes))
                 self.settings, self.steps = circuit.settings, list(circuit.steps)
             self.complete = True
             # Likewise: of some methods the circuit is evaluated once it is complete.
@@ -166,7 +151,7 @@ class SearchSession:
 
     def ended_in(self, circuit: Circuit) -> SearchSession:
         """The same search, ended in this circuit."""
-        search = SearchSession(self.model, self.engine, self.settings)
+        search = SearchSession(self.model, Prepared(self.engine, self.settings, (), None))
         search.steps = list(circuit.steps)
         search.complete, search.n_done = True, self.engine.graph.n_edges
         search.seconds = self.seconds
@@ -228,32 +213,23 @@ class PathSession:
         others = [each for each in self.path.circuits if each.threshold != circuit.threshold]
         self.path = ThresholdPath(tuple(others)).with_circuit(circuit)
 
-    def going_on(
-        self,
-        before: SearchSession,
-        engine: Engine,
-        settings: SearchSettings,
-        faithfulness: float | None,
-    ) -> SearchSession:
+    def going_on(self, before: SearchSession, wanted: Prepared) -> SearchSession:
         """A search at another threshold: at once, if its circuit is known; else from what is.
 
         Args:
             before: the last search of this kind.
-            engine: that it ran on.
-            settings: of the new one.
-            faithfulness: to reach at whatever threshold, or None.
+            wanted: what is looked for now.
         """
         if before.complete:
             self.add(before.circuit())
-        if faithfulness is not None:
-            target = Target(faithfulness, self.path.circuits)
-            return SearchSession(before.model, engine, settings, target=target)
-        known = self.path.at(settings.threshold, self.margin)
+        if wanted.target is not None:
+            return SearchSession(before.model, wanted, self.path.circuits)
+        known = self.path.at(wanted.settings.threshold, self.margin)
         if known is not None:
-            return SearchSession(before.model, engine, settings).ended_in(known)
-        nearest = self.path.nearest(settings.threshold)
+            return SearchSession(before.model, wanted).ended_in(known)
+        nearest = self.path.nearest(wanted.settings.threshold)
         steps = nearest.steps if nearest and before.complete else before.steps
-        return SearchSession(before.model, engine, settings, steps)
+        return SearchSession(before.model, replace(wanted, known=steps))
 
     def _circuits(self) -> Iterator[bool]:
         """Finds circuits of other thresholds."""

@@ -47,7 +47,11 @@ class Attribution:
     """
 
     def __init__(
-        self, engine: Engine, method: str = "eap", steps: int = IG_STEPS, n_prompts: int | None = None
+        self,
+        engine: Engine,
+        method: str = "eap",
+        steps: int = IG_STEPS,
+        n_prompts: int | None = None,
     ):
         """Begins; arguments as for `edge_scores`.
 
