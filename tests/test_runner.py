@@ -159,7 +159,8 @@ def test_another_task_is_taken_where_the_one_named_cannot_be_made(runner):
     runner.start(Request("five-heads", "ioi", 0.5, other_task=True))
     assert runner.wait(30) == "done"
     snapshot = runner.snapshot()
-    assert snapshot.task.name == snapshot.request.task == "five-heads"
+    assert snapshot.task.name == "five-heads"
+    assert snapshot.request.task == "ioi"
     assert snapshot.note == "task 'ioi' cannot be made for five-heads; this is 'five-heads'"
     # One that can be made stays.
     runner.start(Request("mini", "months", "30%", 4, other_task=True))

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 import traitlets
 
-from acdc_explorer.arguments import SearchOptions, check_options
+from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.controls import Controls
 from acdc_explorer.explorer.graph_view import GraphView
@@ -38,6 +38,11 @@ class Explorer(SearchWidget):
     objects of their own (`Controls`, `GraphView`, `SidePanel`, `OwnPrompts`).
 
     The traits are observable, and setting one from Python does what the page does.
+
+    Once its output is cleared or replaced, as by running the cell again, it lets go of the worker
+    thread, the model and the page; the circuit stays. Displayed again, or told to search, it has
+    them anew and goes on from there. While the notebook's page is closed, only the work in the
+    background rests, since the page may be opened again. `close` is for good.
 
     Attributes (besides `threshold`, `faithfulness` and `status`, see `SearchWidget`):
         selected_edge: id of the edge in the panel, or None.
@@ -83,17 +88,35 @@ class Explorer(SearchWidget):
                 verified edge by edge, in the background.
 
         Raises:
-            ValueError: if the threshold is no positive number, the faithfulness no share, or there
-                is no such option.
+            ValueError: naming the argument that is wrong and what is allowed; what only the model
+                or the task can tell is said on the page.
         """
         self._ui = threading.RLock()
-        self._syncing, self._shown_version = False, -1
-        self._drawn: tuple[Any, ...] = ()
+        self._syncing = False
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
-        self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
-        if faithfulness is not None:
-            self._ask_for_faithfulness(faithfulness)
+        parse_target(faithfulness, None, options)
+        for name, value, least in (("n_prompts", n_prompts, 1), ("seed", seed, 0)):
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+        self._request = Request(
+            model, task, threshold, n_prompts, seed, dict(options), device, faithfulness
+        )
+        self._make_page()
+        super().__init__(self._page.parts)
+        self.add_class("acdc-explorer")
+        self.set_trait("threshold", threshold)
+        self.set_trait("faithfulness", faithfulness)
+        self.columns = "positions" if options.get("positions") else "heads"
+        self._connect_traits()
+        self.observe(lambda _: self._redraw(), "columns")
+        self.observe(self._selection_set, ["selected_edge", "selected_node"])
+        self.observe(lambda _: self._position_set(), "shown_position")
+        self.run()
+
+    def _make_page(self) -> None:
+        self._shown_version = -1
+        self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._make_runner()
         ask = self._runner.ask
@@ -101,6 +124,8 @@ class Explorer(SearchWidget):
             ask, self._ui, self._edges_clicked, lambda node: self._select(Selection("node", node))
         )
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
+        if selected := self.selected_edge or self.selected_node:
+            self._side_panel.selection = Selection.of_text(selected)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
         self._page = Page(
             self._controls,
@@ -108,32 +133,8 @@ class Explorer(SearchWidget):
             self._graph_view,
             self._side_panel,
             lambda threshold: self.set_trait("threshold", float(threshold)),
+            self._presence,
         )
-        super().__init__(self._page.parts)
-        self.add_class("acdc-explorer")
-        self.set_trait("threshold", threshold)
-        self.set_trait("faithfulness", faithfulness)
-        self.columns = "positions" if options.get("positions") else "heads"
-        self._connect()
-        self.run()
-
-    def snapshot_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes what is on the page as a file that opens in any browser, without a kernel."""
-        with self._ui:
-            self._page.save(path, self.circuit)
-
-    def close(self) -> None:
-        """Ends the worker thread and frees the page's memory."""
-        super().close()
-        # ipywidgets calls this for an explorer whose arguments were refused, too.
-        if hasattr(self, "_graph_view"):
-            self._graph_view.figure.widget.close()
-
-    def __repr__(self) -> str:
-        standing = self.circuit.summary() if self.circuit else "no circuit yet"
-        return f"Explorer({self.status}; {standing})"
-
-    def _connect(self) -> None:
         self._sync_controls()
         self._controls.connect(
             set_request=self._control_set,
@@ -146,10 +147,18 @@ class Explorer(SearchWidget):
             pause=self._pause_clicked,
             stop=self.stop,
         )
-        self._connect_traits()
-        self.observe(lambda _: self._redraw(), "columns")
-        self.observe(self._selection_set, ["selected_edge", "selected_node"])
-        self.observe(lambda _: self._position_set(), "shown_position")
+
+    def _close_page(self) -> None:
+        self._page.close()
+
+    def snapshot_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes what is on the page as a file that opens in any browser, without a kernel."""
+        with self._ui:
+            self._page.save(path, self.circuit)
+
+    def __repr__(self) -> str:
+        standing = self.circuit.summary() if self.circuit else "no circuit yet"
+        return f"Explorer({'closed' if self._closed else self.status}; {standing})"
 
     def _pause_clicked(self) -> None:
         """The one button for both."""
@@ -188,7 +197,11 @@ class Explorer(SearchWidget):
         with self._ui:
             if self._syncing:
                 return
-            self._request = replace(self._request, **{name: value})
+            # A task that was chosen for another model may not fit.
+            other_task = name == "model" or (name != "task" and self._request.other_task)
+            self._request = replace(
+                self._request, **{name: value, "other_task": other_task}, options=self._options()
+            )
             self._sync_controls()
         self._start()
 
@@ -196,7 +209,7 @@ class Explorer(SearchWidget):
         with self._ui:
             if self._syncing:
                 return
-            self._request = replace(self._request, options={**self._request.options, name: value})
+            self._request = replace(self._request, options=self._options(**{name: value}))
             if name == "positions":
                 self.selected_edge = self.shown_position = None
                 self.columns = "positions" if value else "heads"
@@ -205,20 +218,12 @@ class Explorer(SearchWidget):
     def _use_task(self, task: Task) -> None:
         """Searches prompts that were pasted or uploaded."""
         with self._ui:
-            self._request = replace(self._request, task=task)
+            self._request = replace(
+                self._request, task=task, other_task=False, options=self._options()
+            )
             self.selected_edge = self.shown_position = None
             self._sync_controls()
         self._start()
-
-    def _slider_set(self, percent: float) -> None:
-        with self._ui:
-            if not self._syncing:
-                self.threshold = f"{percent:.3g}%"
-
-    def _faithfulness_slid(self, percent: float) -> None:
-        with self._ui:
-            if not self._syncing:
-                self.faithfulness = f"{percent:g}%"
 
     def _show(self, snapshot: Snapshot) -> None:
         """Brings the page in line with the search; called from the worker and from callbacks."""
@@ -243,8 +248,11 @@ class Explorer(SearchWidget):
                     self.selected_edge = self.selected_node = None
                 self._draw(snapshot)
                 if snapshot.target is not None and self._request.faithfulness is not None:
-                    self._threshold_found(circuit)
+                    self._target_found(circuit)
                 self._sync_slider()
+            elif circuit is None and snapshot.status == "error":
+                self._void()
+            self._sync_tasks(snapshot)
             self._page.show(snapshot, self.shown_position)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
@@ -255,6 +263,21 @@ class Explorer(SearchWidget):
                     self._side_panel.measure(self.shown_position)
                 else:
                     self._position_set()
+
+    def _void(self) -> None:
+        """Shows no circuit, since the last one is of another request."""
+        self.circuit, self._drawn = None, ()
+        self._side_panel.circuit_changed(None)
+        self.selected_edge = self.selected_node = self.shown_position = None
+
+    def _sync_tasks(self, snapshot: Snapshot) -> None:
+        """Offers what can be made for the model, and takes over what was taken of it."""
+        self._controls.offer_tasks(snapshot.tasks)
+        task, request = snapshot.task, self._request
+        if task and snapshot.request is request and request.other_task:
+            name = request.task if isinstance(request.task, Task) else task.name
+            self._request = replace(request, task=name, other_task=False)
+            self._sync_controls()
 
     def _select(self, selection: Selection) -> None:
         """Selects what was chosen on the page."""

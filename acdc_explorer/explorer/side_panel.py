@@ -94,8 +94,8 @@ class SidePanel:
         for index, button in enumerate(self.chooser.buttons):
             button.on_click(lambda _, index=index: self._choose(index))
 
-    def circuit_changed(self, circuit: Circuit) -> None:
-        """Takes in the circuit so far."""
+    def circuit_changed(self, circuit: Circuit | None) -> None:
+        """Takes in the circuit so far; None: there is none any more."""
         self._circuit = circuit
 
     def is_foreign_to(self, circuit: Circuit) -> bool:

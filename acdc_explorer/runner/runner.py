@@ -291,7 +291,7 @@ class Runner:
             # What is known of other thresholds holds even where this one is searched afresh.
             self._path = self._path or PathSession(search)
             search.add_note(note)
-            self._request, self._search = fitted, search
+            self._request, self._search = request, search
             if search.complete:
                 self._done()
                 return

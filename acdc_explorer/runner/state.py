@@ -103,7 +103,7 @@ class Snapshot:
         activity: what takes long just now, in words; or nothing.
         note: what is to be known of the task, the model's weights, or the memory that a search
             takes.
-        request: that led to the circuit, with the task that was taken; None before one has.
+        request: that led to the circuit; None before one has.
         tasks: names of those that can be made for the model that is loaded.
     """
 
