@@ -20,7 +20,6 @@ from acdc_explorer.arguments import SearchOptions
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
-from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.explorer.figure import MAX_DRAWN, CircuitFigure
 from acdc_explorer.explorer.layout import CURVE_POINTS, LayerLayout
 from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
@@ -511,10 +510,8 @@ class TestLifetime:
 
     def test_a_cleared_output_leaves_nothing_running_and_no_widget(self, model):
         before = set(Widget.widgets)
-        task = random_task()
-        explorer = ax.Explorer(model, task, 0.001)
+        explorer = ax.Explorer(model, random_task(), 0.001)
         thread = explorer._runner._thread
-        engine = weakref.ref(engine_for(model, task))
         self.page(explorer, view="here")
         explorer.wait(60)
         kept = explorer.circuit.kept
@@ -523,9 +520,6 @@ class TestLifetime:
         until(lambda: set(Widget.widgets) == before)
         assert explorer.status == "done"
         assert explorer.circuit.kept == kept
-        # What is left of the engine is the cache of the model, which is the user's here.
-        assert engine() is not None
-        assert not explorer._runner._loaded.has_model_of(explorer._request)
 
     def test_all_that_holds_the_model_is_let_go_of(self):
         explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
+import ipywidgets as widgets
 import traitlets
 
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
@@ -102,8 +104,7 @@ class Explorer(SearchWidget):
         self._request = Request(
             model, task, threshold, n_prompts, seed, dict(options), device, faithfulness
         )
-        self._make_page()
-        super().__init__(self._page.parts)
+        super().__init__(self._make_page())
         self.add_class("acdc-explorer")
         self.set_trait("threshold", threshold)
         self.set_trait("faithfulness", faithfulness)
@@ -114,7 +115,7 @@ class Explorer(SearchWidget):
         self.observe(lambda _: self._position_set(), "shown_position")
         self.run()
 
-    def _make_page(self) -> None:
+    def _make_page(self) -> Sequence[widgets.Widget]:
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
@@ -147,6 +148,7 @@ class Explorer(SearchWidget):
             pause=self._pause_clicked,
             stop=self.stop,
         )
+        return self._page.parts
 
     def _close_page(self) -> None:
         self._page.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,8 +57,8 @@ class SearchWidget(widgets.VBox):
         """The background is for who looks on, and must not slow the user's own cells."""
         self._runner.rest(self._own_cells.running or not self._on_view)
 
-    def _make_page(self) -> None:
-        """Makes all that is shown, and the worker."""
+    def _make_page(self) -> Sequence[widgets.Widget]:
+        """Makes all that is shown, which is returned, and the worker."""
         raise NotImplementedError
 
     def _close_page(self) -> None:
@@ -205,7 +206,7 @@ class SearchWidget(widgets.VBox):
             if not self._folded:
                 return
             self._folded = False
-            self._make_page()
+            self.children = self._make_page()
             self.layout = widgets.Layout()
             self.open()
             request = self._request
