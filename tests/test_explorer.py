@@ -109,7 +109,7 @@ def test_faithfulness_and_threshold_move_one_another(model):
         assert controls.rule.value == "signed"
         assert "rule signed" in explorer._page.status.value
         controls.threshold.value = 20.0
-        assert explorer.threshold == "20%"
+        until(lambda: explorer.threshold == "20%")
         assert explorer.wait(60) == "done"
         assert explorer.threshold == "20%"
         assert explorer.faithfulness is None
@@ -339,7 +339,7 @@ def test_setting_the_threshold_searches_again_and_moves_the_slider(explorer, mod
     assert explorer._controls.threshold.value == pytest.approx(40)
     assert "40%" in explorer._controls.threshold_text.value
     explorer._controls.threshold.value = 10.0
-    assert explorer.threshold == "10%"
+    until(lambda: explorer.threshold == "10%")
     assert explorer.wait(30) == "done"
     assert explorer.circuit.kept == ax.find_circuit(model, task, "10%").kept
 
@@ -945,3 +945,124 @@ def test_a_batch_leaves_no_trace_without_its_values():
     assert indexes == [0, 1]
     assert [list(values) for values in restyle["x"]] == [[3.0], [2.0]]
     assert [list(values) for values in restyle["y"]] == [[1.0], [4.0]]
+
+
+class TestSlider:
+    """The threshold slider as it is dragged, and its buttons."""
+
+    @pytest.fixture
+    def explorer(self, model, task):
+        explorer = ax.Explorer(model, task, "20%")
+        explorer.wait(30)
+        explorer._runner.rest(True)
+        yield explorer
+        explorer.close()
+
+    def test_known_circuits_follow_and_others_wait_until_it_rests(self, explorer, model, task):
+        low, high = explorer.circuit.valid_interval
+        full = abs(explorer.circuit.full_metric)
+        slider, text = explorer._controls.threshold, explorer._controls.threshold_text
+        inside = 100 * math.sqrt(low * high) / full
+        slider.value = inside
+        assert explorer.threshold == f"{inside:.3g}%"
+        before = explorer.circuit.kept
+        outside = 100 * low / full / 3
+        for share in (outside * 1.5, outside * 1.2, outside):
+            slider.value = share
+            # It is said, and not searched for yet.
+            assert f"<b>{share:.3g}%</b>" in text.value
+            assert explorer.threshold == f"{inside:.3g}%"
+            assert explorer.circuit.kept == before
+        until(lambda: explorer.threshold == f"{outside:.3g}%")
+        assert explorer.wait(30) == "done"
+        assert explorer.circuit.kept == ax.find_circuit(model, task, explorer.threshold).kept
+        # Whoever waits means what was set last.
+        slider.value = outside / 2
+        assert explorer.wait(30) == "done"
+        assert explorer.threshold == f"{outside / 2:.3g}%"
+
+    def test_the_buttons_go_from_circuit_to_circuit(self, explorer, model, task):
+        seen = [explorer.circuit.kept]
+        for button, further in ((explorer._controls.more, 1), (explorer._controls.fewer, 0)):
+            low, high = explorer.circuit.valid_interval
+            button.click()
+            assert explorer.wait(30) == "done"
+            expected = low * (1 - 1e-4) if further else high * (1 + 1e-4)
+            assert explorer.threshold == expected
+            assert explorer.circuit.kept == ax.find_circuit(model, task, expected).kept
+            seen.append(explorer.circuit.kept)
+        assert seen[0] != seen[1]
+        assert seen[2] == seen[0]
+
+    def test_at_the_ends_the_buttons_do_nothing(self, model, task):
+        explorer = ax.Explorer(model, task, 1e6)
+        try:
+            explorer.wait(30)
+            assert explorer.circuit.kept == []
+            explorer._controls.fewer.click()
+            assert explorer.threshold == 1e6
+        finally:
+            explorer.close()
+
+
+class TestFiles:
+    """The picture beside the widget, and the buttons that save and load."""
+
+    def file(self, explorer, kind):
+        sent = []
+        buttons = next(
+            part for part in explorer._page.parts[-2].children[0].children
+            if type(part).__name__ == "FileButtons"
+        )  # fmt: skip
+        buttons.send = sent.append
+        buttons._handle_custom_msg({"wanted": kind}, [])
+        return buttons, sent
+
+    def test_they_are_named_after_what_is_shown(self, explorer):
+        for kind, begin in (("svg", "<svg"), ("png", "<svg"), ("json", "{")):
+            _, (sent,) = self.file(explorer, kind)
+            assert sent["name"] == f"random_2x4-random-0.05.{kind}"
+            assert sent["text"].startswith(begin)
+
+    def test_a_saved_circuit_is_loaded_without_a_test(self, explorer, model, task):
+        saved = ax.find_circuit(model, task, "30%", rule="signed", order="random")
+        buttons, _ = self.file(explorer, "svg")
+        buttons._handle_custom_msg({"loaded": saved.to_json(), "name": "a.json"}, [])
+        assert explorer.wait(30) == "done"
+        assert explorer.circuit.steps == saved.steps
+        assert explorer.circuit.settings.rule == "signed"
+        assert explorer.threshold == "30%"
+        assert explorer._controls.rule.value == "signed"
+
+    def test_a_wrong_file_is_told_and_changes_nothing(self, explorer):
+        before = explorer.circuit
+        buttons, _ = self.file(explorer, "svg")
+        for text in ("<b>no", '{"format": "x"}', "[1]"):
+            buttons._handle_custom_msg({"loaded": text, "name": "<b>.json"}, [])
+            assert "is no circuit file" in explorer._page.error.value
+            assert "&lt;b&gt;.json" in explorer._page.error.value
+            assert explorer.circuit is before
+
+    def test_the_picture_in_the_notebook_is_renewed(self, explorer, monkeypatch):
+        shown = []
+        monkeypatch.delenv("VSCODE_PID", raising=False)
+        for where in ("explorer", "lasting_picture"):
+            monkeypatch.setattr(
+                f"acdc_explorer.explorer.{where}.display",
+                lambda bundle, **options: shown.append(bundle) or Handle(),
+            )
+
+        class Handle:
+            def update(self, bundle, raw):
+                shown.append(bundle)
+
+        explorer._ipython_display_()
+        widget, picture = shown
+        assert "application/vnd.jupyter.widget-view+json" in widget
+        n_edges = len(explorer.circuit.kept)
+        assert f"{n_edges} edges" in picture["image/svg+xml"]
+        explorer.threshold = "40%"
+        explorer.wait(30)
+        until(lambda: len(shown) == 3)
+        assert f"{len(explorer.circuit.kept)} edge" in shown[2]["image/svg+xml"]
+        assert shown[2]["text/plain"] == repr(explorer)

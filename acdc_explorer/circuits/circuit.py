@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.checked_json import Value, read_json, shown
+from acdc_explorer.checked_json import Value, parse_json, read_json, shown
 from acdc_explorer.circuits.connected import on_paths
 from acdc_explorer.circuits.files import graph_from, settings_from, step_to_json, steps_from
 from acdc_explorer.circuits.settings import SearchSettings
@@ -250,21 +250,20 @@ class Circuit:
             FileNotFoundError: if there is none.
             ValueError: if it is no circuit file, is damaged, or is of a newer version.
         """
-        try:
-            data = read_json(path)
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} is no circuit file: {error}") from None
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise ValueError(f'{str(path)!r} is no circuit file: it lacks "format": "{_FORMAT}"')
-        if not _is_version(data.get("version")):
-            raise ValueError(
-                f"{str(path)!r} is a circuit file of version {shown(data.get('version'))}; this "
-                f"acdc_explorer reads versions {_VERSIONS[0]} and {_VERSIONS[1]}"
-            )
-        try:
-            return Circuit.from_dict(data)
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} is a damaged circuit file: {error}") from None
+        return _read(lambda: read_json(path), str(path))
+
+    @staticmethod
+    def from_json(text: str, name: str = "the text") -> Circuit:
+        """Reads a circuit from the text of its file.
+
+        Args:
+            text: as `to_json` makes it.
+            name: of where it comes from, for the errors.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        return _read(lambda: parse_json(text), name)
 
     def summary(self) -> str:
         """Where the circuit stands, in one line."""
@@ -292,6 +291,24 @@ class Circuit:
 
     def __repr__(self) -> str:
         return f"Circuit({self.summary()})"
+
+
+def _read(read: Callable[[], Any], name: str) -> Circuit:
+    try:
+        data = read()
+    except ValueError as error:
+        raise ValueError(f"{name!r} is no circuit file: {error}") from None
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise ValueError(f'{name!r} is no circuit file: it lacks "format": "{_FORMAT}"')
+    if not _is_version(data.get("version")):
+        raise ValueError(
+            f"{name!r} is a circuit file of version {shown(data.get('version'))}; this "
+            f"acdc_explorer reads versions {_VERSIONS[0]} and {_VERSIONS[1]}"
+        )
+    try:
+        return Circuit.from_dict(data)
+    except ValueError as error:
+        raise ValueError(f"{name!r} is a damaged circuit file: {error}") from None
 
 
 def _is_version(value: Any) -> bool:

@@ -83,7 +83,7 @@ class Controls:
         )  # fmt: skip
         self.threshold = widgets.FloatLogSlider(
             value=7.0, **_SLIDER, description="Threshold %", readout_format=".3g", style=narrow,
-            continuous_update=False, layout=widgets.Layout(width="330px"),
+            layout=widgets.Layout(width="380px"),
             tooltip="Edges that change the metric by less than this share of its clean value go",
         )  # fmt: skip
         self.threshold.add_class("acdc-threshold")
@@ -100,53 +100,36 @@ class Controls:
                       "An edge goes while the circuit stays close to the full model"],
             style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
-        self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="150px"))
-        self.run = _button("Run", "play", "Search from the start", "primary")
-        self.pause = _button("Pause", "pause", "Halt the search; press again to go on")
-        self.stop = _button("Stop", "stop", "End the search and keep what it found")
-        self.progress = widgets.FloatProgress(
-            min=0.0, max=1.0, layout=widgets.Layout(width="140px")
-        )
+        self.fewer = _button("", "chevron-right", "The next circuit with fewer edges", width="32px")
+        self.more = _button("", "chevron-left", "The next circuit with more edges", width="32px")
+        self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="130px"))
+        self.run = _button("Run", "play", "Search from the start", "primary", "70px")
+        self.pause = _button("Pause", "pause", "Halt the search; press again to go on", "", "92px")
+        self.stop = _button("Stop", "stop", "End the search and keep what it found", "", "70px")
+        self.options = widgets.ToggleButton(
+            description="Options", icon="sliders", layout=widgets.Layout(width="92px"),
+            tooltip="Method, rule, positions, prompts of your own",
+        )  # fmt: skip
+        self.progress = widgets.FloatProgress(min=0.0, max=1.0, layout=widgets.Layout(width="90px"))
         self.progress_text = widgets.HTML()
-        line = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 6px")
+        request = [self.model, self.task, self.n_prompts, self.seed]
+        threshold = [self.threshold, self.more, self.fewer, self.threshold_text]
+        options = [self.method, widgets.Label("Rule"), self.rule, self.positions, self.own_prompts]
+        self._options = _line(options)
+        self._options.layout.display = "none"
+        self.options.observe(lambda change: self._show_options(change.new), "value")
         self.box = widgets.VBox(
             [
-                widgets.HBox(
-                    [
-                        self.model,
-                        self.task,
-                        self.n_prompts,
-                        self.seed,
-                        self.run,
-                        self.pause,
-                        self.stop,
-                    ],
-                    layout=line,
-                ),
-                widgets.HBox(
-                    [
-                        self.threshold,
-                        self.threshold_text,
-                        self.faithfulness,
-                        self.progress,
-                        self.progress_text,
-                    ],
-                    layout=line,
-                ),
-                widgets.HBox(
-                    [
-                        self.method,
-                        widgets.Label("Rule"),
-                        self.rule,
-                        self.positions,
-                        self.columns,
-                        self.own_prompts,
-                    ],
-                    layout=line,
-                ),
+                _line([*request, self.run, self.pause, self.stop, self.options]),
+                _line([*threshold, self.faithfulness, self.columns, self.progress,
+                       self.progress_text]),
+                self._options,
             ]
-        )
+        )  # fmt: skip
         self.box.add_class("acdc-controls")
+
+    def _show_options(self, visible: bool) -> None:
+        self._options.layout.display = "" if visible else "none"
 
     def show_threshold(self, threshold: float | str, full: float | None, unit: str) -> None:
         """Shows a threshold on the slider, and in words once the clean metric is known."""
@@ -158,7 +141,10 @@ class Controls:
         else:
             return
         slider = self.threshold
-        slider.value = min(max(percent, 10**slider.min), 10**slider.max)
+        value = min(max(percent, 10**slider.min), 10**slider.max)
+        # What was set by dragging is rounded; setting it back would pull at the handle.
+        if f"{value:.3g}" != f"{slider.value:.3g}":
+            slider.value = value
         if full:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
             self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
@@ -176,6 +162,7 @@ class Controls:
         set_columns: Callable[[str], None],
         show_own_prompts: Callable[[bool], None],
         slide: Callable[[float], None],
+        step: Callable[[int], None],
         slide_faithfulness: Callable[[float], None],
         run: Callable[[], None],
         pause: Callable[[], None],
@@ -189,6 +176,7 @@ class Controls:
             set_columns: with "heads" or "positions".
             show_own_prompts: with whether to show them.
             slide: with the threshold in per cent.
+            step: with 1 for the next circuit with more edges, -1 for that with fewer.
             slide_faithfulness: with the faithfulness to reach, in per cent.
             run: the button; so are `pause` and `stop`.
             pause: likewise.
@@ -207,6 +195,8 @@ class Controls:
         on_value(self.columns, set_columns)
         on_value(self.threshold, slide)
         on_value(self.faithfulness, slide_faithfulness)
+        self.more.on_click(lambda _: step(1))
+        self.fewer.on_click(lambda _: step(-1))
         for button, press in ((self.run, run), (self.pause, pause), (self.stop, stop)):
             button.on_click(lambda _, press=press: press())
 
@@ -223,6 +213,8 @@ class Controls:
         if request.options.get("rule"):
             self.rule.value = request.options["rule"]
         self.positions.value = bool(request.options.get("positions"))
+        if {"method", "rule", "positions"} & request.options.keys():
+            self.options.value = True
 
     def offer_tasks(self, names: Sequence[str]) -> None:
         """Offers tasks that can be made for the model; without any, since it is not there, all."""
@@ -311,6 +303,12 @@ class Chooser:
             visible = index < len(shown)
             button.description = shown[index][1] if visible else ""
             button.layout.display = "" if visible else "none"
+
+
+def _line(children: Sequence[widgets.Widget]) -> widgets.HBox:
+    """Widgets side by side, and below one another where there is no room."""
+    layout = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 6px")
+    return widgets.HBox(children, layout=layout)
 
 
 def _button(

@@ -14,10 +14,15 @@ from typing import Any, Unpack
 
 import ipywidgets as widgets
 import traitlets
+from IPython.display import display
 
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.circuit_files import made_file, request_of
 from acdc_explorer.explorer.controls import Controls
+from acdc_explorer.explorer.file_buttons import FileButtons
 from acdc_explorer.explorer.graph_view import GraphView
+from acdc_explorer.explorer.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.own_prompts import OwnPrompts
 from acdc_explorer.explorer.page import Page
 from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
@@ -91,6 +96,7 @@ class Explorer(SearchWidget):
         """
         self._ui = threading.RLock()
         self._syncing = False
+        self._picture = LastingPicture()
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         parse_target(faithfulness, None, options)
@@ -136,6 +142,7 @@ class Explorer(SearchWidget):
             self._graph_view,
             self._side_panel,
             lambda threshold: self.set_trait("threshold", float(threshold)),
+            FileButtons(self._file, self._load),
             self._presence,
         )
         self._sync_controls()
@@ -145,6 +152,7 @@ class Explorer(SearchWidget):
             set_columns=lambda columns: setattr(self, "columns", columns),
             show_own_prompts=self._own_prompts.show,
             slide=self._slider_set,
+            step=self._step_circuit,
             slide_faithfulness=self._faithfulness_slid,
             run=self.run,
             pause=self._pause_clicked,
@@ -160,16 +168,39 @@ class Explorer(SearchWidget):
         with self._ui:
             self._page.save(path, self.shown_position)
 
+    def _ipython_display_(self) -> None:
+        """Shows the widget, and beside it a picture for when there is no kernel any more."""
+        if self._closed:
+            display({"text/plain": repr(self)}, raw=True)
+            return
+        display(self._repr_mimebundle_(), raw=True)
+        self._picture.show(self._graph_view.svg() or EMPTY, repr(self))
+
+    def _file(self, kind: str) -> tuple[str, str, str] | None:
+        """Name, type and text of a file to save, if there is something to save."""
+        with self._ui:
+            return made_file(kind, self.circuit, self._graph_view.svg())
+
+    def _load(self, name: str, text: str) -> None:
+        """Goes on from a circuit that was saved."""
+        try:
+            circuit = Circuit.from_json(text, name)
+        except ValueError as error:
+            with self._ui:
+                self._page.say_error(error)
+            return
+        with self._ui:
+            self._request = request_of(circuit, self._request, self.circuit)
+            self.selected_edge = self.selected_node = self.shown_position = None
+            self.columns = "positions" if circuit.graph.labels else "heads"
+            self._syncing = True
+            self.threshold, self.faithfulness = circuit.settings.threshold_text, None
+            self._sync_controls()
+        self._start()
+
     def __repr__(self) -> str:
         standing = self.circuit.summary() if self.circuit else "no circuit yet"
         return f"Explorer({'closed' if self._closed else self.status}; {standing})"
-
-    def _pause_clicked(self) -> None:
-        """The one button for both."""
-        if self.status == "paused":
-            self.resume()
-        else:
-            self.pause()
 
     def _option_set(self, name: str, value: Any) -> None:
         with self._ui:
@@ -224,6 +255,8 @@ class Explorer(SearchWidget):
             if circuit is not None and ended:
                 self._side_panel.offer_kept_edges()
             self.status = snapshot.status
+            if new_circuit and snapshot.status in _ENDED and self._picture.is_shown:
+                self._picture.renew(self._graph_view.svg() or EMPTY, repr(self))
             if circuit is not None and new_circuit and snapshot.status in _ENDED:
                 if self.shown_position is None or circuit.graph.labels:
                     self._side_panel.measure(self.shown_position)

@@ -15,6 +15,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.figure import CircuitFigure
 from acdc_explorer.explorer.key import Key
 from acdc_explorer.explorer.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.picture import graph_svg
 from acdc_explorer.explorer.shown import PREVIEW, DrawnEdge, Shown, kept_edges, lit_edges, to_draw
 from acdc_explorer.explorer.side_panel import Ask, Selection
 from acdc_explorer.graph import REST, Edge, Node
@@ -55,10 +56,7 @@ class GraphView:
         self._ask, self._lock = ask, lock
         self.figure = CircuitFigure(edges_clicked, node_clicked, self._open_fold, nothing_clicked)
         self.key = Key(self._toggle)
-        self.box = widgets.VBox(
-            [self.key.widget, self.figure.box],
-            layout=widgets.Layout(flex="1 1 420px", min_width="420px"),
-        )
+        self.box = widgets.VBox([self.key.widget, self.figure.box])
         self.shown = Shown()
         self.shares: dict[str, float] | None = None
         self._label: str | None = None
@@ -82,6 +80,20 @@ class GraphView:
         """Has one edge or node stand out, or none."""
         self._selected = None if selection is None else selection.id
         self._redraw()
+
+    def svg(self) -> str | None:
+        """What is drawn, as SVG; None: nothing has been drawn."""
+        circuit = self._snapshot.circuit if self._snapshot else None
+        if circuit is None or self.figure.layout is None:
+            return None
+        edges = len(circuit.kept)
+        title = (
+            f"{circuit.model_name} · {circuit.task_name} · threshold "
+            f"{circuit.settings.threshold_text} · {edges:,} edge{'s' if edges != 1 else ''}"
+            f" · faithfulness {circuit.faithfulness:.1%}"
+        )
+        kept = to_draw(self._kept_edges(circuit), self.shown)
+        return graph_svg(self.figure.widget, self.figure.layout, title, kept)
 
     def _toggle(self, part: str) -> None:
         with self._lock:

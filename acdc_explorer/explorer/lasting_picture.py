@@ -7,6 +7,13 @@ import sys
 
 from IPython.display import DisplayHandle, display
 
+# Before there is anything to see.
+EMPTY = (
+    "<svg xmlns='http://www.w3.org/2000/svg' id='acdc-picture' width='320' height='24'>"
+    "<text x='4' y='16' font-family='sans-serif' font-size='12' fill='#767676'>no circuit yet"
+    "</text></svg>"
+)
+
 
 class LastingPicture:
     """The last picture of the graph, beside the widget in the outputs of its cell.
@@ -32,6 +39,11 @@ class LastingPicture:
         handle = display(_bundle(svg, text), raw=True, display_id=True)
         if handle is not None:
             self._handles.append(handle)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is in some output."""
+        return bool(self._handles)
 
     def renew(self, svg: str, text: str) -> None:
         """Puts another one in its place, wherever it is shown."""

@@ -38,6 +38,7 @@ class Page:
         graph_view: GraphView,
         side_panel: SidePanel,
         threshold_clicked: Callable[[str], None],
+        files: widgets.Widget,
         presence: widgets.Widget,
     ):
         """Arranges the parts.
@@ -48,6 +49,7 @@ class Page:
             graph_view: on the left.
             side_panel: on the right.
             threshold_clicked: called with the threshold of a clicked interval.
+            files: buttons to save and load, below the graph.
             presence: hears whether the page is on view.
         """
         self._controls, self._graph_view, self._side_panel = controls, graph_view, side_panel
@@ -55,12 +57,17 @@ class Page:
         self.status, self.error = widgets.HTML(), widgets.HTML()
         self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
         side = widgets.VBox(
-            [self._threshold_plot, side_panel.box], layout=widgets.Layout(flex="0 0 350px")
+            [self._threshold_plot, side_panel.box], layout=widgets.Layout(flex="1 0 350px")
+        )
+        side.add_class("acdc-side")
+        graph = widgets.VBox(
+            [graph_view.box, files], layout=widgets.Layout(flex="3 1 420px", min_width="420px")
         )
         body = widgets.HBox(
-            [graph_view.box, side],
+            [graph, side],
             layout=widgets.Layout(flex_flow="row wrap", width="100%"),
         )
+        body.add_class("acdc-body")
         self.parts = [
             widgets.HTML(CSS),
             controls.box,
@@ -86,6 +93,10 @@ class Page:
         self.write_status(snapshot, shown_position)
         self.error.value = error_html(snapshot.error)
         self._threshold_plot.value = path_html(snapshot)
+
+    def say_error(self, error: Exception) -> None:
+        """Says what went wrong, until there is something else to say."""
+        self.error.value = error_html(error)
 
     def write_status(self, snapshot: Snapshot, shown_position: str | None) -> None:
         """Says where the circuit stands and how much of it is drawn."""

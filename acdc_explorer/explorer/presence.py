@@ -8,6 +8,8 @@ from typing import Any
 
 import anywidget
 
+from acdc_explorer.explorer.anywidget_private import HEARING
+
 # A cell that is moved or cut and pasted takes its output off the page and puts it back.
 GRACE_SECONDS = 10.0
 
@@ -20,7 +22,9 @@ class Presence(anywidget.AnyWidget):
     view goes, those that are left are asked, and answer.
     """
 
-    _esm = """
+    _esm = (
+        HEARING
+        + """
     function render({ model, el }) {
       let page, frame;
       const look = () => {
@@ -41,8 +45,9 @@ class Presence(anywidget.AnyWidget):
         }
       };
     }
-    export default { render };
+    export default { initialize: ({ model }) => { hearing(model); }, render };
     """
+    )
 
     def __init__(
         self,

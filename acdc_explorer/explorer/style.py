@@ -29,6 +29,14 @@ CSS = """
 .acdc-explorer .acdc-graph > .js-plotly-plot { width: 100%; height: 100%; min-width: 0; }
 .acdc-explorer .acdc-graph > :not(.js-plotly-plot) { display: none; }
 .acdc-explorer .acdc-graph > .acdc-no-graph { display: block; padding: 2em; }
+/* The notebook's picture of the graph is for when there is no live one. */
+.jp-OutputArea:has(.acdc-explorer)
+  .jp-OutputArea-child:has(img[src*="acdc-picture"], svg#acdc-picture) { display: none; }
+.acdc-files { display: flex; gap: 4px; padding: 2px 0; }
+.acdc-files .acdc-file { width: auto; height: 24px; line-height: 22px; padding: 0 10px; }
+/* Where the panel has no room beside the graph, it comes right below it. */
+.acdc-body { container-type: inline-size; }
+@container (max-width: 779px) { .acdc-side > :first-child { order: 2; } }
 .acdc-key { font-size: 12px; line-height: 1.6; }
 .acdc-key > span { margin-right: 10px; }
 .acdc-key button { font: inherit; color: inherit; background: none; cursor: pointer;

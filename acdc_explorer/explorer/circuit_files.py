@@ -1,0 +1,70 @@
+"""What the explorer's file buttons hand out and take in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.runner.state import Request
+
+
+def made_file(kind: str, circuit: Circuit | None, svg: str | None) -> tuple[str, str, str] | None:
+    """A file to save.
+
+    Args:
+        kind: "png", "svg" or "json".
+        circuit: what is shown.
+        svg: its picture.
+
+    Returns:
+        Its name, its type and its text, of a PNG the SVG to make it of; None: there is nothing yet.
+    """
+    if circuit is None or svg is None:
+        return None
+    of_what = circuit.model_name, circuit.task_name, circuit.settings.threshold_text
+    stem = re.sub(r"[^\w.%-]+", "_", "-".join(of_what))
+    types = {"png": ("image/png", svg), "svg": ("image/svg+xml", svg),
+             "json": ("application/json", circuit.to_json() if kind == "json" else "")}  # fmt: skip
+    return f"{stem}.{kind}", *types[kind]
+
+
+def request_of(circuit: Circuit, present: Request, shown: Circuit | None) -> Request:
+    """Asks for a circuit that was saved, of whose decisions nothing is tested again.
+
+    Args:
+        circuit: from a file.
+        present: the request before.
+        shown: the circuit before: if it is of the same model or prompts, these are kept, which need
+            not have come from a name.
+    """
+    settings, task_options = circuit.settings, circuit.task_options
+    options: dict[str, Any] = {
+        "method": settings.method,
+        "rule": settings.rule,
+        "order": settings.order,
+        "order_seed": settings.order_seed,
+        "ablation": settings.ablation,
+        "screen": settings.screen,
+        "positions": bool(circuit.graph.labels),
+        "split_qkv": circuit.graph.split_qkv,
+        "replay": circuit,
+    }
+    request = replace(
+        present, threshold=settings.threshold_text, faithfulness=None, options=options,
+        other_task=False,
+    )  # fmt: skip
+    same_model = shown is not None and shown.model_name == circuit.model_name
+    if not same_model:
+        request = replace(request, model=circuit.model_name)
+    same_task = (
+        same_model
+        and shown is not None
+        and (shown.task_name, shown.task_options) == (circuit.task_name, task_options)
+    )
+    if not same_task:
+        n_prompts = task_options.get("n_prompts", present.n_prompts)
+        seed = task_options.get("seed", present.seed)
+        request = replace(request, task=circuit.task_name, n_prompts=n_prompts, seed=seed)
+    return request
