@@ -50,6 +50,11 @@ def until(condition, seconds=10.0):
         time.sleep(0.005)
 
 
+def drag(controls, percent, *, rests=True):
+    """What the page tells of the threshold slider."""
+    controls.threshold._handle_custom_msg({"percent": percent, "rests": rests}, [])
+
+
 def trace_number(explorer, name):
     return [trace.name for trace in explorer._graph_view.figure.widget.data].index(name)
 
@@ -108,7 +113,7 @@ def test_faithfulness_and_threshold_move_one_another(model):
         assert controls.faithfulness.value == 70.0
         assert controls.rule.value == "signed"
         assert "rule signed" in explorer._page.status.value
-        controls.threshold.value = 20.0
+        drag(explorer._controls, 20.0)
         until(lambda: explorer.threshold == "20%")
         assert explorer.wait(60) == "done"
         assert explorer.threshold == "20%"
@@ -338,7 +343,7 @@ def test_setting_the_threshold_searches_again_and_moves_the_slider(explorer, mod
     assert explorer.circuit.kept == ax.find_circuit(model, task, "40%").kept
     assert explorer._controls.threshold.value == pytest.approx(40)
     assert "40%" in explorer._controls.threshold_text.value
-    explorer._controls.threshold.value = 10.0
+    drag(explorer._controls, 10.0)
     until(lambda: explorer.threshold == "10%")
     assert explorer.wait(30) == "done"
     assert explorer.circuit.kept == ax.find_circuit(model, task, "10%").kept
@@ -606,7 +611,7 @@ class TestLifetime:
             assert set(drawn_edges(explorer)) == set(circuit.kept)
             until(lambda: "effect" in panel_data(explorer))
             assert explorer.children == tuple(explorer._page.parts)
-            explorer._controls.threshold.value = 40.0
+            drag(explorer._controls, 40.0)
             assert explorer.wait(30) == "done"
             assert explorer.circuit.kept == ax.find_circuit(model, task, "40%").kept
             # A second time, and told from Python instead.
@@ -961,25 +966,28 @@ class TestSlider:
     def test_known_circuits_follow_and_others_wait_until_it_rests(self, explorer, model, task):
         low, high = explorer.circuit.valid_interval
         full = abs(explorer.circuit.full_metric)
-        slider, text = explorer._controls.threshold, explorer._controls.threshold_text
+        controls = explorer._controls
         inside = 100 * math.sqrt(low * high) / full
-        slider.value = inside
+        drag(controls, inside, rests=False)
         assert explorer.threshold == f"{inside:.3g}%"
         before = explorer.circuit.kept
         outside = 100 * low / full / 3
         for share in (outside * 1.5, outside * 1.2, outside):
-            slider.value = share
+            drag(controls, share, rests=False)
             # It is said, and not searched for yet.
-            assert f"<b>{share:.3g}%</b>" in text.value
+            assert f"<b>{share:.3g}%</b>" in controls.threshold_text.value
+            assert controls.threshold.text.startswith(f"{share:.3g}% = ")
             assert explorer.threshold == f"{inside:.3g}%"
             assert explorer.circuit.kept == before
-        until(lambda: explorer.threshold == f"{outside:.3g}%")
+        drag(controls, outside)
+        assert explorer.threshold == f"{outside:.3g}%"
         assert explorer.wait(30) == "done"
         assert explorer.circuit.kept == ax.find_circuit(model, task, explorer.threshold).kept
-        # Whoever waits means what was set last.
-        slider.value = outside / 2
+        # Beyond its ends it can be typed, and stands at the end.
+        drag(controls, 250)
         assert explorer.wait(30) == "done"
-        assert explorer.threshold == f"{outside / 2:.3g}%"
+        assert explorer.threshold == "250%"
+        assert controls.threshold.value == 100
 
     def test_the_buttons_go_from_circuit_to_circuit(self, explorer, model, task):
         seen = [explorer.circuit.kept]

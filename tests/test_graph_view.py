@@ -305,7 +305,7 @@ class TestUnconnectedEdges:
 
     def test_the_key_counts_and_hides_them(self):
         view = View(circuit_of_edges(graph_of(2, 2), self.effects))
-        assert "2 unconnected" in view.view.key.widget.value
+        assert "2 lead from nothing" in view.view.key.widget.value
         assert view.buttons["unconnected"] == "true"
         view.press("unconnected")
         assert view.buttons["unconnected"] == "false"

@@ -57,9 +57,9 @@ def test_the_key_tells_what_occurs():
     svg = picture(circuit_of_edges(graph, {"input->a1.h0<q>": 1.0, "a1.h0->logits": -1.0}))
     assert {"Q-composition", "into an MLP or the logits", "hurts"} <= set(texts(svg))
     assert "K-composition" not in texts(svg)
-    assert "unconnected" not in texts(svg)
+    assert "lead from nothing" not in texts(svg)
     svg = picture(circuit_of_edges(graph, {"a1.h0->logits": 1.0}))
-    assert "unconnected" in texts(svg)
+    assert "lead from nothing" in texts(svg)
 
 
 def test_nothing_leaves_the_picture():

@@ -15,14 +15,13 @@ from typing import Any
 import ipywidgets as widgets
 
 from acdc_explorer.explorer.status_html import progress_text
+from acdc_explorer.explorer.threshold_slider import HIGHEST, LOWEST, ThresholdSlider
 from acdc_explorer.models.naming import short_name
 from acdc_explorer.options import METHOD_NAMES, METHODS
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks.task import Task
 
 _CHOICES = 16
-# The slider goes from 0.01% to 100% of the clean metric.
-_SLIDER = {"base": 10, "min": -2.0, "max": 2.0, "step": 0.01}
 
 
 class Controls:
@@ -81,15 +80,11 @@ class Controls:
             tooltips=["Columns are heads", "Columns are position labels"],
             style={"button_width": "auto"}, layout=widgets.Layout(width="auto", display="none"),
         )  # fmt: skip
-        self.threshold = widgets.FloatLogSlider(
-            value=7.0, **_SLIDER, description="Threshold %", readout_format=".3g", style=narrow,
-            layout=widgets.Layout(width="380px"),
-            tooltip="Edges that change the metric by less than this share of its clean value go",
-        )  # fmt: skip
-        self.threshold.add_class("acdc-threshold")
+        self._slide: Callable[[float, bool], None] = lambda percent, rests: None
+        self.threshold = ThresholdSlider(lambda percent, rests: self._slide(percent, rests))
         self.faithfulness = widgets.FloatSlider(
             value=0.0, min=0.0, max=100.0, step=1.0, description="Faithfulness %", style=narrow,
-            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="290px"),
+            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="240px"),
             tooltip="Looks for the largest threshold whose circuit keeps this share of the metric",
         )  # fmt: skip
         self.faithfulness.add_class("acdc-faithfulness")
@@ -140,14 +135,11 @@ class Controls:
             percent = 100 * float(text) / abs(full)
         else:
             return
-        slider = self.threshold
-        value = min(max(percent, 10**slider.min), 10**slider.max)
-        # What was set by dragging is rounded; setting it back would pull at the handle.
-        if f"{value:.3g}" != f"{slider.value:.3g}":
-            slider.value = value
+        self.threshold.value = min(max(percent, LOWEST), HIGHEST)
         if full:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
             self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
+            self.threshold.text = f"{percent:.3g}% = {logits}"
 
     def show_faithfulness(self, faithfulness: float) -> None:
         """Shows how faithful a circuit is; beyond the slider's ends, the end."""
@@ -161,7 +153,7 @@ class Controls:
         set_option: Callable[[str, Any], None],
         set_columns: Callable[[str], None],
         show_own_prompts: Callable[[bool], None],
-        slide: Callable[[float], None],
+        slide: Callable[[float, bool], None],
         step: Callable[[int], None],
         slide_faithfulness: Callable[[float], None],
         run: Callable[[], None],
@@ -175,7 +167,7 @@ class Controls:
             set_option: with an option of `find_circuit` and its new value.
             set_columns: with "heads" or "positions".
             show_own_prompts: with whether to show them.
-            slide: with the threshold in per cent.
+            slide: with the threshold in per cent, and whether the slider rests there.
             step: with 1 for the next circuit with more edges, -1 for that with fewer.
             slide_faithfulness: with the faithfulness to reach, in per cent.
             run: the button; so are `pause` and `stop`.
@@ -193,7 +185,7 @@ class Controls:
             on_value(getattr(self, name), partial(set_option, name))
         on_value(self.own_prompts, show_own_prompts)
         on_value(self.columns, set_columns)
-        on_value(self.threshold, slide)
+        self._slide = slide
         on_value(self.faithfulness, slide_faithfulness)
         self.more.on_click(lambda _: step(1))
         self.fewer.on_click(lambda _: step(-1))

@@ -73,7 +73,7 @@ class Key:
         if n_unconnected := counts[parts.UNCONNECTED]:
             sample = _line(UNCONNECTED_COLOUR, 1.5, DASHES["unconnected"])
             title = "Kept when tested, but not on any path from input to logits now"
-            name = f"{n_unconnected:,} unconnected"
+            name = f"{n_unconnected:,} lead from nothing"
             groups.append([button(parts.UNCONNECTED, sample, name, title)])
         if has_preview:
             sample = _line(PREVIEW_COLOUR, 1.5, DASHES["preview"])

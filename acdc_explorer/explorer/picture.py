@@ -158,7 +158,7 @@ def _key(drawn: Sequence[DrawnEdge]) -> Iterator[str]:
     if parts.HURTS in there:
         entries.append((_TEXT, DASHES["hurts"], "hurts"))
     if parts.UNCONNECTED in there:
-        entries.append((UNCONNECTED_COLOUR, DASHES["unconnected"], "unconnected"))
+        entries.append((UNCONNECTED_COLOUR, DASHES["unconnected"], "lead from nothing"))
     x = 12.0
     for colour, dash, name in entries:
         yield (

@@ -22,8 +22,6 @@ from acdc_explorer.runner.state import STATUSES, Request, Snapshot
 from acdc_explorer.searches.faithful import parse_faithfulness
 from acdc_explorer.tasks import Task
 
-# A slider that is not moved for so long is where its user wants it.
-REST_SECONDS = 0.3
 # Beyond an interval's end, whose circuit is then that of the next one: the ends are float32 values.
 BEYOND = 1e-4
 
@@ -50,9 +48,6 @@ class SearchWidget(widgets.VBox):
     # Guards every write to the page, and whether such a write is under way that nobody asked for.
     _ui: threading.RLock
     _syncing: bool
-    # Sets the threshold at which the slider was left, unless it is moved on.
-    _dragged: threading.Timer | None = None
-    _dragged_to = ""
     # Whether worker and page are gone: until they are needed again, or for good.
     _folded = _closed = False
 
@@ -163,35 +158,15 @@ class SearchWidget(widgets.VBox):
             self._request = replace(request, task=name, other_task=False)
             self._sync_controls()
 
-    def _slider_set(self, percent: float) -> None:
-        """Follows the slider: at once where the circuit is known, else when it has come to rest."""
+    def _slider_set(self, percent: float, rests: bool) -> None:
+        """Follows the slider: at once where the circuit is known, else where it comes to rest."""
         with self._ui:
-            if self._syncing:
-                return
-            self._forget_dragged()
             threshold = f"{percent:.3g}%"
-            if self._is_known(threshold):
+            if rests or self._is_known(threshold):
                 self.threshold = threshold
-                return
-            if self.circuit is not None:
+            elif self.circuit is not None:
                 unit = self.circuit.metric_unit
                 self._controls.show_threshold(threshold, self.circuit.full_metric, unit)
-            self._dragged = threading.Timer(REST_SECONDS, self._come_to_rest)
-            self._dragged_to = threshold
-            self._dragged.daemon = True
-            self._dragged.start()
-
-    def _forget_dragged(self) -> None:
-        if self._dragged is not None:
-            self._dragged.cancel()
-            self._dragged = None
-
-    def _come_to_rest(self) -> None:
-        """Takes the threshold at which the slider was left, if it has not been taken yet."""
-        with self._ui:
-            if self._dragged is not None and not self._closed:
-                self._forget_dragged()
-                self.threshold = self._dragged_to
 
     def _is_known(self, threshold: str) -> bool:
         """Whether the circuit of a threshold can be shown without a search."""
@@ -271,7 +246,6 @@ class SearchWidget(widgets.VBox):
         Raises:
             TimeoutError: if it has not after `timeout` seconds.
         """
-        self._come_to_rest()
         self._runner.wait(timeout)
         self._show(self._runner.snapshot())
         return str(self.status)
@@ -284,7 +258,6 @@ class SearchWidget(widgets.VBox):
         self._folded, self._closed = False, True
 
     def _take_down(self) -> None:
-        self._forget_dragged()
         self._own_cells.close()
         self._presence.close()
         # Not under the lock, which the worker may wait for.

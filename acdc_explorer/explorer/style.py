@@ -32,6 +32,12 @@ CSS = """
 /* The notebook's picture of the graph is for when there is no live one. */
 .jp-OutputArea:has(.acdc-explorer)
   .jp-OutputArea-child:has(img[src*="acdc-picture"], svg#acdc-picture) { display: none; }
+.acdc-threshold { display: flex; align-items: center; gap: 8px; min-width: 420px; }
+.acdc-threshold label { white-space: nowrap; font-size: 13px; }
+.acdc-threshold input[type="range"] { flex: 1 1 300px; min-width: 300px; margin: 0; }
+.acdc-threshold input[type="text"] { width: 52px; margin-left: 6px; padding: 2px 4px;
+  font-size: 13px; color: inherit; background: var(--jp-layout-color0, #fff);
+  border: 1px solid var(--jp-border-color1, #bbb); border-radius: 3px; }
 .acdc-files { display: flex; gap: 4px; padding: 2px 0; }
 .acdc-files .acdc-file { width: auto; height: 24px; line-height: 22px; padding: 0 10px; }
 /* Where the panel has no room beside the graph, it comes right below it. */
