@@ -123,6 +123,32 @@ def test_an_edge_that_leads_from_nothing_says_why_it_stands_there(mini, task, ci
     assert "nothing" not in edge_html(found, under_way, task)
 
 
+def test_an_edge_that_leads_to_nothing_is_told_apart(mini, task, circuit):
+    """Neither the input nor the logits need be linked to what somebody keeps."""
+    told = {
+        "input->a0.h3<k>": ("Leads to nothing.", "from L0H3 to the logits."),
+        "a3.h7->logits": ("Leads from nothing.", "from the input to L3H7."),
+        "a2.h1->a3.h0<q>": (
+            "Leads from nothing.",
+            "from the input to L2H1 or from L3H0 to the logits.",
+        ),
+    }
+    assert set(told) <= set(circuit.kept)
+    steps = [
+        replace(step, kept=step.edge.id in told) if step in circuit.decisions else step
+        for step in circuit.steps
+    ]
+    for method, kept in (("acdc", "what was removed later"), ("eap", "whatever became of")):
+        settings = replace(circuit.settings, method=method)
+        cut = replace(circuit, steps=tuple(steps), settings=settings)
+        for edge, (title, why) in told.items():
+            found = ax.inspect_edge(mini, task, cut, edge)
+            note = re.search('<p class="acdc-note"><b>Leads.*?</p>', edge_html(found, cut, task))[0]
+            assert title in note
+            assert f"no kept edges lead {why}" in note
+            assert kept in note
+
+
 def test_the_status_line_counts_connected_edges_once_the_search_has_ended(circuit):
     n_loose = len(loose_edges(circuit))
     line = text_of(status_html(Snapshot("done", circuit), 100))
