@@ -11,9 +11,11 @@ from typing import Unpack
 import pandas as pd
 
 from acdc_explorer.arguments import (
+    THRESHOLD,
     KindOfSearch,
     SearchOptions,
     check_options,
+    parse_target,
     prepared,
     resolve,
     steps_to_replay,
@@ -31,16 +33,13 @@ from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge
 from acdc_explorer.models.model import ModelLike
-from acdc_explorer.options import ATTRIBUTIONS, Ablation, Method, Order, Rule
+from acdc_explorer.options import Ablation, Method, Order, Rule
 from acdc_explorer.progress import working_on
 from acdc_explorer.searches.attribution import IG_STEPS, edge_scores
-from acdc_explorer.searches.faithful import chosen, faithful_steps, parse_faithfulness
+from acdc_explorer.searches.faithful import chosen, faithful_steps
 from acdc_explorer.searches.methods import circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import path_steps
 from acdc_explorer.tasks.task import Task
-
-# What a search goes by unless told.
-_THRESHOLD = "7%"
 
 
 def find_circuit(
@@ -102,43 +101,31 @@ def find_circuit(
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
-    target = None if faithfulness is None else parse_faithfulness(faithfulness)
-    if target is not None:
-        for name, value in (("threshold", threshold), ("replay", replay), ("top_n", top_n)):
-            if value is not None:
-                raise ValueError(
-                    f"give either {name}= or faithfulness=, which looks for a threshold"
-                )
-        if rule is None and method not in ATTRIBUTIONS:
-            rule = "signed"
-    if threshold is None:
-        # A target's searches set their own; a per cent of the clean metric may be one of zero.
-        threshold = _THRESHOLD if target is None else 1.0
+    options = SearchOptions(
+        method=method,
+        rule=rule,
+        order=order,
+        order_seed=order_seed,
+        ablation=ablation,
+        positions=positions,
+        split_qkv=split_qkv,
+        screen=screen,
+        replay=replay,
+        top_n=top_n,
+    )
+    # Before the model is loaded.
+    check_options(options)
+    parse_target(faithfulness, threshold, options)
     with plain_arithmetic():
         loaded, task = resolve(model, task)
-        engine, settings, known = prepared(
-            loaded,
-            task,
-            threshold,
-            {
-                "method": method,
-                "rule": rule,
-                "order": order,
-                "order_seed": order_seed,
-                "ablation": ablation,
-                "positions": positions,
-                "split_qkv": split_qkv,
-                "screen": screen,
-                "replay": replay,
-                "top_n": top_n,
-            },
-        )
-        if target is not None:
-            return _faithful_circuit(loaded.name, engine, settings, target)
+        search = prepared(loaded, task, threshold, options, faithfulness)
+        engine, settings = search.engine, search.settings
+        if search.target is not None:
+            return _faithful_circuit(loaded.name, engine, settings, search.target)
         steps: list[Step] = []
         with working_on("searching: edges decided", engine.graph.n_edges) as done:
             n_done = 0
-            for step in search_steps(engine, settings, known):
+            for step in search_steps(engine, settings, search.known):
                 steps.append(step)
                 n_done += n_decided(step, engine.graph)
                 done(n_done)
@@ -236,7 +223,8 @@ def threshold_path(
         raise ValueError(f"replay must be a ThresholdPath here; got a {type(replay).__name__}")
     with plain_arithmetic():
         loaded, task = resolve(model, task)
-        engine, settings, _ = prepared(loaded, task, low, SearchOptions(**options))
+        search = prepared(loaded, task, low, SearchOptions(**options))
+        engine, settings = search.engine, search.settings
         top = parse_threshold(high, engine.full_metric, engine.metric)
         if top <= settings.threshold:
             raise ValueError(f"high must be above low; got low {low!r} and high {high!r}")
@@ -259,7 +247,7 @@ def threshold_path(
 def search(
     model: ModelLike,
     task: Task | str,
-    threshold: float | str = _THRESHOLD,
+    threshold: float | str = THRESHOLD,
     **options: Unpack[SearchOptions],
 ) -> Iterator[EdgeStep]:
     """Like `find_circuit`, one tested edge at a time.
@@ -278,8 +266,8 @@ def search(
     """
     with plain_arithmetic():
         loaded, task = resolve(model, task)
-        engine, settings, known = prepared(loaded, task, threshold, options)
-    steps = stepwise(search_steps(engine, settings, known))
+        found = prepared(loaded, task, threshold, options)
+    steps = stepwise(search_steps(found.engine, found.settings, found.known))
     return (step for step in steps if isinstance(step, EdgeStep))
 
 

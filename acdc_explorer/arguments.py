@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,8 +19,12 @@ from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.options import ATTRIBUTIONS, Ablation, Method, Order, Rule
 from acdc_explorer.searches.attribution import edge_scores
+from acdc_explorer.searches.faithful import parse_faithfulness
 from acdc_explorer.tasks.builtin.registry import load_task
 from acdc_explorer.tasks.task import Task
+
+# What a search goes by unless told.
+THRESHOLD = "7%"
 
 
 class KindOfSearch(TypedDict, total=False):
@@ -54,8 +59,25 @@ def resolve(model: ModelLike, task: Task | str) -> tuple[Model, Task]:
     return loaded, task
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a search needs.
+
+    Attributes:
+        engine: of model and task.
+        settings: of the search; for one that looks for a faithfulness, the threshold is none.
+        known: steps to replay.
+        target: the faithfulness to reach at whatever threshold, as a share; or None.
+    """
+
+    engine: Engine
+    settings: SearchSettings
+    known: Sequence[Step]
+    target: float | None
+
+
 def check_options(options: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> None:
-    """Raises a ValueError for an option that is unknown or does not apply.
+    """Raises a ValueError for an option that is unknown, does not apply, or has no such value.
 
     Args:
         options: by name.
@@ -68,17 +90,59 @@ def check_options(options: Mapping[str, Any], refused: Mapping[str, str] | None 
             raise ValueError(f"{name} does not apply here: {refused[name]}")
         if name not in SearchOptions.__annotations__:
             raise unknown_name("option", name, allowed)
+    for name in ("positions", "split_qkv"):
+        if not isinstance(options.get(name, False), (bool, np.bool_)):
+            raise ValueError(f"{name} must be True or False; got {options[name]!r}")
+    if not isinstance(options.get("replay"), Circuit | None):
+        raise ValueError(f"replay must be a Circuit; got a {type(options['replay']).__name__}")
+    # The threshold is another argument.
+    _settings(1.0, "1", options, options.get("rule") or "abs")
+
+
+def parse_target(
+    faithfulness: float | str | None, threshold: float | str | None, options: Mapping[str, Any]
+) -> float | None:
+    """The faithfulness that is to be reached, as a share; None: a threshold is given.
+
+    Args:
+        faithfulness: as `find_circuit` takes it.
+        threshold: likewise.
+        options: likewise.
+
+    Raises:
+        ValueError: if it is none, or something is given that goes with a threshold alone.
+    """
+    if faithfulness is None:
+        return None
+    target = parse_faithfulness(faithfulness)
+    with_threshold = {"threshold": threshold, **{n: options.get(n) for n in ("replay", "top_n")}}
+    for name, value in with_threshold.items():
+        if value is not None:
+            raise ValueError(f"give either {name}= or faithfulness=, which looks for a threshold")
+    return target
 
 
 def prepared(
-    model: Model, task: Task, threshold: float | str, options: SearchOptions
-) -> tuple[Engine, SearchSettings, Sequence[Step]]:
-    """Turns the options of `find_circuit` into an engine, settings, and the steps to replay.
+    model: Model,
+    task: Task,
+    threshold: float | str | None,
+    options: SearchOptions,
+    faithfulness: float | str | None = None,
+) -> Prepared:
+    """Turns the arguments of `find_circuit` into an engine, settings, and the steps to replay.
+
+    Args:
+        model: searched.
+        task: likewise.
+        threshold: None: the usual one, or whichever is as faithful as is asked for.
+        options: by name.
+        faithfulness: to look for instead of a threshold, or None.
 
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
     """
     check_options(options)
+    target = parse_target(faithfulness, threshold, options)
     engine = engine_for(
         model,
         task,
@@ -89,23 +153,31 @@ def prepared(
     method, top_n = options.get("method", "acdc"), options.get("top_n")
     if top_n is not None:
         threshold = _threshold_of_top(engine, method, top_n)
-    settings = SearchSettings(
-        threshold=parse_threshold(threshold, engine.full_metric, engine.metric),
-        threshold_text=str(threshold).strip(),
-        method=method,
-        rule=options.get("rule") or engine.metric.default_rule,
-        order=options.get("order", "default"),
-        order_seed=options.get("order_seed", 0),
-        ablation=engine.ablation,
-        screen=options.get("screen", 0.0),
-    )
+    elif threshold is None:
+        # A target's searches set their own; a per cent of the clean metric may be one of zero.
+        threshold = THRESHOLD if target is None else 1.0
+    rule = options.get("rule") or engine.metric.default_rule
+    if target is not None and method not in ATTRIBUTIONS:
+        # See `searches/faithful.py`.
+        rule = options.get("rule") or "signed"
+    value = parse_threshold(threshold, engine.full_metric, engine.metric)
+    settings = _settings(value, str(threshold).strip(), options, rule)
     if settings.screen and not engine.scoring.has_gradient:
         raise ValueError(
             f"screen goes by the metric's gradient, and {engine.metric.name!r} has none; search "
             "without screen"
         )
     replay = options.get("replay")
-    return engine, settings, steps_to_replay(replay, engine, settings) if replay else ()
+    known = steps_to_replay(replay, engine, settings) if replay else ()
+    return Prepared(engine, settings, known, target)
+
+
+def _settings(
+    threshold: float, threshold_text: str, options: Mapping[str, Any], rule: Rule
+) -> SearchSettings:
+    named = ("method", "order", "order_seed", "ablation", "screen")
+    given = {name: options[name] for name in named if name in options}
+    return SearchSettings(threshold, threshold_text, rule=rule, **given)
 
 
 def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:

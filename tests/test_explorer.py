@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import math
 import re
 import time
+import weakref
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from conftest import bridge_of, random_gpt2, random_task
+from conftest import bridge_of, labelled_task, random_gpt2, random_task
+from ipywidgets import Widget
 
 import acdc_explorer as ax
+from acdc_explorer.arguments import SearchOptions
 from acdc_explorer.explorer.layout import CURVE_POINTS
 from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.models import Model
+from acdc_explorer.searches.methods import search_steps
 
 THRESHOLD = 0.05
 
@@ -393,8 +398,6 @@ def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch)
     [
         ({"model": "minni"}, "Did you mean &#x27;mini&#x27;"),
         ({"task": "ioj"}, "Did you mean &#x27;ioi&#x27;"),
-        ({"rule": "both"}, "unknown rule &#x27;both&#x27;"),
-        ({"ablation": "none"}, "unknown ablation"),
     ],
 )
 def test_wrong_names_are_shown_in_words(monkeypatch, arguments, message):
@@ -406,6 +409,268 @@ def test_wrong_names_are_shown_in_words(monkeypatch, arguments, message):
     explorer.selected_edge = "input->m0"
     assert "not loaded" in explorer._side_panel.panel.value
     explorer.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "eapp"}, r"unknown method 'eapp'\. Did you mean 'eap'"),
+        ({"rule": "both"}, r"unknown rule 'both'\. .*Allowed: abs, signed, cumulative"),
+        ({"order": "any"}, r"unknown order 'any'"),
+        ({"order_seed": -1}, "order_seed must be a whole number from 0 on; got -1"),
+        ({"ablation": "none"}, r"unknown ablation 'none'\. .*Allowed: corrupted, zero, mean"),
+        ({"positions": "yes"}, "positions must be True or False; got 'yes'"),
+        ({"split_qkv": 2}, "split_qkv must be True or False; got 2"),
+        ({"screen": 1.0}, "screen must be a share of the threshold"),
+        ({"screen": "half"}, "screen must be a share of the threshold"),
+        ({"screen": 0.5, "method": "eap"}, "screen is for method 'acdc'"),
+        ({"replay": "circuit.json"}, "replay must be a Circuit; got a str"),
+        ({"top_n": 5, "method": "eap"}, "top_n does not apply here: give a threshold"),
+        ({"treshold": 1}, "unknown option 'treshold'"),
+        ({"n_prompts": 0}, "n_prompts must be a whole number from 1 on; got 0"),
+        ({"seed": 0.5}, "seed must be a whole number from 0 on; got 0.5"),
+    ],
+)
+def test_wrong_options_are_refused_at_the_start(model, task, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ax.Explorer(model, task, **arguments)
+
+
+# Of each option a value that is not the default one.
+OPTIONS = {
+    "method": ["path_patching", "eap", "eap_ig"],
+    "rule": ["signed", "cumulative"],
+    "order": ["ascending_heads", "random", "attribution"],
+    "order_seed": [3],
+    "ablation": ["zero", "mean"],
+    "positions": [True],
+    "split_qkv": [False],
+    "screen": [0.5],
+    "replay": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in OPTIONS.items() for value in values]
+)
+def test_every_option_is_that_of_find_circuit(model, name, value):
+    task = labelled_task()
+    options = {name: value, **({"order": "random"} if name == "order_seed" else {})}
+    explorer = ax.Explorer(model, task, 0.3, **options)
+    explorer._runner.rest(True)
+    try:
+        assert explorer.wait(60) == "done"
+        assert explorer.circuit.kept == ax.find_circuit(model, task, 0.3, **options).kept
+        assert explorer._page.error.value == ""
+        assert explorer._controls.method.value == options.get("method", "acdc")
+    finally:
+        explorer.close()
+
+
+def test_no_option_is_untested():
+    assert {*OPTIONS, "top_n"} == set(SearchOptions.__annotations__)
+
+
+def test_a_circuit_to_replay_is_for_its_own_prompts_alone(model, monkeypatch):
+    task = random_task()
+    circuit = ax.find_circuit(model, task, 0.3)
+    explorer = ax.Explorer(model, task, 0.2, replay=circuit)
+    try:
+        assert explorer.wait(30) == "done"
+        assert explorer.circuit.kept == ax.find_circuit(model, task, 0.2).kept
+        explorer._controls.rule.value = "signed"
+        assert explorer.wait(30) == "done"
+        explorer.faithfulness = "50%"
+        assert explorer.wait(60) == "done"
+    finally:
+        explorer.close()
+    with pytest.raises(ValueError, match="give either replay= or faithfulness="):
+        ax.Explorer(model, task, faithfulness="50%", replay=circuit)
+
+
+def test_the_rule_of_a_target_is_that_of_find_circuit(model):
+    task = random_task(seed=5)
+    explorer = ax.Explorer(model, task, faithfulness="60%", method="eap")
+    try:
+        assert explorer.wait(60) == "done"
+        expected = ax.find_circuit(model, task, faithfulness="60%", method="eap")
+        assert explorer.circuit.settings.rule == expected.settings.rule == "abs"
+        assert explorer.circuit.kept == expected.kept
+    finally:
+        explorer.close()
+
+
+def test_after_a_request_that_fails_no_circuit_is_shown(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
+    try:
+        assert explorer.wait(60) == "done"
+        box = explorer._graph_view.figure.box
+        explorer.selected_edge = explorer.circuit.kept[0]
+        for name, wrong, right in (("task", "ioj", "ioi"), ("model", "minni", "mini")):
+            assert explorer.circuit is not None
+            assert box.layout.visibility == "visible"
+            getattr(explorer._controls, name).value = wrong
+            assert explorer.wait(60) == "error"
+            assert explorer.circuit is explorer.selected_edge is None
+            assert box.layout.visibility == "hidden"
+            assert "no circuit yet" in explorer._page.status.value
+            assert explorer._page._threshold_plot.value == ""
+            assert "Nothing selected" in explorer._side_panel.panel.value
+            getattr(explorer._controls, name).value = right
+            assert explorer.wait(60) == "done"
+            assert explorer._page.error.value == ""
+    finally:
+        explorer.close()
+
+
+def test_another_model_gets_a_task_that_it_can_do():
+    explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
+    controls = explorer._controls
+    try:
+        assert explorer.wait(60) == "done"
+        assert "ioi" in controls.task.options
+        assert "five-heads" not in controls.task.options
+        controls.model.value = "five-heads"
+        assert explorer.wait(60) == "done"
+        assert controls.task.value == explorer.circuit.task_name == "five-heads"
+        assert controls.task.options == ("five-heads", "or-gate")
+        said = "task &#x27;ioi&#x27; cannot be made for five-heads; this is &#x27;five-heads&#x27;"
+        assert said in explorer._page.status.value
+        # A task that is asked for by name is not replaced.
+        controls.task.value = "ioi"
+        assert explorer.wait(60) == "error"
+        summary, rest = explorer._page.error.value.split("</summary>")
+        assert "<summary>task &#x27;ioi&#x27; needs 5 names" in summary
+        assert len(html.unescape(summary)) < 350
+        assert "words that the model does not know" in rest
+        controls.model.value = "mini"
+        assert explorer.wait(60) == "done"
+        assert explorer.circuit.task_name == "ioi"
+    finally:
+        explorer.close()
+
+
+class TestLifetime:
+    """What is left of an explorer whose output is cleared; messages as the page sends them."""
+
+    @pytest.fixture(autouse=True)
+    def _at_once(self, monkeypatch):
+        monkeypatch.setattr("acdc_explorer.explorer.presence.GRACE_SECONDS", 0.2)
+
+    @staticmethod
+    def page(explorer, **message):
+        explorer._presence._handle_custom_msg(message, [])
+
+    def test_a_cleared_output_leaves_nothing_running_and_no_widget(self, model):
+        before = set(Widget.widgets)
+        explorer = ax.Explorer(model, random_task(), 0.001)
+        thread = explorer._runner._thread
+        self.page(explorer, view="here")
+        explorer.wait(60)
+        kept = explorer.circuit.kept
+        self.page(explorer, view="gone", cleared=True)
+        until(lambda: not thread.is_alive())
+        until(lambda: set(Widget.widgets) == before)
+        assert explorer.status == "done"
+        assert explorer.circuit.kept == kept
+
+    def test_all_that_holds_the_model_is_let_go_of(self):
+        explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
+        self.page(explorer, view="here")
+        explorer.wait(60)
+        search = explorer._runner._search
+        held = [weakref.ref(each) for each in (search.model, search.engine)]
+        del search
+        self.page(explorer, view="gone", cleared=True)
+        until(lambda: explorer.comm is None)
+        gc.collect()
+        assert [each() for each in held] == [None, None]
+
+    def test_displayed_again_it_goes_on_from_its_circuit(self, model):
+        task = random_task()
+        explorer = ax.Explorer(model, task, 0.05)
+        try:
+            explorer.wait(30)
+            explorer.selected_edge = explorer.circuit.kept[0]
+            circuit = explorer.circuit
+            self.page(explorer, view="here")
+            self.page(explorer, view="gone", cleared=True)
+            until(lambda: explorer._repr_mimebundle_ is not None and explorer.comm is None)
+            bundle = explorer._repr_mimebundle_()
+            assert "application/vnd.jupyter.widget-view+json" in str(bundle)
+            assert explorer.model_id in str(bundle)
+            assert explorer.wait(30) == "done"
+            assert explorer.circuit.kept == circuit.kept
+            assert explorer.circuit.threshold == circuit.threshold
+            assert set(drawn_edges(explorer)) == set(circuit.kept)
+            until(lambda: "effect" in panel_data(explorer))
+            assert explorer.children == tuple(explorer._page.parts)
+            explorer._controls.threshold.value = 40.0
+            assert explorer.wait(30) == "done"
+            assert explorer.circuit.kept == ax.find_circuit(model, task, "40%").kept
+            # A second time, and told from Python instead.
+            self.page(explorer, view="here")
+            self.page(explorer, view="gone", cleared=True)
+            until(lambda: explorer.comm is None)
+            explorer.threshold = 0.3
+            assert explorer.wait(30) == "done"
+            assert explorer.circuit.kept == ax.find_circuit(model, task, 0.3).kept
+        finally:
+            explorer.close()
+
+    def test_while_another_view_answers_it_goes_on(self, explorer):
+        self.page(explorer, view="here")
+        self.page(explorer, view="gone", cleared=True)
+        self.page(explorer, view="here")
+        time.sleep(0.5)
+        assert explorer.comm is not None
+        assert not explorer._runner._rests
+
+    def test_a_closed_page_only_has_the_background_rest(self, explorer):
+        self.page(explorer, view="here")
+        self.page(explorer, view="gone", cleared=False)
+        assert explorer._runner._rests
+        time.sleep(0.5)
+        assert explorer.comm is not None
+        self.page(explorer, view="here")
+        assert not explorer._runner._rests
+
+    def test_a_search_is_ended_too(self, model, monkeypatch):
+        def slow_steps(*args, **options):
+            for step in search_steps(*args, **options):
+                time.sleep(0.05)
+                yield step
+
+        monkeypatch.setattr("acdc_explorer.runner.session.search_steps", slow_steps)
+        explorer = ax.Explorer(model, random_task(), 0.05)
+        try:
+            until(lambda: explorer.circuit is not None and explorer.circuit.n_tested > 1)
+            self.page(explorer, view="here")
+            self.page(explorer, view="gone", cleared=True)
+            until(lambda: explorer.comm is None)
+            until(lambda: explorer.status == "stopped")
+            assert explorer.wait(1) == "stopped"
+            monkeypatch.undo()
+            explorer._repr_mimebundle_()
+            assert explorer.wait(30) == "done"
+            assert explorer.circuit.complete
+        finally:
+            explorer.close()
+
+    def test_never_displayed_it_is_left_alone(self, explorer):
+        time.sleep(0.5)
+        assert explorer.comm is not None
+        assert explorer._runner._thread.is_alive()
+
+    def test_closed_it_stays_closed_and_says_so(self, model):
+        explorer = ax.Explorer(model, random_task(), 0.05)
+        explorer.wait(30)
+        explorer.close()
+        assert explorer._repr_mimebundle_ is None
+        assert repr(explorer).startswith("Explorer(closed; ")
+        with pytest.raises(RuntimeError, match="closed"):
+            explorer.run()
 
 
 def test_texts_of_tasks_are_escaped(model):

@@ -11,6 +11,7 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
+from acdc_explorer.explorer.threshold_plot import path_html
 from acdc_explorer.models import Model
 from acdc_explorer.runner.runner import Runner
 from acdc_explorer.runner.state import Request
@@ -133,6 +134,68 @@ def test_a_question_that_fails_tells_its_asker_and_no_one_else(model, runner):
     assert answered.wait(5)
     assert isinstance(errors[0], ZeroDivisionError)
     assert runner.snapshot().status == "done"
+
+
+def test_what_another_request_led_to_is_gone_when_the_next_one_fails(model, runner):
+    for wrong in (
+        Request("no-such-model", random_task(), 0.05),
+        Request(model, "ioj", 0.05),
+        Request(model, random_task(), 0.05, options={"rule": "both"}),
+    ):
+        runner.start(Request(model, random_task(), 0.05))
+        assert runner.wait(30) == "done"
+        runner.start(wrong)
+        assert runner.wait(30) == "error"
+        snapshot = runner.snapshot()
+        assert snapshot.circuit is None
+        assert snapshot.task is None
+        assert not snapshot.path.circuits
+
+
+def test_another_task_is_taken_where_the_one_named_cannot_be_made(runner):
+    runner.start(Request("five-heads", "ioi", 0.5))
+    assert runner.wait(30) == "error"
+    assert runner.snapshot().tasks == ("five-heads", "or-gate")
+    runner.start(Request("five-heads", "ioi", 0.5, other_task=True))
+    assert runner.wait(30) == "done"
+    snapshot = runner.snapshot()
+    assert snapshot.task.name == "five-heads"
+    assert snapshot.request.task == "ioi"
+    assert snapshot.note == "task 'ioi' cannot be made for five-heads; this is 'five-heads'"
+    # One that can be made stays.
+    runner.start(Request("mini", "months", "30%", 4, other_task=True))
+    assert runner.wait(60) == "done"
+    assert runner.snapshot().task.name == "months"
+    assert "cannot be made" not in runner.snapshot().note
+    runner.start(Request("mini", "five-heads", "30%", 4, other_task=True))
+    assert runner.wait(60) == "done"
+    assert runner.snapshot().task.name == "ioi"
+
+
+def test_a_search_from_the_start_keeps_what_is_known_of_other_thresholds(model, runner):
+    task = random_task()
+    runner.start(Request(model, task, 0.3))
+    assert runner.wait(30) == "done"
+    until(lambda: len(runner.snapshot().path.circuits) > 3, 60)
+    runner.rest(True)
+    known = {circuit.threshold for circuit in runner.snapshot().path.circuits}
+    runner.start(Request(model, task, 0.3), afresh=True)
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().seconds > 0
+    assert known <= {circuit.threshold for circuit in runner.snapshot().path.circuits}
+    # Of other prompts nothing is known.
+    runner.start(Request(model, random_task(seed=1), 0.3), afresh=True)
+    assert runner.wait(30) == "done"
+    assert len(runner.snapshot().path.circuits) == 1
+
+
+def test_who_waits_for_a_runner_that_is_closed_is_told(model, monkeypatch):
+    slowly(monkeypatch, 0.05)
+    runner = Runner()
+    runner.start(Request(model, random_task(), 0.05))
+    until(lambda: runner.snapshot().status == "running")
+    runner.close()
+    assert runner.wait(1) == "stopped"
 
 
 def test_an_error_in_the_search_is_reported_and_the_runner_lives_on(model, runner, monkeypatch):
@@ -324,27 +387,101 @@ print("tested", runner.snapshot().status)
     assert result.returncode == 0, result.stderr
 
 
-def test_questions_are_answered_between_the_parts_of_an_attribution(model, runner, monkeypatch):
-    from acdc_explorer.searches import attribution
+@pytest.mark.parametrize("options", [{"method": "eap_ig"}, {"order": "attribution"}])
+def test_questions_are_answered_between_the_parts_of_an_attribution(
+    model, runner, monkeypatch, options
+):
+    from acdc_explorer.engine.gradients import Linearized
 
+    runner.rest(True)
     runner.start(Request(model, random_task(), 0.05))
     assert runner.wait(30) == "done"
     begun, answered, waited = threading.Event(), threading.Event(), []
-    of_a_part = attribution._sums_at
+    through_block = Linearized._through_block
 
     def slow_part(*args):
         if begun.is_set():
             waited.append(answered.wait(10))
         begun.set()
-        return of_a_part(*args)
+        return through_block(*args)
 
-    monkeypatch.setattr(attribution, "_sums_at", slow_part)
-    runner.start(Request(model, random_task(), 0.05, options={"method": "eap_ig"}))
+    monkeypatch.setattr(Linearized, "_through_block", slow_part)
+    runner.start(Request(model, random_task(), 0.05, options=options))
     assert begun.wait(30)
     runner.ask(lambda *_: 1, lambda result, error: answered.set())
     assert runner.wait(60) == "done"
     assert waited
     assert all(waited)
+
+
+def test_a_new_search_does_not_wait_for_an_attribution_to_end(model, runner, monkeypatch):
+    from acdc_explorer.engine.gradients import Linearized
+
+    runner.rest(True)
+    calls, through_block = [], Linearized._through_block
+
+    def slow_part(*args):
+        calls.append(args)
+        time.sleep(0.2)
+        return through_block(*args)
+
+    monkeypatch.setattr(Linearized, "_through_block", slow_part)
+    # Two blocks at each of five points, were it to end.
+    runner.start(Request(model, random_task(), 0.05, options={"method": "eap_ig"}))
+    until(lambda: calls)
+    assert runner.snapshot().activity.startswith("attributing every edge (EAP-IG)")
+    runner.start(Request(model, random_task(seed=1), 0.05, options={"method": "eap"}))
+    assert runner.wait(30) == "done"
+    assert len(calls) < 10
+    assert runner.snapshot().circuit.settings.method == "eap"
+
+
+def test_what_was_attributed_is_not_attributed_again(model, runner, monkeypatch):
+    """Neither for the curve in the background nor for another search of the same prompts."""
+    from acdc_explorer.engine.gradients import Linearized
+
+    points, input_gradients = [], Linearized.input_gradients
+
+    def counted(linearized):
+        points.append(linearized)
+        return input_gradients(linearized)
+
+    monkeypatch.setattr(Linearized, "input_gradients", counted)
+    task = random_task()
+    runner.start(Request(model, task, 0.3))
+    assert runner.wait(30) == "done"
+    assert len(points) == 1
+    until(lambda: not runner.snapshot().exploring, 60)
+    assert set(runner.snapshot().curves) == {"eap", "eap_ig"}
+    # The other's five.
+    assert len(points) == 6
+    for options in ({"method": "eap"}, {"method": "path_patching"}, {"method": "eap_ig"}):
+        runner.start(Request(model, task, 0.3, options=options))
+        assert runner.wait(30) == "done"
+    assert len(points) == 6
+
+
+def test_the_path_has_its_own_time_and_says_when_it_is_spent(model, runner, monkeypatch):
+    monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 1e-9)
+    runner.start(Request(model, random_task(), 0.3))
+    assert runner.wait(30) == "done"
+    assert not runner.snapshot().path_gave_up
+    until(lambda: not runner.snapshot().exploring, 60)
+    snapshot = runner.snapshot()
+    assert snapshot.path_gave_up
+    assert len(snapshot.path.circuits) == 1
+    assert set(snapshot.curves) == {"eap", "eap_ig"}
+    assert "given up for lack of time" in path_html(snapshot, "logits")
+    monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 60.0)
+    monkeypatch.setattr("acdc_explorer.runner.session.CURVES_SECONDS", 1e-9)
+    runner.start(Request(model, random_task(seed=1), 0.3))
+    assert runner.wait(30) == "done"
+    until(lambda: not runner.snapshot().exploring, 60)
+    snapshot = runner.snapshot()
+    assert not snapshot.path_gave_up
+    assert len(snapshot.path.circuits) > 5
+    assert not snapshot.curves
+    assert "given up" not in path_html(snapshot, "logits")
 
 
 class TestTrust:

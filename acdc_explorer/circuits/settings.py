@@ -56,7 +56,8 @@ class SearchSettings:
                 f"order_seed must be a whole number from 0 on; got {self.order_seed!r}"
             )
 
-        if isinstance(self.screen, bool) or not 0 <= self.screen < 1:
+        is_share = isinstance(self.screen, (int, float)) and not isinstance(self.screen, bool)
+        if not (is_share and 0 <= self.screen < 1):
             raise ValueError(
                 "screen must be a share of the threshold, from 0 (every edge is tested) to below "
                 f"1; got {self.screen!r}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,6 +41,8 @@ class Engine:
         slice_size: how many prompts' runs are in memory at once.
         slices: the runs of the prompts, slice by slice; as a rule there is one slice.
         scoring: from the final stream to the metric.
+        attributions: scores of all edges, once they are known, by method, points on the way and
+            prompts (`searches/attribution.py`).
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Engine:
         self.weights, self.task, self.ablation = weights, task, ablation
         labels = tuple(task.position_masks) if positions else ()
         self.graph: Graph = weights.graph_with(split_qkv, labels)
+        self.attributions: dict[tuple[str, int, int], Float[np.ndarray, "receiver sender"]] = {}
         if sharing is not None:
             self.slice_size: int = sharing.slice_size
             self.slices: tuple[PromptRuns, ...] = sharing.slices

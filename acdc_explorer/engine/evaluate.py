@@ -20,7 +20,7 @@ block only END; keys and values before them are clean.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,14 +58,26 @@ def evaluate_removed(
     """
     if not circuits:
         return engine.clean_by_prompt.new_empty((0, engine.n_prompts))
+    return torch.cat(list(evaluate_by_parts(engine, circuits)), dim=1)
+
+
+def evaluate_by_parts(
+    engine: Engine, circuits: Sequence[RemovedEdges], at_most: int | None = None
+) -> Iterator[Float[Tensor, "circuit prompt"]]:
+    """The same, the values of some prompts after those of others.
+
+    Args:
+        engine: as for `evaluate_removed`.
+        circuits: likewise, but one at least.
+        at_most: so many prompts at a time; None: as many as fit in memory.
+    """
     shared, each = _floats_per_prompt(engine, circuits)
-    values = []
-    for runs in engine.batches(max(1, _BATCH_FLOATS // (shared + each))):
+    fitting = max(1, _BATCH_FLOATS // (shared + each))
+    for runs in engine.batches(min(fitting, at_most or fitting)):
         size = max(1, (_BATCH_FLOATS // runs.n_prompts - shared) // each)
         of_prompts = [circuit.of_prompts(runs.rows) for circuit in circuits]
         batches = [of_prompts[start : start + size] for start in range(0, len(circuits), size)]
-        values.append(torch.cat([_PatchedRuns(engine, runs, batch).metric() for batch in batches]))
-    return torch.cat(values, dim=1)
+        yield torch.cat([_PatchedRuns(engine, runs, batch).metric() for batch in batches])
 
 
 def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tuple[int, int]:

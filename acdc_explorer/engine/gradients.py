@@ -1,6 +1,6 @@
 """Gradients of the metric with respect to what every receiver reads, by one backward pass.
 
-The only place where the engine differentiates. The forward run is that of `models/forward.py`;
+The only place where the engine differentiates. The blocks are those of `models/forward.py`;
 between a block's q, k and v and the stream that they read from lie a norm and a projection, which
 are linear in the gradient, so the gradients of all heads' inputs need no copy of the stream for
 each.
@@ -18,7 +18,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.position_sets import PositionSet
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
-from acdc_explorer.models.forward import BlockRun, run_blocks
+from acdc_explorer.models.forward import Run, run_block
 from acdc_explorer.models.linear import linear
 from acdc_explorer.models.sublayers import normalize, project
 from acdc_explorer.models.weights import Block, Norm
@@ -29,37 +29,24 @@ InputGradients = Float[Tensor, "receiver prompt pos d_model"]
 class Linearized:
     """The full model to first order, around what it does for one embedding.
 
+    Each block runs once more by itself, forwards and backwards, when its gradients are asked for,
+    so that those of one block are in memory at a time, and that there is an end to each part.
+
     Attributes:
         engine: model and metric.
-        blocks: of the forward run.
+        run: the forward run.
     """
 
-    def __init__(
-        self, engine: Engine, runs: PromptRuns, embedding: Float[Tensor, "prompt pos d_model"]
-    ):
-        """Runs forwards and backwards.
+    def __init__(self, engine: Engine, runs: PromptRuns, run: Run):
+        """Takes what the full model does.
 
         Args:
             engine: model and metric.
             runs: of the prompts.
-            embedding: what block 0 reads: of the clean prompts, or on the way to ablated ones.
+            run: of the model on their embeddings, or on what lies on the way to ablated ones.
         """
-        self.engine = engine
-        n_layers = engine.graph.n_layers
-        with torch.enable_grad():
-            self.blocks = list(run_blocks(engine.weights, embedding.detach().requires_grad_()))
-            final = self.blocks[-1].resid_post
-            metric = engine.scoring.values(runs.sets.end.take(final)[:, 0], runs.rows).sum()
-            read: dict[tuple[int, str], Tensor] = {(n_layers, "logits"): final}
-            for layer, block in enumerate(self.blocks):
-                read |= {(layer, qkv): vectors for qkv, vectors in block.vectors.items()}
-                if block.mlp_in is not None:
-                    read[layer, "mlp"] = block.mlp_in
-            found = torch.autograd.grad(metric, list(read.values()), allow_unused=True)
-        self._gradients = {
-            key: torch.zeros_like(tensor) if gradient is None else gradient
-            for (key, tensor), gradient in zip(read.items(), found, strict=True)
-        }
+        self.engine, self.run = engine, run
+        self._runs = runs
 
     def input_gradients(self) -> Iterator[tuple[list[Receiver], InputGradients]]:
         """Gradients of each prompt's metric with respect to every input, from the logits downwards.
@@ -68,13 +55,36 @@ class Linearized:
             Inputs of one block and of one kind (the logits; an MLP; the queries, keys and values of
             all heads, or the heads where they have one input), with the gradients at each position.
         """
-        gradients = self._gradients
-        yield [Receiver(LOGITS)], gradients[len(self.blocks), "logits"][None]
-        for layer, block in reversed(list(enumerate(self.blocks))):
-            if block.mlp_in is not None:
-                yield [Receiver(Node("mlp", layer))], gradients[layer, "mlp"][None]
-            of_vectors = {qkv: gradients[layer, qkv] for qkv in QKVS}
-            yield from _head_gradients(self.engine, layer, block, of_vectors)
+        gradient = self._gradient_of_final()
+        yield [Receiver(LOGITS)], gradient[None]
+        for layer in reversed(range(self.engine.graph.n_layers)):
+            gradient, of_mlp, of_vectors = self._through_block(layer, gradient)
+            if of_mlp is not None:
+                yield [Receiver(Node("mlp", layer))], of_mlp[None]
+            yield from _head_gradients(self.engine, layer, self.run.resid_pre[layer], of_vectors)
+
+    def _gradient_of_final(self) -> Float[Tensor, "prompt pos d_model"]:
+        runs = self._runs
+        with torch.enable_grad():
+            final = self.run.resid_final.detach().requires_grad_()
+            at_end = runs.sets.end.take(final)[:, 0]
+            metric = self.engine.scoring.values(at_end, runs.rows).sum()
+            (gradient,) = torch.autograd.grad(metric, [final], allow_unused=True)
+        return torch.zeros_like(final) if gradient is None else gradient
+
+    def _through_block(
+        self, layer: int, of_resid_post: Float[Tensor, "prompt pos d_model"]
+    ) -> tuple[Tensor, Tensor | None, dict[QKV, Tensor]]:
+        """From the gradient after a block to those before it, of what its MLP reads, of q, k, v."""
+        weights = self.engine.weights
+        with torch.enable_grad():
+            resid_pre = self.run.resid_pre[layer].detach().requires_grad_()
+            block = run_block(weights, weights.blocks[layer], resid_pre)
+            read = [resid_pre, *block.vectors.values()]
+            read += [] if block.mlp_in is None else [block.mlp_in]
+            before, *found = torch.autograd.grad(block.resid_post, read, of_resid_post)
+        of_vectors = dict(zip(block.vectors, found, strict=False))
+        return before, None if block.mlp_in is None else found[-1], of_vectors
 
     def on_stream(
         self, deltas: Float[Tensor, "sender prompt width d_model"], at: PositionSet
@@ -91,13 +101,13 @@ class Linearized:
         if not weights.norms_head_sums:
             return deltas
         deltas = deltas.clone()
-        for layer, block_run in enumerate(self.blocks):
+        for layer, head_sum in enumerate(self.run.head_sums):
             norm = weights.blocks[layer].ln1_post
             if norm is None:
                 continue
             first = self.engine.graph.sender_index[Node("head", layer, 0)]
             of_heads = deltas[first : first + n_heads]
-            head_sum = at.take(block_run.head_sum.detach())
+            head_sum = at.take(head_sum)
             of_heads.copy_(_derivative_of_normed(head_sum, norm, of_heads) * norm.weight)
         return deltas
 
@@ -105,11 +115,11 @@ class Linearized:
 def _head_gradients(
     engine: Engine,
     layer: int,
-    block_run: BlockRun,
+    resid: Float[Tensor, "prompt pos d_model"],
     of_vectors: dict[QKV, Float[Tensor, "prompt head pos d_head"]],
 ) -> Iterator[tuple[list[Receiver], InputGradients]]:
     """From the gradients of a block's queries, keys and values to those of what its heads read."""
-    block, resid = engine.weights.blocks[layer], block_run.resid_pre.detach()
+    block = engine.weights.blocks[layer]
     heads = [Node("head", layer, head) for head in range(engine.graph.n_heads)]
     together = None
     for qkv in QKVS:

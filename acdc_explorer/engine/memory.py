@@ -78,9 +78,10 @@ def memory_need(
     kind = "cuda" if weights.device.type == "cuda" else "cpu"
     batch = max(BATCH_FLOATS[kind], slice_size * n_positions * widest)
     outputs_of_batch = batch * n_layers * (of_heads + d_model) / widest
-    # What autograd keeps of a run, for as many prompts as are attributed at once.
+    # A run, and what autograd keeps of one block, for as many prompts as are attributed at once.
     attributed = min(task.n_prompts, prompts_attributed(weights, n_positions))
-    graph = attributed * n_layers * n_positions * (12 * d_model + 4 * of_heads + 5 * d_mlp)
+    of_blocks = n_layers * (5 * d_model + 4 * of_heads)
+    graph = attributed * n_positions * (of_blocks + 12 * d_model + 4 * of_heads + 5 * d_mlp)
     largest_matrix = max(d_mlp, of_heads) * d_model
     work = max(4 * batch + outputs_of_batch, graph + ATTRIBUTION_FLOATS) + 4 * largest_matrix
     return MemoryNeed(*(_BYTES_PER_FLOAT * n for n in (runs, in_float64, state, work)))

@@ -16,7 +16,7 @@ import ipywidgets as widgets
 
 from acdc_explorer.explorer.status_html import progress_text
 from acdc_explorer.models.naming import short_name
-from acdc_explorer.options import RULES
+from acdc_explorer.options import METHOD_NAMES, METHODS
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks.task import Task
 
@@ -35,7 +35,7 @@ class Controls:
             models: names to offer; any other name, folder or file can be typed.
             tasks: names to offer.
         """
-        self._offered = tuple(models)
+        self._offered, self._all_tasks = tuple(models), tuple(tasks)
         # What was asked for by another name than is shown: folders, files and objects.
         self._given: dict[str, Any] = {}
         narrow = {"description_width": "initial"}
@@ -51,7 +51,7 @@ class Controls:
             tooltip="What the circuit is searched for; Enter to choose",
         )  # fmt: skip
         self.n_prompts = widgets.BoundedIntText(
-            min=1, max=4096, description="Prompts", style=narrow,
+            min=1, max=1_000_000, description="Prompts", style=narrow,
             layout=widgets.Layout(width="130px"),
             continuous_update=False, tooltip="Number of clean prompts, each with a corrupted twin",
         )  # fmt: skip
@@ -61,9 +61,11 @@ class Controls:
             tooltip="Seed of the prompts",
         )  # fmt: skip
         self.method = widgets.ToggleButtons(
-            options=[("ACDC", "acdc"), ("path patching", "path_patching")],
+            options=[(METHOD_NAMES[method], method) for method in METHODS],
             tooltips=["Remove edge after edge from the full model",
-                      "Grow the circuit from the logits backwards, patching one edge at a time"],
+                      "Grow the circuit from the logits backwards, patching one edge at a time",
+                      "Approximate: edges by their attribution, from gradients",
+                      "Approximate: likewise, gradients averaged on the way to the ablated run"],
             style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
         self.positions = widgets.ToggleButton(
@@ -218,10 +220,15 @@ class Controls:
         self.n_prompts.value, self.seed.value = request.n_prompts, request.seed
         self.n_prompts.disabled = self.seed.disabled = isinstance(request.task, Task)
         self.method.value = request.options.get("method", "acdc")
-        # A rule that is none is told as an error.
-        if (rule := request.options.get("rule")) in RULES:
-            self.rule.value = rule
+        if request.options.get("rule"):
+            self.rule.value = request.options["rule"]
         self.positions.value = bool(request.options.get("positions"))
+
+    def offer_tasks(self, names: Sequence[str]) -> None:
+        """Offers tasks that can be made for the model; without any, since it is not there, all."""
+        offered = tuple(names) or self._all_tasks
+        if self.task.options != offered:
+            self.task.options = offered
 
     def show_columns(self, columns: str | None) -> None:
         """Shows what the graph's columns are; None: there is no choice, since no positions."""

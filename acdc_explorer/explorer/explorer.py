@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
+import ipywidgets as widgets
 import traitlets
 
-from acdc_explorer.arguments import SearchOptions, check_options
-from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.explorer.controls import Controls
 from acdc_explorer.explorer.graph_view import GraphView
 from acdc_explorer.explorer.own_prompts import OwnPrompts
@@ -25,7 +26,6 @@ from acdc_explorer.graph import Edge
 from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.runner.state import Request, Snapshot
-from acdc_explorer.searches.faithful import parse_faithfulness
 from acdc_explorer.tasks import Task, list_tasks
 
 _ENDED = ("done", "stopped", "error")
@@ -39,21 +39,24 @@ class Explorer(SearchWidget):
 
     The traits are observable, and setting one from Python does what the page does.
 
-    Attributes (besides `threshold`, `faithfulness` and `status`, see `SearchWidget`):
+    Once its output is cleared or replaced, as by running the cell again, it lets go of the worker
+    thread, the model and the page; the circuit stays. Displayed again, or told to search, it has
+    them anew and goes on from there. While the notebook's page is closed, only the work in the
+    background rests, since the page may be opened again. `close` is for good.
+
+    Attributes (besides `threshold`, `faithfulness`, `status` and `circuit`, see `SearchWidget`):
         selected_edge: id of the edge in the panel, or None; set by any of its names.
         selected_node: id of the node in the panel, or None; likewise.
         columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
             that was searched with `positions=True`.
         shown_position: a position label: the graph of a circuit without positions draws each edge
             by what it adds there alone; None: at all positions.
-        circuit: the circuit so far, renewed while the search runs; None before it begins.
     """
 
     selected_edge = traitlets.Unicode(None, allow_none=True)
     selected_node = traitlets.Unicode(None, allow_none=True)
     columns = traitlets.Enum(("heads", "positions"), "heads")
     shown_position = traitlets.Unicode(None, allow_none=True)
-    circuit = traitlets.Instance(Circuit, allow_none=True)
 
     def __init__(
         self,
@@ -83,17 +86,34 @@ class Explorer(SearchWidget):
                 verified edge by edge, in the background.
 
         Raises:
-            ValueError: if the threshold is no positive number, the faithfulness no share, or there
-                is no such option.
+            ValueError: naming the argument that is wrong and what is allowed; what only the model
+                or the task can tell is said on the page.
         """
         self._ui = threading.RLock()
-        self._syncing, self._shown_version = False, -1
-        self._drawn: tuple[Any, ...] = ()
+        self._syncing = False
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
-        self._request = Request(model, task, threshold, n_prompts, seed, dict(options), device)
-        if faithfulness is not None:
-            self._ask_for_faithfulness(faithfulness)
+        parse_target(faithfulness, None, options)
+        for name, value, least in (("n_prompts", n_prompts, 1), ("seed", seed, 0)):
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+        self._request = Request(
+            model, task, threshold, n_prompts, seed, dict(options), device, faithfulness
+        )
+        super().__init__(self._make_page())
+        self.add_class("acdc-explorer")
+        self.set_trait("threshold", threshold)
+        self.set_trait("faithfulness", faithfulness)
+        self.columns = "positions" if options.get("positions") else "heads"
+        self._connect_traits()
+        self.observe(lambda _: self._redraw(), "columns")
+        self.observe(self._selection_set, ["selected_edge", "selected_node"])
+        self.observe(lambda _: self._position_set(), "shown_position")
+        self.run()
+
+    def _make_page(self) -> Sequence[widgets.Widget]:
+        self._shown_version = -1
+        self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._make_runner()
         ask = self._runner.ask
@@ -105,6 +125,10 @@ class Explorer(SearchWidget):
             lambda: self._select(None),
         )
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
+        if self.selected_edge is not None:
+            self._side_panel.selection = Selection("edge", self.selected_edge)
+        elif self.selected_node is not None:
+            self._side_panel.selection = Selection("node", self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
         self._page = Page(
             self._controls,
@@ -112,32 +136,8 @@ class Explorer(SearchWidget):
             self._graph_view,
             self._side_panel,
             lambda threshold: self.set_trait("threshold", float(threshold)),
+            self._presence,
         )
-        super().__init__(self._page.parts)
-        self.add_class("acdc-explorer")
-        self.set_trait("threshold", threshold)
-        self.set_trait("faithfulness", faithfulness)
-        self.columns = "positions" if options.get("positions") else "heads"
-        self._connect()
-        self.run()
-
-    def snapshot_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes what is on the page as a file that opens in any browser, without a kernel."""
-        with self._ui:
-            self._page.save(path, self.shown_position)
-
-    def close(self) -> None:
-        """Ends the worker thread and frees the page's memory."""
-        super().close()
-        # ipywidgets calls this for an explorer whose arguments were refused, too.
-        if hasattr(self, "_graph_view"):
-            self._graph_view.figure.widget.close()
-
-    def __repr__(self) -> str:
-        standing = self.circuit.summary() if self.circuit else "no circuit yet"
-        return f"Explorer({self.status}; {standing})"
-
-    def _connect(self) -> None:
         self._sync_controls()
         self._controls.connect(
             set_request=self._control_set,
@@ -150,10 +150,19 @@ class Explorer(SearchWidget):
             pause=self._pause_clicked,
             stop=self.stop,
         )
-        self._connect_traits()
-        self.observe(lambda _: self._redraw(), "columns")
-        self.observe(self._selection_set, ["selected_edge", "selected_node"])
-        self.observe(lambda _: self._position_set(), "shown_position")
+        return self._page.parts
+
+    def _close_page(self) -> None:
+        self._page.close()
+
+    def snapshot_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes what is on the page as a file that opens in any browser, without a kernel."""
+        with self._ui:
+            self._page.save(path, self.shown_position)
+
+    def __repr__(self) -> str:
+        standing = self.circuit.summary() if self.circuit else "no circuit yet"
+        return f"Explorer({'closed' if self._closed else self.status}; {standing})"
 
     def _pause_clicked(self) -> None:
         """The one button for both."""
@@ -162,45 +171,11 @@ class Explorer(SearchWidget):
         else:
             self.pause()
 
-    def _sync_controls(self) -> None:
-        """Makes the controls show the request."""
-        self._syncing = True
-        try:
-            self._controls.show_request(self._request)
-            self._sync_slider()
-        finally:
-            self._syncing = False
-
-    def _sync_slider(self) -> None:
-        """Makes the slider and its text show the threshold."""
-        full = self.circuit.full_metric if self.circuit else None
-        was_syncing, self._syncing = self._syncing, True
-        try:
-            unit = self.circuit.metric_unit if self.circuit else ""
-            self._controls.show_threshold(self.threshold, full, unit)
-            if self._request.faithfulness is not None:
-                self._controls.show_faithfulness(parse_faithfulness(self._request.faithfulness))
-            elif self.circuit and self.circuit.complete:
-                self._controls.show_faithfulness(self.circuit.faithfulness)
-            if self.circuit:
-                self._controls.rule.value = self.circuit.settings.rule
-        finally:
-            self._syncing = was_syncing
-
-    def _control_set(self, name: str, value: Any) -> None:
-        # Under the lock, so that a value set by the worker is not taken for the user's, or missed.
-        with self._ui:
-            if self._syncing:
-                return
-            self._request = replace(self._request, **{name: value})
-            self._sync_controls()
-        self._start()
-
     def _option_set(self, name: str, value: Any) -> None:
         with self._ui:
             if self._syncing:
                 return
-            self._request = replace(self._request, options={**self._request.options, name: value})
+            self._request = replace(self._request, options=self._options(**{name: value}))
             if name == "positions":
                 self.selected_edge = self.shown_position = None
                 self.columns = "positions" if value else "heads"
@@ -209,20 +184,12 @@ class Explorer(SearchWidget):
     def _use_task(self, task: Task) -> None:
         """Searches prompts that were pasted or uploaded."""
         with self._ui:
-            self._request = replace(self._request, task=task)
+            self._request = replace(
+                self._request, task=task, other_task=False, options=self._options()
+            )
             self.selected_edge = self.shown_position = None
             self._sync_controls()
         self._start()
-
-    def _slider_set(self, percent: float) -> None:
-        with self._ui:
-            if not self._syncing:
-                self.threshold = f"{percent:.3g}%"
-
-    def _faithfulness_slid(self, percent: float) -> None:
-        with self._ui:
-            if not self._syncing:
-                self.faithfulness = f"{percent:g}%"
 
     def _show(self, snapshot: Snapshot) -> None:
         """Brings the page in line with the search; called from the worker and from callbacks."""
@@ -247,8 +214,11 @@ class Explorer(SearchWidget):
                     self.selected_edge = self.selected_node = None
                 self._draw(snapshot)
                 if snapshot.target is not None and self._request.faithfulness is not None:
-                    self._threshold_found(circuit)
+                    self._target_found(circuit)
                 self._sync_slider()
+            elif circuit is None and snapshot.status == "error":
+                self._void()
+            self._sync_tasks(snapshot)
             self._page.show(snapshot, self.shown_position)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
@@ -259,6 +229,12 @@ class Explorer(SearchWidget):
                     self._side_panel.measure(self.shown_position)
                 else:
                     self._position_set()
+
+    def _void(self) -> None:
+        """Shows no circuit, since the last one is of another request."""
+        self.circuit, self._drawn = None, ()
+        self._side_panel.circuit_changed(None, None)
+        self.selected_edge = self.selected_node = self.shown_position = None
 
     @traitlets.validate("selected_edge", "selected_node")
     def _id_selected(self, proposal: Any) -> Any:

@@ -18,6 +18,9 @@ from acdc_explorer.explorer.style import CSS
 from acdc_explorer.explorer.threshold_plot import path_html
 from acdc_explorer.runner.state import Snapshot
 
+# A widget has these widgets of its own.
+_LOOKS = ("layout", "style")
+
 
 class Page:
     """Puts the parts together.
@@ -35,6 +38,7 @@ class Page:
         graph_view: GraphView,
         side_panel: SidePanel,
         threshold_clicked: Callable[[str], None],
+        presence: widgets.Widget,
     ):
         """Arranges the parts.
 
@@ -44,6 +48,7 @@ class Page:
             graph_view: on the left.
             side_panel: on the right.
             threshold_clicked: called with the threshold of a clicked interval.
+            presence: hears whether the page is on view.
         """
         self._controls, self._graph_view, self._side_panel = controls, graph_view, side_panel
         self._shown = Snapshot("idle")
@@ -63,6 +68,7 @@ class Page:
             self.status,
             self.error,
             body,
+            presence,
         ]
 
     def show(self, snapshot: Snapshot, shown_position: str | None) -> None:
@@ -72,6 +78,10 @@ class Page:
             snapshot: of the search.
             shown_position: the position label by which the graph is drawn, or None.
         """
+        if snapshot.status == "error" or snapshot.circuit is not None:
+            # What another request led to must not stand beside an error.
+            void = snapshot.circuit is None
+            self._graph_view.figure.box.layout.visibility = "hidden" if void else "visible"
         self._controls.show(snapshot)
         self.write_status(snapshot, shown_position)
         self.error.value = error_html(snapshot.error)
@@ -82,6 +92,11 @@ class Page:
         self._shown = snapshot
         n_drawn = self._graph_view.figure.n_drawn
         self.status.value = status_html(snapshot, n_drawn, shown_position)
+
+    def close(self) -> None:
+        """Closes all the widgets."""
+        for part in self.parts:
+            close_with_parts(part)
 
     def save(self, path: str | os.PathLike[str], shown_position: str | None) -> None:
         """Writes what is on the page as a file that opens without a kernel.
@@ -98,3 +113,12 @@ class Page:
             self._side_panel.html(live=False),
         ]
         write_page(path, figure.widget, parts, snapshot.circuit)
+
+
+def close_with_parts(widget: widgets.Widget) -> None:
+    """Closes a widget and those that it is made of, which ipywidgets would keep for ever."""
+    parts = [*getattr(widget, "children", ()), *(getattr(widget, n, None) for n in _LOOKS)]
+    widget.close()
+    for part in parts:
+        if isinstance(part, widgets.Widget):
+            close_with_parts(part)

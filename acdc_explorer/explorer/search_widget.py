@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,14 @@ import traitlets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import parse_threshold
+from acdc_explorer.explorer.controls import Controls
 from acdc_explorer.explorer.own_cells import OwnCells
+from acdc_explorer.explorer.presence import Presence
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.runner.runner import Runner
 from acdc_explorer.runner.state import STATUSES, Request, Snapshot
 from acdc_explorer.searches.faithful import parse_faithfulness
+from acdc_explorer.tasks import Task
 
 
 class SearchWidget(widgets.VBox):
@@ -27,32 +31,47 @@ class SearchWidget(widgets.VBox):
             circuit is that faithful, with rule "signed" unless another was asked for, and then sets
             the threshold. None where a threshold was set.
         status: "idle", "loading", "running", "paused", "done", "stopped" or "error".
+        circuit: the circuit so far, renewed while the search runs; None before it begins.
     """
 
     threshold = traitlets.Any("7%")
     faithfulness = traitlets.Any(None)
     status = traitlets.Enum(STATUSES, "idle")
+    circuit = traitlets.Instance(Circuit, allow_none=True)
 
     _request: Request
+    _controls: Controls
     # Guards every write to the page, and whether such a write is under way that nobody asked for.
     _ui: threading.RLock
     _syncing: bool
+    # Whether worker and page are gone: until they are needed again, or for good.
+    _folded = _closed = False
 
     def _make_runner(self) -> None:
         """Makes the worker; before `super().__init__`, so that the page's parts can ask it."""
         self._runner = Runner(self._show)
-        self._own_cells = OwnCells(self._runner.rest)
+        self._on_view = True
+        self._own_cells = OwnCells(lambda _: self._decide_rest())
+        self._presence = Presence(lambda: self._own_cells.running, self._seen, self._fold)
+
+    def _seen(self, on_view: bool) -> None:
+        self._on_view = on_view
+        self._decide_rest()
+
+    def _decide_rest(self) -> None:
+        """The background is for who looks on, and must not slow the user's own cells."""
+        self._runner.rest(self._own_cells.running or not self._on_view)
+
+    def _make_page(self) -> Sequence[widgets.Widget]:
+        """Makes all that is shown, which is returned, and the worker."""
+        raise NotImplementedError
+
+    def _close_page(self) -> None:
+        """Closes all that is shown."""
+        raise NotImplementedError
 
     def _show(self, snapshot: Snapshot) -> None:
         """Brings the page in line with the search; called from the worker and from callbacks."""
-        raise NotImplementedError
-
-    def _sync_controls(self) -> None:
-        """Makes the controls show the request."""
-        raise NotImplementedError
-
-    def _sync_slider(self) -> None:
-        """Makes the sliders show threshold and faithfulness."""
         raise NotImplementedError
 
     def _connect_traits(self) -> None:
@@ -88,25 +107,90 @@ class SearchWidget(widgets.VBox):
             self._sync_controls()
         self._start()
 
-    def _ask_for_faithfulness(self, faithfulness: float | str) -> None:
-        parse_faithfulness(faithfulness)
-        options = {"rule": "signed", **self._request.options}
-        self._request = replace(self._request, faithfulness=faithfulness, options=options)
+    def _sync_controls(self) -> None:
+        """Makes the controls show the request."""
+        self._syncing = True
+        try:
+            self._controls.show_request(self._request)
+            self._sync_slider()
+        finally:
+            self._syncing = False
 
-    def _threshold_found(self, circuit: Circuit) -> None:
-        """Takes over the threshold of the circuit that is as faithful as was asked for."""
+    def _sync_slider(self) -> None:
+        """Makes the slider and its text show the threshold."""
+        full = self.circuit.full_metric if self.circuit else None
+        was_syncing, self._syncing = self._syncing, True
+        try:
+            unit = self.circuit.metric_unit if self.circuit else ""
+            self._controls.show_threshold(self.threshold, full, unit)
+            if self._request.faithfulness is not None:
+                self._controls.show_faithfulness(parse_faithfulness(self._request.faithfulness))
+            elif self.circuit and self.circuit.complete:
+                self._controls.show_faithfulness(self.circuit.faithfulness)
+            if self.circuit:
+                self._controls.rule.value = self.circuit.settings.rule
+        finally:
+            self._syncing = was_syncing
+
+    def _control_set(self, name: str, value: Any) -> None:
+        # Under the lock, so that a value set by the worker is not taken for the user's, or missed.
+        with self._ui:
+            if self._syncing:
+                return
+            # A task that was chosen for another model may not fit.
+            other_task = name == "model" or (name != "task" and self._request.other_task)
+            self._request = replace(
+                self._request, **{name: value, "other_task": other_task}, options=self._options()
+            )
+            self._sync_controls()
+        self._start()
+
+    def _sync_tasks(self, snapshot: Snapshot) -> None:
+        """Offers what can be made for the model, and takes over what was taken of it."""
+        self._controls.offer_tasks(snapshot.tasks)
+        task, request = snapshot.task, self._request
+        if task and snapshot.request is request and request.other_task:
+            name = request.task if isinstance(request.task, Task) else task.name
+            self._request = replace(request, task=name, other_task=False)
+            self._sync_controls()
+
+    def _slider_set(self, percent: float) -> None:
+        with self._ui:
+            if not self._syncing:
+                self.threshold = f"{percent:.3g}%"
+
+    def _faithfulness_slid(self, percent: float) -> None:
+        with self._ui:
+            if not self._syncing:
+                self.faithfulness = f"{percent:g}%"
+
+    def _ask_for_faithfulness(self, faithfulness: float | str) -> None:
+        self._request = replace(self._request, faithfulness=faithfulness, options=self._options())
+
+    def _options(self, **changed: Any) -> dict[str, Any]:
+        """The options that are asked for, with some changed; None: as by default.
+
+        A circuit to replay is for the first request alone: of another one it may be none.
+        """
+        options = {**self._request.options, "replay": None, **changed}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def _target_found(self, circuit: Circuit) -> None:
+        """Takes over threshold and rule of the circuit that is as faithful as was asked for."""
         was_syncing, self._syncing = self._syncing, True
         try:
             self.threshold = circuit.threshold
         finally:
             self._syncing = was_syncing
-        self._request = replace(self._request, threshold=circuit.threshold)
+        options = self._options(rule=circuit.settings.rule)
+        self._request = replace(self._request, threshold=circuit.threshold, options=options)
 
     def run(self) -> None:
         """Starts the search from the beginning, in place of one that runs."""
         self._start(afresh=True)
 
     def _start(self, *, afresh: bool = False) -> None:
+        self._unfold()
         self._runner.start(self._request, afresh=afresh)
         self._show(self._runner.snapshot())
 
@@ -133,12 +217,55 @@ class SearchWidget(widgets.VBox):
         return str(self.status)
 
     def close(self) -> None:
-        """Ends the worker thread and frees the page's memory."""
+        """Ends the worker thread and frees the page's memory, for good."""
         # ipywidgets calls this for a widget whose arguments were refused, too.
-        if hasattr(self, "_runner"):
-            self._own_cells.close()
-            self._runner.close()
+        if hasattr(self, "_presence"):
+            self._take_down()
+        self._folded, self._closed = False, True
+
+    def _take_down(self) -> None:
+        self._own_cells.close()
+        self._presence.close()
+        # Not under the lock, which the worker may wait for.
+        self._runner.close()
+        self._close_page()
+        self.layout.close()
         super().close()
+
+    def _fold(self) -> None:
+        """Lets go of worker, model and page until they are needed again."""
+        with self._ui:
+            if self._folded or self._closed:
+                return
+            self._folded = True
+        self._take_down()
+        # Closing hides it: it could not be displayed again.
+        self.__dict__.pop("_repr_mimebundle_", None)
+        if self.status in ("loading", "running", "paused"):
+            self.status = "stopped"
+
+    def _unfold(self) -> None:
+        """Makes a new page, as the old one was, and goes on from the circuit that it had."""
+        with self._ui:
+            if not self._folded:
+                return
+            self._folded = False
+            self.children = self._make_page()
+            self.layout = widgets.Layout()
+            self.open()
+            request = self._request
+            if self.circuit is not None:
+                options = self._options(replay=self.circuit, rule=self.circuit.settings.rule)
+                options["screen"] = self.circuit.settings.screen
+                request = replace(
+                    request, threshold=self.circuit.threshold, faithfulness=None, options=options
+                )
+            self._runner.start(request)
+            self._show(self._runner.snapshot())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self._unfold()
+        return super()._repr_mimebundle_(**kwargs)
 
 
 def check_threshold(threshold: Any) -> None:

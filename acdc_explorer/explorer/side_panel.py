@@ -94,8 +94,8 @@ class SidePanel:
         for index, button in enumerate(self.chooser.buttons):
             button.on_click(lambda _, index=index: self._choose(index))
 
-    def circuit_changed(self, circuit: Circuit, task: Task | None) -> None:
-        """Takes in the circuit so far, and its task."""
+    def circuit_changed(self, circuit: Circuit | None, task: Task | None) -> None:
+        """Takes in the circuit so far, and its task; None: there is none any more."""
         if task is not self._task and self.selection is None:
             self._write(partial(panel_html.empty_html, task))
         self._circuit, self._task = circuit, task

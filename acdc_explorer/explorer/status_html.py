@@ -12,6 +12,8 @@ from acdc_explorer.searches.audit import CONFIDENCE
 
 # Of edges that verification puts right.
 _NAMED = 3
+# Of an error's first line, so many letters are shown at once.
+_LINE = 240
 
 
 def status_html(
@@ -117,8 +119,15 @@ def _duration(seconds: float) -> str:
 
 
 def error_html(error: Exception | str | None) -> str:
-    """An error, in words, or nothing."""
+    """An error, in words, or nothing: one line, and what follows it when that is opened."""
     if error is None:
         return ""
     text = error if isinstance(error, str) else f"{error}" or type(error).__name__
-    return f'<div class="acdc-error" role="alert">{escape(text)}</div>'
+    first, _, rest = text.strip().partition("\n")
+    if len(first) > _LINE:
+        cut = first[:_LINE].rfind(" ") if " " in first[:_LINE] else _LINE
+        first, rest = f"{first[:cut]} …", text
+    told = escape(first)
+    if rest:
+        told = f"<details><summary>{told}</summary><pre>{escape(rest)}</pre></details>"
+    return f'<div class="acdc-error" role="alert">{told}</div>'

@@ -39,6 +39,9 @@ def path_html(snapshot: Snapshot, *, live: bool = True) -> str:
     sentence = f"<p>{sensitivity(circuit)}</p>" if circuit.complete else ""
     doing = snapshot.activity or "finding the circuits of other thresholds …"
     note = f" {escape(doing[0].upper() + doing[1:])}" if live and snapshot.exploring else ""
+    if snapshot.path_gave_up:
+        note += " The search for more was given up for lack of time; a threshold in a gap is found"
+        note += " when it is chosen."
     n_known = len(snapshot.path.circuits)
     known = f"{counted(n_known, 'interval')} known{'; click one to go there' if live else ''}"
     legend = _legend(circuit.settings.method, snapshot.path, snapshot.curves)

@@ -22,7 +22,7 @@ from acdc_explorer.models.sublayers import (
     rotary_embedded,
     write_heads,
 )
-from acdc_explorer.models.weights import ModelWeights
+from acdc_explorer.models.weights import Block, ModelWeights
 
 
 @dataclass(frozen=True)
@@ -160,30 +160,33 @@ def embed(
 def run_blocks(
     weights: ModelWeights, resid: Float[Tensor, "prompt pos d_model"]
 ) -> Iterator[BlockRun]:
-    """Runs block by block on whole prompts, from what block 0 reads; can be differentiated."""
-    length = resid.shape[1]
+    """Runs block by block on whole prompts, from what block 0 reads."""
     for block in weights.blocks:
-        normed = normalize(resid, block.ln1)
-        vectors = {
-            qkv: normed_together(project(normed, block, qkv), block, qkv).transpose(1, 2)
-            for qkv in QKVS
-        }
-        q, k, v = (rotary_embedded(vectors[qkv], block, qkv) for qkv in QKVS)
-        allowed = causal(length, resid.device, block.window)
-        z = attention(q, k, v, allowed, weights)
-        head_sum = write_heads(z, block, bias=block.b_O)
-        after_heads = resid + normalize(head_sum, block.ln1_post)
-        if block.mlp is None:
-            yield BlockRun(resid, vectors, z, head_sum, None, None, after_heads)
-            resid = after_heads
-            continue
-        # A view, whose gradient is that of what the MLP reads alone.
-        mlp_in = resid if weights.parallel else after_heads
-        mlp_in = mlp_in.view_as(mlp_in)
-        mlp_out = mlp(mlp_in, block, weights.activation)
-        resid_post = after_heads + mlp_out
-        yield BlockRun(resid, vectors, z, head_sum, mlp_in, mlp_out, resid_post)
-        resid = resid_post
+        block_run = run_block(weights, block, resid)
+        yield block_run
+        resid = block_run.resid_post
+
+
+def run_block(
+    weights: ModelWeights, block: Block, resid: Float[Tensor, "prompt pos d_model"]
+) -> BlockRun:
+    """Runs one block on whole prompts, from what it reads; can be differentiated."""
+    normed = normalize(resid, block.ln1)
+    vectors = {
+        qkv: normed_together(project(normed, block, qkv), block, qkv).transpose(1, 2)
+        for qkv in QKVS
+    }
+    q, k, v = (rotary_embedded(vectors[qkv], block, qkv) for qkv in QKVS)
+    z = attention(q, k, v, causal(resid.shape[1], resid.device, block.window), weights)
+    head_sum = write_heads(z, block, bias=block.b_O)
+    after_heads = resid + normalize(head_sum, block.ln1_post)
+    if block.mlp is None:
+        return BlockRun(resid, vectors, z, head_sum, None, None, after_heads)
+    # A view, whose gradient is that of what the MLP reads alone.
+    mlp_in = resid if weights.parallel else after_heads
+    mlp_in = mlp_in.view_as(mlp_in)
+    mlp_out = mlp(mlp_in, block, weights.activation)
+    return BlockRun(resid, vectors, z, head_sum, mlp_in, mlp_out, after_heads + mlp_out)
 
 
 def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
@@ -193,15 +196,16 @@ def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
         weights: in the precision to compute in.
         tokens: on the weights' device.
     """
-    resid_pre, mlp_in, z, mlp_out, head_sums = [], [], [], [], []
-    resid = embed(weights, tokens)
-    for block_run in run_blocks(weights, resid):
-        resid_pre.append(block_run.resid_pre)
-        z.append(block_run.z)
-        if weights.norms_head_sums:
-            head_sums.append(block_run.head_sum)
-        if block_run.mlp_in is not None and block_run.mlp_out is not None:
-            mlp_in.append(block_run.mlp_in)
-            mlp_out.append(block_run.mlp_out)
-        resid = block_run.resid_post
-    return Run(resid_pre, mlp_in, resid, z, mlp_out, head_sums)
+    return run_of_blocks(weights, list(run_blocks(weights, embed(weights, tokens))))
+
+
+def run_of_blocks(weights: ModelWeights, blocks: Sequence[BlockRun]) -> Run:
+    """A run, from those of all blocks."""
+    return Run(
+        resid_pre=[block.resid_pre for block in blocks],
+        mlp_in=[block.mlp_in for block in blocks if block.mlp_in is not None],
+        resid_final=blocks[-1].resid_post,
+        z=[block.z for block in blocks],
+        mlp_out=[block.mlp_out for block in blocks if block.mlp_out is not None],
+        head_sums=[block.head_sum for block in blocks] if weights.norms_head_sums else [],
+    )

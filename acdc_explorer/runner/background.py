@@ -17,7 +17,7 @@ _AUDIT_SEED = 0
 
 
 class Background:
-    """Audits a screened circuit, finds those of other thresholds, verifies the screened one."""
+    """Audits a screened circuit, finds those of other thresholds and attribution's, verifies it."""
 
     def __init__(self, search: SearchSession, path: PathSession):
         """Begins.
@@ -27,9 +27,9 @@ class Background:
             path: of its kind.
         """
         self._trust = TrustSession(search) if search.circuit().n_screened else None
-        self._left = [path.work]
+        self._left = [path.finding_path, path.finding_curves]
         if self._trust:
-            self._left = [self._trust.audit, path.work, self._trust.verification]
+            self._left = [self._trust.audit, *self._left, self._trust.verification]
         self._drop_finished()
 
     @property

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from acdc_explorer.arguments import SearchOptions, prepared
+from acdc_explorer.arguments import Prepared, SearchOptions, prepared
 from acdc_explorer.circuits.settings import SearchSettings
-from acdc_explorer.circuits.steps import Step
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.runner.state import Request
-from acdc_explorer.searches.faithful import parse_faithfulness
-from acdc_explorer.tasks import Task, load_task
+from acdc_explorer.tasks.builtin.registry import load_task, tasks_for
+from acdc_explorer.tasks.task import Task
 
 # From this many edges on, searches are screened unless one says otherwise.
 _LARGE, _SCREEN = 10_000, 0.5
 
 
 class Loaded:
-    """Loads what a request names, unless the request before named the same."""
+    """Loads what a request names, unless the request before named the same.
+
+    Attributes:
+        tasks: names of those that can be made for the model that is loaded.
+    """
 
     def __init__(self) -> None:
         self._model: tuple[tuple[Any, str], Model] | None = None
         self._task: tuple[tuple[Any, ...], Task] | None = None
+        self.tasks: tuple[str, ...] = ()
 
     def has_model_of(self, request: Request) -> bool:
         """Whether the model asked for is the one that is loaded."""
@@ -37,7 +40,21 @@ class Loaded:
             self.forget()
             loaded = load_model(request.model, request.device)
             self._model = ((request.model, request.device), loaded)
+            self.tasks = tasks_for(loaded)
         return self._model[1]
+
+    def fitted(self, request: Request) -> tuple[Request, str]:
+        """The request with a task that its model can do, if it leaves that open; and what to say.
+
+        That is the model's own task, if it has one, or the first that can be made for it.
+        """
+        model = self.model(request)
+        task = request.task
+        if not (request.other_task and isinstance(task, str) and self.tasks) or task in self.tasks:
+            return request, ""
+        other = model.name if model.name in self.tasks else self.tasks[0]
+        note = f"task {task!r} cannot be made for {model.name}; this is {other!r}"
+        return replace(request, task=other), note
 
     def task(self, request: Request, model: Model) -> Task:
         """The task asked for, on its model."""
@@ -51,22 +68,18 @@ class Loaded:
     def forget(self) -> None:
         """Lets go of both."""
         self._model = self._task = None
+        self.tasks = ()
 
-    def prepare(
-        self, request: Request
-    ) -> tuple[Model, Engine, SearchSettings, Sequence[Step], float | None]:
-        """Model and engine, settings, steps to replay, and the faithfulness to reach, if any."""
+    def prepare(self, request: Request) -> tuple[Model, Prepared]:
+        """The model, and what the search that is asked for needs."""
         model = self.model(request)
-        task = self.task(request, model)
-        options = cast("SearchOptions", request.options)
-        target = request.faithfulness
-        # A target's searches set their own; a per cent of the clean metric may be one of zero.
-        threshold = request.threshold if target is None else 1.0
-        engine, settings, known = prepared(model, task, threshold, options)
+        task, options = self.task(request, model), cast("SearchOptions", request.options)
+        threshold = request.threshold if request.faithfulness is None else None
+        search = prepared(model, task, threshold, options, request.faithfulness)
         if "screen" not in options:
-            settings = _screened_if_large(engine, settings)
-        faithfulness = None if target is None else parse_faithfulness(target)
-        return model, engine, settings, known, faithfulness
+            settings = _screened_if_large(search.engine, search.settings)
+            search = replace(search, settings=settings)
+        return model, search
 
 
 def _screened_if_large(engine: Engine, settings: SearchSettings) -> SearchSettings:

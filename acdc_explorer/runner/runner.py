@@ -7,10 +7,7 @@ Callers on other threads only set what is wanted and read snapshots. No widget i
 
 from __future__ import annotations
 
-import atexit
 import threading
-import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -23,22 +20,15 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
 from acdc_explorer.progress import Progress, heard_by
 from acdc_explorer.runner.activities import Activities
+from acdc_explorer.runner.at_exit import close_at_exit
 from acdc_explorer.runner.background import Background
 from acdc_explorer.runner.cores import use_cores
 from acdc_explorer.runner.loaded import Loaded
+from acdc_explorer.runner.notices import Notices
 from acdc_explorer.runner.questions import Answer, Questions, as_exception
-from acdc_explorer.runner.session import PathSession, SearchSession, Target
+from acdc_explorer.runner.session import PathSession, SearchSession
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
 from acdc_explorer.searches.methods import SEARCH_METHODS
-
-# A thread that is inside PyTorch when the interpreter ends would abort the process.
-_open_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_runners() -> None:
-    for runner in list(_open_runners):
-        runner.close()
 
 
 class Runner:
@@ -52,8 +42,7 @@ class Runner:
 
     def __init__(self, listener: Callable[[Snapshot], None] | None = None, interval: float = 0.2):
         """Starts the worker thread, idle."""
-        self._listener = listener
-        self._interval = interval
+        self._notices = Notices(listener, interval)
         self._condition = threading.Condition()
         self._questions = Questions()
         # What was asked for and not yet done, in order.
@@ -62,16 +51,16 @@ class Runner:
         self._status: Status = "idle"
         self._error: Exception | None = None
         self._version = 0
-        self._next_notice = 0.0
         self._activities = Activities()
         self._loaded = Loaded()
+        self._request: Request | None = None
         self._search: SearchSession | None = None
         self._path: PathSession | None = None
         # What is done once the search has ended; and whether that waits.
         self._background: Background | None = None
         self._rests = False
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
-        _open_runners.add(self)
+        close_at_exit(self)
         self._thread.start()
 
     def start(self, request: Request, *, afresh: bool = False) -> None:
@@ -177,17 +166,27 @@ class Runner:
                 path=path.path if path else ThresholdPath(),
                 curves=dict(path.curves) if path else {},
                 exploring=self._is_exploring(),
-                target=search.target.faithfulness if search and search.target else None,
+                target=search.target if search else None,
                 trust=background.trust if background else None,
-                activity=self._activities.told,
+                activity=self._activity(),
+                path_gave_up=path.finding_path.gave_up if path else False,
                 note=search.note if search else "",
+                request=self._request if search else None,
+                tasks=self._loaded.tasks,
             )
+
+    def _activity(self) -> str:
+        """What takes long just now, in words, or nothing."""
+        under_way = {"running": self._search, "done": self._path}.get(self._status)
+        return self._activities.told or (under_way.activity if under_way else "")
 
     def close(self) -> None:
         """Ends the worker thread and lets go of the model."""
-        _open_runners.discard(self)
         with self._condition:
             self._closed = True
+            if self._status_seen() in ("running", "loading", "paused"):
+                self._commands.clear()
+                self._status = "stopped"
             self._condition.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
@@ -215,7 +214,7 @@ class Runner:
             self._version += 1
             told = self._activities.told
         # What has no parts begins and ends once: each is news.
-        if told and (not progress.of or time.monotonic() >= self._next_notice):
+        if told and (not progress.of or self._notices.due):
             self._notify()
         while self._questions:
             self._questions.answer_next()
@@ -274,32 +273,36 @@ class Runner:
     def _begin(self, request: Request, *, afresh: bool) -> None:
         if not self._loaded.has_model_of(request):
             self._forget()
-        model, engine, settings, known, faithfulness = self._loaded.prepare(request)
+        try:
+            fitted, note = self._loaded.fitted(request)
+            model, wanted = self._loaded.prepare(fitted)
+        except BaseException:
+            # What the last request led to must not stand for this one.
+            self._forget()
+            raise
         with self._condition:
-            before = self._search if self._search and self._search.is_of(engine, settings) else None
-            if before is None or self._path is None or afresh:
-                target = None if faithfulness is None else Target(faithfulness)
-                search = SearchSession(model, engine, settings, known, target)
-                self._path = PathSession(search)
+            before = self._search
+            if before and not before.is_of(wanted.engine, wanted.settings):
+                before = self._path = None
+            if before and self._path and not afresh:
+                search = self._path.going_on(before, wanted)
             else:
-                search = self._path.going_on(before, engine, settings, faithfulness)
-            if not search.complete:
-                # Shown from the previous search if it is the same but for the threshold.
-                self._search = before
-            else:
-                self._search = search
+                before, search = None, SearchSession(model, wanted)
+            # What is known of other thresholds holds even where this one is searched afresh.
+            self._path = self._path or PathSession(search)
+            search.add_note(note)
+            self._request, self._search = request, search
+            if search.complete:
                 self._done()
                 return
-        if before is None:
-            search.show_before()
-        with self._condition:
-            self._search = search
+            if before is None:
+                search.attribute_first()
             self._set_status("running")
 
     def _advance(self) -> None:
         assert self._search is not None
         if self._search.advance():
-            if time.monotonic() >= self._next_notice:
+            if self._notices.due:
                 self._notify()
         else:
             assert self._path is not None
@@ -324,7 +327,7 @@ class Runner:
         new = background.advance()
         if background.verified:
             self._put_right(background.verified)
-        if background.finished or (new and time.monotonic() >= self._next_notice):
+        if background.finished or (new and self._notices.due):
             with self._condition:
                 self._version += 1
             self._notify()
@@ -339,9 +342,4 @@ class Runner:
                 self._path.put_right(self._search.circuit())
 
     def _notify(self) -> None:
-        if self._listener is None:
-            return
-        started = time.monotonic()
-        self._listener(self.snapshot())
-        took = time.monotonic() - started
-        self._next_notice = time.monotonic() + max(self._interval, 2 * took)
+        self._notices.give(self.snapshot)

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
+from acdc_explorer.arguments import Prepared
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step, n_decided
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.evaluate import evaluate_by_parts
 from acdc_explorer.engine.memory import GIB
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
@@ -21,7 +25,7 @@ from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.models import Model
 from acdc_explorer.options import ATTRIBUTIONS
 from acdc_explorer.runner.work import Work
-from acdc_explorer.searches.attribution import attribution_steps, edge_scores
+from acdc_explorer.searches.attribution import Attribution, attribution_steps
 from acdc_explorer.searches.decisions import BORDERLINE
 from acdc_explorer.searches.faithful import chosen, faithful_steps
 from acdc_explorer.searches.methods import SEARCH_METHODS, circuit_of, search_steps
@@ -31,9 +35,13 @@ from acdc_explorer.tasks.preview import words_at
 
 # The thresholds of the path, in shares of the clean metric; it may go on beyond a chosen one.
 _PATH_RANGE = 0.01, 0.3
-# What the background spends on the path of one kind of search before it rests.
-PATH_SECONDS = 60.0
+# What the background spends on the path of one kind of search before it rests; and on comparing it
+# with attribution, whose time must not be the path's.
+PATH_SECONDS, CURVES_SECONDS = 60.0, 120.0
 _CURVE_POINTS = 14
+# About as much as is computed in half a second, in floating-point operations: a question waits for
+# what is under way. Of prompts that are evaluated one is the least.
+_PART_FLOPS = {"cpu": 2.5e10, "cuda": 5e12}
 
 
 @dataclass(frozen=True)
@@ -44,50 +52,31 @@ class CurvePoint:
     faithfulness: float
 
 
-@dataclass(frozen=True)
-class Target:
-    """A circuit to look for, at whatever threshold.
-
-    Attributes:
-        faithfulness: it has to reach, as a share.
-        known: circuits of such searches at some thresholds.
-    """
-
-    faithfulness: float
-    known: Sequence[Circuit] = ()
-
-
 class SearchSession:
     """A search under way: its steps so far, and the one it is about to take."""
 
-    def __init__(
-        self,
-        model: Model,
-        engine: Engine,
-        settings: SearchSettings,
-        known: Sequence[Step] = (),
-        target: Target | None = None,
-    ):
+    def __init__(self, model: Model, wanted: Prepared, found: Sequence[Circuit] = ()):
         """Begins a search.
 
         Args:
             model: searched.
-            engine: of the model and the task.
-            settings: of the search.
-            known: steps of an earlier search to take over.
-            target: what to look for instead of the circuit of the settings' threshold.
+            wanted: what is looked for, and where.
+            found: circuits of such searches at other thresholds, for one with a target.
         """
-        self.model, self.engine, self.settings = model, engine, settings
+        self.model, self.engine, self.settings = model, wanted.engine, wanted.settings
+        self.target, engine = wanted.target, wanted.engine
         self.note = _note(model, engine)
         # Here, in the worker, since snapshots are taken on other threads and must not compute.
         _ = engine.corrupted_metric
         self.tokens = _tokens_at_labels(model, engine.task)
-        self.target = target
-        self.iterator: Iterator[SearchSettings | Step | Circuit] = (
-            faithful_steps(model.name, engine, settings, target.faithfulness, target.known)
-            if target
-            else search_steps(engine, settings, known)
+        self._iterator: Iterator[SearchSettings | Step | Circuit] = (
+            faithful_steps(model.name, engine, wanted.settings, self.target, found)
+            if self.target is not None
+            else search_steps(engine, wanted.settings, wanted.known)
         )
+        # What is done ahead of the search.
+        self._attribution: Attribution | None = None
+        self._parts_ahead: Iterator[None] = iter(())
         # Circuits of other thresholds that were found on the way to the target.
         self.found: list[Circuit] = []
         self.steps: list[Step] = []
@@ -98,28 +87,39 @@ class SearchSession:
         self.n_done = 0
         self.seconds = 0.0
 
-    def show_before(self) -> None:
-        """Attributes every edge, so that there is something to see before the first exact value."""
-        is_exact = SEARCH_METHODS[self.settings.method].is_exact
-        if not is_exact or not self.engine.scoring.has_gradient:
-            return
-        # Attribution knows no order of tests, and no damage that adds up.
-        settings = replace(self.settings, method="eap", order="default", rule="abs", screen=0.0)
-        self.preview = tuple(
-            (step.edge, step.effect)
-            for step in attribution_steps(self.engine, settings)
-            if isinstance(step, EdgeStep) and step.kept
-        )
+    def add_note(self, note: str) -> None:
+        """Adds to what is to be known of this search, unless there is nothing to add."""
+        self.note = "; ".join(each for each in (self.note, note) if each)
+
+    def attribute_first(self) -> None:
+        """Has every edge attributed ahead of the search.
+
+        An exact one has something to show by then; another one goes by that.
+        """
+        method = self.settings.method
+        if self.engine.scoring.has_gradient:
+            self._attribution = Attribution(
+                self.engine, method if method in ATTRIBUTIONS else "eap"
+            )
+            self._parts_ahead = self._attribution.advance()
+
+    @property
+    def activity(self) -> str:
+        """What is done ahead of the search just now, in words, or nothing."""
+        return str(self._attribution.progress) if self._attribution else ""
 
     def advance(self) -> bool:
-        """Takes one step; False if there is none left."""
+        """Takes one step, or does a part of what is ahead of the first; False if none is left."""
+        if self._attribution is not None:
+            self._attribute_further()
+            return True
         started = time.monotonic()
-        step = next(self.iterator, None)
+        step = next(self._iterator, None)
         self.seconds += time.monotonic() - started
         if step is None:
-            if self.target:
-                circuit, notes = chosen(self.found, self.target.faithfulness)
-                self.note = "; ".join([*([self.note] if self.note else []), *notes])
+            if self.target is not None:
+                circuit, notes = chosen(self.found, self.target)
+                self.add_note("; ".join(notes))
                 self.settings, self.steps = circuit.settings, list(circuit.steps)
             self.complete = True
             # Likewise: of some methods the circuit is evaluated once it is complete.
@@ -136,9 +136,23 @@ class SearchSession:
                 self.receiver = step.receiver
         return True
 
+    def _attribute_further(self) -> None:
+        for _ in self._parts_ahead:
+            return
+        self._attribution = None
+        if not SEARCH_METHODS[self.settings.method].is_exact:
+            return
+        # Attribution knows no order of tests, and no damage that adds up.
+        settings = replace(self.settings, method="eap", order="default", rule="abs", screen=0.0)
+        self.preview = tuple(
+            (step.edge, step.effect)
+            for step in attribution_steps(self.engine, settings)
+            if isinstance(step, EdgeStep) and step.kept
+        )
+
     def ended_in(self, circuit: Circuit) -> SearchSession:
         """The same search, ended in this circuit."""
-        search = SearchSession(self.model, self.engine, self.settings)
+        search = SearchSession(self.model, Prepared(self.engine, self.settings, (), None))
         search.steps = list(circuit.steps)
         search.complete, search.n_done = True, self.engine.graph.n_edges
         search.seconds = self.seconds
@@ -168,7 +182,8 @@ class PathSession:
     Attributes:
         path: what is known.
         curves: attribution method -> points of its circuits, the fewest edges first.
-        work: finds more of both.
+        finding_path: the work of finding more circuits.
+        finding_curves: that of finding more points.
     """
 
     def __init__(self, search: SearchSession):
@@ -176,7 +191,14 @@ class PathSession:
         self._search = search
         self.path = ThresholdPath()
         self.curves: dict[str, tuple[CurvePoint, ...]] = {}
-        self.work = Work(self._steps(), PATH_SECONDS)
+        self._attribution: Attribution | None = None
+        self.finding_path = Work(self._circuits(), PATH_SECONDS)
+        self.finding_curves = Work(self._curves(), CURVES_SECONDS)
+
+    @property
+    def activity(self) -> str:
+        """What takes long just now, in words, or nothing."""
+        return str(self._attribution.progress) if self._attribution else ""
 
     @property
     def margin(self) -> float:
@@ -192,38 +214,27 @@ class PathSession:
         others = [each for each in self.path.circuits if each.threshold != circuit.threshold]
         self.path = ThresholdPath(tuple(others)).with_circuit(circuit)
 
-    def going_on(
-        self,
-        before: SearchSession,
-        engine: Engine,
-        settings: SearchSettings,
-        faithfulness: float | None,
-    ) -> SearchSession:
+    def going_on(self, before: SearchSession, wanted: Prepared) -> SearchSession:
         """A search at another threshold: at once, if its circuit is known; else from what is.
 
         Args:
             before: the last search of this kind.
-            engine: that it ran on.
-            settings: of the new one.
-            faithfulness: to reach at whatever threshold, or None.
+            wanted: what is looked for now.
         """
         if before.complete:
             self.add(before.circuit())
-        if faithfulness is not None:
-            target = Target(faithfulness, self.path.circuits)
-            return SearchSession(before.model, engine, settings, target=target)
-        known = self.path.at(settings.threshold, self.margin)
+        if wanted.target is not None:
+            return SearchSession(before.model, wanted, self.path.circuits)
+        known = self.path.at(wanted.settings.threshold, self.margin)
         if known is not None:
-            return SearchSession(before.model, engine, settings).ended_in(known)
-        nearest = self.path.nearest(settings.threshold)
+            return SearchSession(before.model, wanted).ended_in(known)
+        nearest = self.path.nearest(wanted.settings.threshold)
         steps = nearest.steps if nearest and before.complete else before.steps
-        return SearchSession(before.model, engine, settings, steps)
+        return SearchSession(before.model, replace(wanted, known=steps))
 
-    def _steps(self) -> Iterator[bool]:
+    def _circuits(self) -> Iterator[bool]:
+        """Finds circuits of other thresholds."""
         engine, settings = self._search.engine, self._search.settings
-        if engine.scoring.has_gradient:
-            for method in ATTRIBUTIONS:
-                yield from self._curve(method)
         full = abs(engine.full_metric)
         if full == 0 or not SEARCH_METHODS[settings.method].is_exact:
             return
@@ -234,24 +245,44 @@ class PathSession:
                 self.path = self.path.with_circuit(step)
             yield isinstance(step, Circuit)
 
-    def _curve(self, method: str) -> Iterator[bool]:
+    def _curves(self) -> Iterator[bool]:
         """Evaluates circuits of the largest attributions, at thresholds on a grid."""
         engine = self._search.engine
-        span = engine.full_metric - engine.corrupted_metric
-        scores = np.abs(edge_scores(engine, method))
-        largest = float(scores.max())
-        if not span or not largest:
+        if not engine.scoring.has_gradient or engine.full_metric == engine.corrupted_metric:
             return
-        points: list[CurvePoint] = []
-        for threshold in grid(largest / 1000, largest, _CURVE_POINTS):
-            # By all |scores|, whatever is kept downstream: an edge that leads nowhere does nothing.
-            kept = engine.graph.edge_mask & (scores >= threshold)
-            value = evaluate_removed(engine, [RemovedEdges(engine.graph.edge_mask & ~kept)])[0]
-            share = (mean_metric(value) - engine.corrupted_metric) / span
-            points.append(CurvePoint(int(kept.sum()), share))
-            yield False
-        self.curves[method] = tuple(points)
-        yield True
+        for method in ATTRIBUTIONS:
+            self._attribution = Attribution(engine, method)
+            for _ in self._attribution.advance():
+                yield False
+            scores, self._attribution = np.abs(self._attribution.scores), None
+            if not (largest := float(scores.max())):
+                continue
+            points: list[CurvePoint] = []
+            for threshold in grid(largest / 1000, largest, _CURVE_POINTS):
+                # By all |scores|, whatever is kept downstream: an edge that leads nowhere does
+                # nothing.
+                kept = engine.graph.edge_mask & (scores >= threshold)
+                values = []
+                for part in self._evaluate(engine.graph.edge_mask & ~kept):
+                    values.append(part)
+                    yield False
+                points.append(CurvePoint(int(kept.sum()), self._faithfulness(values)))
+            self.curves[method] = tuple(points)
+            yield True
+
+    def _evaluate(self, removed: Bool[np.ndarray, "receiver sender"]) -> Iterator[Tensor]:
+        """The metric without some edges, of a few prompts after the other."""
+        engine = self._search.engine
+        kind = "cuda" if engine.weights.device.type == "cuda" else "cpu"
+        at_most = max(1, int(_PART_FLOPS[kind] * engine.n_prompts / engine.flops_of_runs()))
+        for values in evaluate_by_parts(engine, [RemovedEdges(removed)], at_most):
+            yield values[0]
+
+    def _faithfulness(self, by_prompt: Sequence[Tensor]) -> float:
+        """The faithfulness of a circuit, by its metric of all prompts, some after the other."""
+        engine = self._search.engine
+        value = mean_metric(torch.cat(list(by_prompt)))
+        return (value - engine.corrupted_metric) / (engine.full_metric - engine.corrupted_metric)
 
 
 def _note(model: Model, engine: Engine) -> str:

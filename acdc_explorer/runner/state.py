@@ -32,6 +32,8 @@ class Request:
         options: other arguments of `find_circuit`.
         faithfulness: to look for instead of the threshold's circuit, as `find_circuit` takes it.
         device: for a model given by name.
+        other_task: whether to take another task where the one that is named cannot be made for the
+            model.
     """
 
     model: Any
@@ -42,6 +44,7 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     faithfulness: float | str | None = None
+    other_task: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,15 @@ class Snapshot:
         preview: edges that attribution would keep, with their approximate effects.
         path: circuits of other thresholds found so far.
         curves: attribution method -> its circuits by size.
+        path_gave_up: whether the time for these was spent before all were found.
         exploring: whether the background is at work on these, or on trust.
         target: the faithfulness that is looked for, as a share, or None.
         trust: in a circuit that was screened; None if no edge was.
         activity: what takes long just now, in words; or nothing.
-        note: what is to be known of the model's weights, or of the memory that a search takes.
+        note: what is to be known of the task, the model's weights, or the memory that a search
+            takes.
+        request: that led to the circuit; None before one has.
+        tasks: names of those that can be made for the model that is loaded.
     """
 
     status: Status
@@ -112,11 +119,14 @@ class Snapshot:
     preview: tuple[tuple[Edge, float], ...] = ()
     path: ThresholdPath = field(default_factory=ThresholdPath)
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    path_gave_up: bool = False
     exploring: bool = False
     target: float | None = None
     trust: Trust | None = None
     activity: str = ""
     note: str = ""
+    request: Request | None = None
+    tasks: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:

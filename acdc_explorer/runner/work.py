@@ -15,6 +15,7 @@ class Work:
 
     Attributes:
         finished: whether all is done, the time for it is spent, or it has failed.
+        gave_up: whether the time was spent before all was done.
     """
 
     def __init__(self, bits: Iterator[bool], seconds: float = math.inf):
@@ -25,13 +26,16 @@ class Work:
             seconds: of work after which it ends.
         """
         self._bits, self._seconds_left = bits, seconds
-        self.finished = False
+        self.finished = self.gave_up = False
 
     def advance(self) -> bool:
         """Does a bit; True if there is something new."""
+        if self._seconds_left <= 0:
+            self.finished = self.gave_up = True
+            return True
         started = time.monotonic()
         try:
-            new = next(self._bits, None) if self._seconds_left > 0 else None
+            new = next(self._bits, None)
         except Exception:
             # The circuit stands; only what would have been known of it besides ends here.
             logger.exception("work in the background failed")

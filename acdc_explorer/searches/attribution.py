@@ -14,7 +14,7 @@ approximate, unlike everything else here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -28,14 +28,119 @@ from acdc_explorer.engine.memory import prompts_attributed
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
+from acdc_explorer.models.forward import run_blocks, run_of_blocks
 from acdc_explorer.models.linear import linear
 from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES
-from acdc_explorer.progress import working_on
+from acdc_explorer.progress import Progress, working_on
 from acdc_explorer.searches.order import search_receivers, search_senders
 
 IG_STEPS = 5
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
+
+
+class Attribution:
+    """An attribution under way.
+
+    Attributes:
+        scores: the approximate effect of every edge, once all is done.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        method: str = "eap",
+        steps: int = IG_STEPS,
+        n_prompts: int | None = None,
+    ):
+        """Begins; arguments as for `edge_scores`.
+
+        Raises:
+            ValueError: likewise.
+        """
+        if method not in ATTRIBUTIONS:
+            raise unknown_name("attribution method", method, ATTRIBUTIONS)
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps must be a whole number from 1 on; got {steps!r}")
+        if not engine.scoring.has_gradient:
+            raise ValueError(
+                f"metric {engine.metric.name!r} has no gradient with respect to the logits, which "
+                f"method {method!r} and order 'attribution' need"
+            )
+        self._engine, self._method = engine, method
+        self._wanted = engine.n_prompts if n_prompts is None else min(n_prompts, engine.n_prompts)
+        # On the way from clean to ablated; EAP-IG leaves out the clean end.
+        self._shares = [0.0] if method == "eap" else [n / steps for n in range(1, steps + 1)]
+        self._n_done = 0.0
+        self.scores: Float[np.ndarray, "receiver sender"] = np.zeros(engine.graph.edge_mask.shape)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come: prompts, each as often as there are points on the way."""
+        what = f"attributing every edge ({METHOD_NAMES[self._method]})"
+        return Progress(what, int(self._n_done), self._wanted * len(self._shares))
+
+    def advance(self) -> Iterator[None]:
+        """Goes through prompts, points and blocks; can be left at any of them.
+
+        What was attributed before on this engine is taken from there.
+        """
+        known = self._engine.attributions
+        for n_prompts in (self._wanted, self._engine.n_prompts):
+            key = self._method, len(self._shares), n_prompts
+            if key in known:
+                self.scores = known[key]
+                return
+        sums, counted = np.zeros_like(self.scores), 0
+        fitting = prompts_attributed(self._engine.weights, self._engine.most_changed_positions)
+        for runs in self._engine.batches(min(fitting, self._wanted)):
+            deltas = runs.deltas(range(len(self._engine.graph.senders)), runs.sets.changed)
+            yield
+            for share in self._shares:
+                yield from self._add_sums(sums, runs, share, deltas)
+            counted += runs.n_prompts
+            if counted >= self._wanted:
+                break
+        self.scores = sums / len(self._shares) / counted
+        # Others see the same array.
+        self.scores.flags.writeable = False
+        known[self._method, len(self._shares), self._wanted] = self.scores
+
+    def _add_sums(
+        self,
+        sums: Float[np.ndarray, "receiver sender"],
+        runs: PromptRuns,
+        share: float,
+        deltas: Float[Tensor, "sender prompt width d_model"],
+    ) -> Iterator[None]:
+        """Adds the scores of some prompts by the gradients at one point.
+
+        Args:
+            sums: to add to.
+            runs: of the prompts.
+            share: how far the point is on the way from the clean to the ablated embedding.
+            deltas: what the removal of each sender adds.
+        """
+        engine, graph, run = self._engine, self._engine.graph, runs.clean
+        if share:
+            blocks = []
+            embedding = run.resid_pre[0].lerp(runs.ablated.resid_pre[0], share)
+            for block in run_blocks(engine.weights, embedding):
+                blocks.append(block)
+                yield
+            run = run_of_blocks(engine.weights, blocks)
+        linearized = Linearized(engine, runs, run)
+        on_stream = linearized.on_stream(deltas, runs.sets.changed)
+        n_before, n_receivers = self._n_done, 0
+        for inputs, gradients in linearized.input_gradients():
+            n_senders = graph.n_senders_to(inputs[0])
+            for at_label in zip(*map(graph.receivers_at, inputs), strict=True):
+                rows = [graph.receiver_index[receiver] for receiver in at_label]
+                products = _products(runs, at_label, gradients, on_stream[:n_senders])
+                sums[rows, :n_senders] -= products.double().cpu().numpy()
+                n_receivers += len(rows)
+            self._n_done = n_before + runs.n_prompts * n_receivers / len(graph.receivers)
+            yield
 
 
 def edge_scores(
@@ -49,38 +154,17 @@ def edge_scores(
         engine: model, task, ablation, and whether edges have positions.
         method: "eap" or "eap_ig".
         steps: points on the way, for "eap_ig".
-        n_prompts: look at the first so many prompts, or a few more; None: at all.
+        n_prompts: look at the first so many prompts at least; None: at all.
 
     Raises:
         ValueError: for another method, or fewer than one step.
     """
-    if method not in ATTRIBUTIONS:
-        raise unknown_name("attribution method", method, ATTRIBUTIONS)
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number from 1 on; got {steps!r}")
-    if not engine.scoring.has_gradient:
-        raise ValueError(
-            f"metric {engine.metric.name!r} has no gradient with respect to the logits, which "
-            f"method {method!r} and order 'attribution' need"
-        )
-    graph = engine.graph
-    fitting = prompts_attributed(engine.weights, engine.most_changed_positions)
-    wanted = engine.n_prompts if n_prompts is None else n_prompts
-    # On the way from clean to ablated; EAP-IG leaves out the clean end.
-    shares = [0.0] if method == "eap" else [step / steps for step in range(1, steps + 1)]
-    scores, counted, n_runs = np.zeros(graph.edge_mask.shape), 0, 0
-    with working_on(
-        f"attributing every edge ({METHOD_NAMES[method]})", wanted * len(shares)
-    ) as done:
-        for runs in engine.batches(min(fitting, wanted)):
-            for sums in _sums(engine, runs, shares):
-                scores += sums / len(shares)
-                n_runs += runs.n_prompts
-                done(n_runs)
-            counted += runs.n_prompts
-            if counted >= wanted:
-                break
-    return scores / counted
+    attribution = Attribution(engine, method, steps, n_prompts)
+    progress = attribution.progress
+    with working_on(progress.what, progress.of) as done:
+        for _ in attribution.advance():
+            done(attribution.progress.done)
+    return attribution.scores
 
 
 def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
@@ -90,43 +174,6 @@ def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     KL divergence: at the clean run, its minimum, its gradient is zero.
     """
     return np.round(edge_scores(engine.in_float64), _ORDER_DECIMALS)
-
-
-def _sums(engine: Engine, runs: PromptRuns, shares: Sequence[float]) -> Iterator[np.ndarray]:
-    """The scores of some prompts, summed over them, by the gradients at each of some points.
-
-    What they have in common is let go of with the last one.
-
-    Args:
-        engine: model and metric.
-        runs: of the prompts.
-        shares: how far each point is on the way from the clean to the ablated embedding.
-    """
-    deltas = runs.deltas(range(len(engine.graph.senders)), runs.sets.changed)
-    clean, ablated = runs.clean.resid_pre[0], runs.ablated.resid_pre[0]
-    for share in shares:
-        embedding = clean.lerp(ablated, share) if share else clean
-        yield _sums_at(engine, runs, embedding, deltas)
-
-
-def _sums_at(
-    engine: Engine,
-    runs: PromptRuns,
-    embedding: Float[Tensor, "prompt pos d_model"],
-    deltas: Float[Tensor, "sender prompt width d_model"],
-) -> np.ndarray:
-    """The same at one point, whose run is let go of before the next one's."""
-    graph = engine.graph
-    linearized = Linearized(engine, runs, embedding)
-    on_stream = linearized.on_stream(deltas, runs.sets.changed)
-    sums = np.zeros(graph.edge_mask.shape)
-    for inputs, gradients in linearized.input_gradients():
-        n_senders = graph.n_senders_to(inputs[0])
-        for at_label in zip(*map(graph.receivers_at, inputs), strict=True):
-            rows = [graph.receiver_index[receiver] for receiver in at_label]
-            products = _products(runs, at_label, gradients, on_stream[:n_senders])
-            sums[rows, :n_senders] -= products.double().cpu().numpy()
-    return sums
 
 
 def _products(
@@ -156,7 +203,7 @@ def attribution_steps(
         engine: model, task, ablation and granularity.
         settings: whose method is "eap" or "eap_ig". `before` and `after` of the steps are the full
             metric and that minus the score.
-        replay: steps of another threshold; not needed, since scores are quickly made.
+        replay: steps of another threshold; not needed, since scores are made once.
     """
     graph, full = engine.graph, engine.full_metric
     scores = edge_scores(engine, settings.method)

@@ -160,6 +160,26 @@ class LabPage:
         self._execute("notebook:run-cell", timeout=timeout)
         return _output_text(self._cells()[-1])
 
+    def run_again(self, index: int, timeout: float = 60.0) -> None:
+        """Runs a cell that is there once more and waits until it has finished.
+
+        Args:
+            index: of the cell, from 0 on.
+            timeout: in seconds.
+        """
+        self.page.evaluate("(index) => acdcTest.chooseCell(index)", index)
+        self._execute("notebook:run-cell", timeout=timeout)
+        _output_text(self._cells()[index])
+
+    def sources(self) -> list[str]:
+        """What stands in the cells."""
+        return [_joined(cell["source"]) for cell in self._cells()]
+
+    def clear_output(self, index: int, timeout: float = 60.0) -> None:
+        """Clears what a cell put out."""
+        self.page.evaluate("(index) => acdcTest.chooseCell(index)", index)
+        self._execute("notebook:clear-cell-output", timeout=timeout)
+
     def wait_status(self, status: str | Iterable[str], timeout: float = 60.0) -> str:
         """Waits until an explorer on the page has the status given, or one of those given.
 

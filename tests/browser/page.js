@@ -107,6 +107,12 @@ window.acdcTest = (() => {
     notebook.activeCellIndex = cells().cells.length - 1;
   };
 
+  const chooseCell = (index) => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.deselectAll();
+    notebook.activeCellIndex = index;
+  };
+
   // Starts a JupyterLab command; its end is told in acdcTest.outcome.
   const execute = (command, options) => {
     window.acdcTest.outcome = null;
@@ -122,6 +128,6 @@ window.acdcTest = (() => {
 
   return {
     figureState, hasDrawn, hasLostWidgets, pointPixel, listenForClick, showsTheme,
-    notebookIsReady, cells, appendCell, execute, statuses, clicked: null, outcome: null,
+    notebookIsReady, cells, appendCell, chooseCell, execute, statuses, clicked: null, outcome: null,
   };
 })();

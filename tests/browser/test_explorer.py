@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,21 @@ def assert_fits(lab: LabPage) -> None:
         " && Math.abs(box.clientHeight - plot.clientHeight) <= 2 }",
         timeout=10_000,
     )
+
+
+# Widgets that there are, and threads that search.
+LIVING = (
+    "(lambda w, t: [len(w.Widget.widgets), sum(each.name == 'acdc-search' for each in "
+    "t.enumerate())])(__import__('ipywidgets'), __import__('threading'))"
+)
+
+
+def wait_living(lab: LabPage, expected: list[int], seconds: float = 60) -> None:
+    """Waits until there are so many widgets and threads again."""
+    deadline = time.monotonic() + seconds
+    while (living := ask(lab, LIVING)) != expected:
+        assert time.monotonic() < deadline, f"{living} widgets and threads, not {expected}"
+        time.sleep(1)
 
 
 def clear_of_nodes(lab: LabPage, place: int) -> int:
@@ -197,6 +213,39 @@ def test_reloading_the_page_keeps_everything(explorer):
     lab.click_point("edge-hits", 2)
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{strongest}"]')
     lab.screenshot("reloaded")
+
+
+def test_running_the_cell_again_leaves_one_explorer(explorer):
+    lab = explorer("n_prompts=16")
+    lab.wait_status("done", timeout=60)
+    once = ask(lab, LIVING)
+    assert once[1] == 1
+    for _ in range(4):
+        lab.run_again(0, timeout=120)
+        lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    wait_living(lab, once)
+    # One more that is bound to a name, shown in two cells; cleared in both it is folded up.
+    lab.run("other = ax.Explorer('or-gate', 'or-gate', 0.5); other.wait(60); other")
+    lab.run("other")
+    assert ask(lab, LIVING)[1] == 2
+    cells = [n for n, source in enumerate(lab.sources()) if source.endswith("other")]
+    assert len(cells) == 2
+    lab.clear_output(cells[0])
+    lab.page.wait_for_timeout(12_000)
+    assert ask(lab, LIVING)[1] == 2
+    lab.clear_output(cells[1])
+    wait_living(lab, once)
+    # Shown once more it is there as it was.
+    kept = ask(lab, "other.circuit.kept")
+    lab.run("other")
+    lab.wait_figure("nodes")
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.acdc-graph')].pop()"
+        ".querySelectorAll('.points path.point').length >= 5"
+    )
+    assert ask(lab, "other.circuit.kept") == kept
+    lab.screenshot("shown-once-more")
 
 
 def test_keyboard_alone_finds_edges_and_nodes(explorer):

@@ -278,6 +278,18 @@ def load_task(
     return replace(task, notes=[*notes, *form.notes])
 
 
+def tasks_for(model: Model) -> tuple[str, ...]:
+    """Names of the tasks that can be made for a model: whose words its tokenizer has."""
+    names = []
+    for name in TASKS:
+        try:
+            load_task(name, model, 1)
+        except ValueError:
+            continue
+        names.append(name)
+    return tuple(names)
+
+
 def _fitting_pairs(
     form: PromptForm,
     words: Mapping[str, Sequence[str]],

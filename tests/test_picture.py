@@ -1,0 +1,110 @@
+"""The graph as SVG, the picture that outlasts the kernel, and files through the browser."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections import Counter
+
+import pytest
+from test_graph_view import circuit_of_edges, draw, make_figure, random_circuit
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.file_buttons import FileButtons
+from acdc_explorer.explorer.lasting_picture import LastingPicture
+from acdc_explorer.explorer.picture import graph_svg
+from acdc_explorer.explorer.shown import kept_edges
+from acdc_explorer.explorer.style import DASHES, KIND_COLOURS
+from acdc_explorer.graph import graph_of
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def picture(circuit: Circuit, title: str = "title") -> ET.Element:
+    figure = make_figure()
+    draw(figure, circuit)
+    return ET.fromstring(graph_svg(figure.widget, figure.layout, title, kept_edges(circuit)))
+
+
+def texts(svg: ET.Element) -> list[str]:
+    return [element.text for element in svg.iter(f"{SVG}text")]
+
+
+def test_every_edge_and_node_is_there():
+    circuit = random_circuit(25, (4, 8))
+    svg = picture(circuit, "<a> & b")
+    curves = Counter()
+    for path in svg.iter(f"{SVG}path"):
+        assert path.get("fill") == "none"
+        curves[path.get("stroke"), path.get("stroke-dasharray")] += path.get("d").count("M")
+    expected = Counter(
+        (KIND_COLOURS[step.edge.kind], DASHES["hurts"] if step.effect < 0 else None)
+        for step in circuit.decisions
+    )
+    assert curves == expected
+    names = texts(svg)
+    assert names[0] == "<a> & b"
+    for step in circuit.decisions:
+        for node in (step.edge.sender, step.edge.receiver.node):
+            if node.kind == "head":
+                assert f"{node.layer}.{node.head}" in names
+    assert [f"H{head}" for head in range(8)] == [name for name in names if name.startswith("H")]
+    assert svg.get("id") == "acdc-picture"
+
+
+def test_the_key_tells_what_occurs():
+    graph = graph_of(2, 2)
+    svg = picture(circuit_of_edges(graph, {"input->a1.h0<q>": 1.0, "a1.h0->logits": -1.0}))
+    assert {"Q-composition", "into an MLP or the logits", "hurts"} <= set(texts(svg))
+    assert "K-composition" not in texts(svg)
+    assert "unconnected" not in texts(svg)
+    svg = picture(circuit_of_edges(graph, {"a1.h0->logits": 1.0}))
+    assert "unconnected" in texts(svg)
+
+
+def test_nothing_leaves_the_picture():
+    svg = picture(random_circuit(60, (30, 9)))
+    width, height = float(svg.get("width")), float(svg.get("height"))
+    for text in svg.iter(f"{SVG}text"):
+        assert 0 <= float(text.get("x")) <= width
+        assert 0 <= float(text.get("y")) <= height
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """What is displayed: (MIME bundle, whether it takes another one's place)."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell, sent = InteractiveShell.instance(), []
+    monkeypatch.setattr(
+        shell.display_pub, "publish",
+        lambda data, metadata=None, *, transient=None, update=False, **_: sent.append(
+            (data, transient["display_id"], update)
+        ),
+    )  # fmt: skip
+    yield sent
+    InteractiveShell.clear_instance()
+
+
+def test_the_last_picture_takes_the_place_of_the_first(published, monkeypatch):
+    monkeypatch.delenv("VSCODE_PID", raising=False)
+    picture = LastingPicture()
+    picture.renew("<svg>0</svg>", "none on view yet")
+    assert not published
+    picture.show("<svg>1</svg>", "one")
+    picture.renew("<svg>2</svg>", "two")
+    (first, identity, is_update), (second, same, is_later_update) = published
+    assert (first, is_update) == ({"image/svg+xml": "<svg>1</svg>", "text/plain": "one"}, False)
+    assert (second["image/svg+xml"], same, is_later_update) == ("<svg>2</svg>", identity, True)
+
+
+def test_files_are_handed_out_and_taken_in():
+    sent, loaded = [], []
+    made = {"json": ("a.json", "application/json", "{}"), "png": None}
+    buttons = FileButtons(made.get, lambda name, text: loaded.append((name, json.loads(text))))
+    buttons.send = sent.append
+    for message in ({"wanted": "json"}, {"wanted": "png"}, {"wanted": "more"}, "nothing"):
+        buttons._handle_custom_msg(message, [])
+    assert sent == [{"name": "a.json", "type": "application/json", "text": "{}"}]
+    buttons._handle_custom_msg({"loaded": '{"a": 1}', "name": "b.json"}, [])
+    assert loaded == [("b.json", {"a": 1})]
