@@ -19,7 +19,6 @@ from acdc_explorer.explorer.status_html import status_html
 from acdc_explorer.explorer.task_html import task_html
 from acdc_explorer.explorer.words import counted, signed, with_unit
 from acdc_explorer.models import Model
-from acdc_explorer.runner.session import SearchSession
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks import Task
 
@@ -254,14 +253,15 @@ def test_the_texts_of_a_task_are_escaped(mini):
 
 
 def test_labels_of_several_words_are_told_as_the_prompt_has_them(mini):
-    from acdc_explorer.engine.cache import engine_for
-
-    task = ax.load_task("months", mini, n_prompts=2)
-    circuit = ax.find_circuit(mini, task, "20%")
-    session = SearchSession(mini, engine_for(mini, task), circuit.settings)
-    assert session.tokens["Last month"] == "Last month"
-    assert session.tokens["END"] == "is"
-    assert task.preview()["Last month"].iloc[0] == "Last month [1:3]"
+    explorer = ax.Explorer(mini, "months", "20%", n_prompts=2)
+    try:
+        explorer.wait(60)
+        snapshot = explorer._runner.snapshot()
+    finally:
+        explorer.close()
+    assert snapshot.tokens["Last month"] == "Last month"
+    assert snapshot.tokens["END"] == "is"
+    assert snapshot.task.preview()["Last month"].iloc[0] == "Last month [1:3]"
 
 
 @pytest.mark.parametrize(
