@@ -19,7 +19,6 @@ from acdc_explorer.explorer.status_html import status_html
 from acdc_explorer.explorer.task_html import task_html
 from acdc_explorer.explorer.words import counted, signed, with_unit
 from acdc_explorer.models import Model
-from acdc_explorer.runner.session import SearchSession
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks import Task
 
@@ -121,6 +120,32 @@ def test_an_edge_that_leads_from_nothing_says_why_it_stands_there(mini, task, ci
     under_way = replace(circuit, complete=False)
     found = ax.inspect_edge(mini, task, under_way, loose[0])
     assert "nothing" not in edge_html(found, under_way, task)
+
+
+def test_an_edge_that_leads_to_nothing_is_told_apart(mini, task, circuit):
+    """Neither the input nor the logits need be linked to what somebody keeps."""
+    told = {
+        "input->a0.h3<k>": ("Leads to nothing.", "from L0H3 to the logits."),
+        "a3.h7->logits": ("Leads from nothing.", "from the input to L3H7."),
+        "a2.h1->a3.h0<q>": (
+            "Leads from nothing.",
+            "from the input to L2H1 or from L3H0 to the logits.",
+        ),
+    }
+    assert set(told) <= set(circuit.kept)
+    steps = [
+        replace(step, kept=step.edge.id in told) if step in circuit.decisions else step
+        for step in circuit.steps
+    ]
+    for method, kept in (("acdc", "what was removed later"), ("eap", "whatever became of")):
+        settings = replace(circuit.settings, method=method)
+        cut = replace(circuit, steps=tuple(steps), settings=settings)
+        for edge, (title, why) in told.items():
+            found = ax.inspect_edge(mini, task, cut, edge)
+            note = re.search('<p class="acdc-note"><b>Leads.*?</p>', edge_html(found, cut, task))[0]
+            assert title in note
+            assert f"no kept edges lead {why}" in note
+            assert kept in note
 
 
 def test_the_status_line_counts_connected_edges_once_the_search_has_ended(circuit):
@@ -228,14 +253,15 @@ def test_the_texts_of_a_task_are_escaped(mini):
 
 
 def test_labels_of_several_words_are_told_as_the_prompt_has_them(mini):
-    from acdc_explorer.engine.cache import engine_for
-
-    task = ax.load_task("months", mini, n_prompts=2)
-    circuit = ax.find_circuit(mini, task, "20%")
-    session = SearchSession(mini, engine_for(mini, task), circuit.settings)
-    assert session.tokens["Last month"] == "Last month"
-    assert session.tokens["END"] == "is"
-    assert task.preview()["Last month"].iloc[0] == "Last month [1:3]"
+    explorer = ax.Explorer(mini, "months", "20%", n_prompts=2)
+    try:
+        explorer.wait(60)
+        snapshot = explorer._runner.snapshot()
+    finally:
+        explorer.close()
+    assert snapshot.tokens["Last month"] == "Last month"
+    assert snapshot.tokens["END"] == "is"
+    assert snapshot.task.preview()["Last month"].iloc[0] == "Last month [1:3]"
 
 
 @pytest.mark.parametrize(

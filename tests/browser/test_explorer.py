@@ -362,6 +362,31 @@ def test_known_thresholds_are_one_stop_of_the_tab_key(explorer):
     assert ask(lab, "explorer.circuit.threshold") == float(second)
 
 
+def test_a_toggle_keeps_the_focus_when_it_is_pressed(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    ask(lab, "setattr(explorer, 'selected_edge', explorer.circuit.kept[0])")
+    wait_panel(lab)
+    assert lab.page.locator(".acdc-edge-panel [tabindex='0']").count() == 1
+    row = lab.page.locator('.acdc-edge-panel tr[data-position="IO"]').last
+    row.focus()
+    lab.page.keyboard.press("ArrowDown")
+    assert lab.page.evaluate("document.activeElement.dataset.position") == "S1"
+    for selector, of in (('tr[data-position="S1"]', "position"), ('button[data-part="v"]', "part")):
+        toggle = lab.page.locator(selector).last
+        toggle.focus()
+        pressed = toggle.get_attribute("aria-pressed")
+        lab.page.keyboard.press("Enter")
+        lab.page.wait_for_function(
+            "([selector, pressed]) => [...document.querySelectorAll(selector)].pop()"
+            "?.getAttribute('aria-pressed') === pressed",
+            arg=[selector, "false" if pressed == "true" else "true"],
+        )
+        value = toggle.get_attribute(f"data-{of}")
+        assert lab.page.evaluate(f"document.activeElement.dataset.{of}") == value
+
+
 def test_a_removed_edge_looks_removed_and_neighbours_are_offered_below(explorer):
     lab = explorer()
     lab.wait_status("done", timeout=60)
@@ -376,9 +401,7 @@ def test_a_removed_edge_looks_removed_and_neighbours_are_offered_below(explorer)
         "line-through"
     )
     lab.screenshot("removed")
-    figure = "explorer._graph_view.figure"
-    ask(lab, f"{figure}._on_edges({figure}._hit_ids[:4])")
-    wait_panel(lab)
+    ask(lab, "explorer._edges_clicked(explorer.circuit.kept[:4])")
     lab.page.wait_for_selector('.acdc-edge-panel[data-state="kept"][data-effect]')
     title = lab.page.locator(".acdc-chooser b").last
     assert "near the point clicked" in title.inner_text()
@@ -388,7 +411,7 @@ def test_a_removed_edge_looks_removed_and_neighbours_are_offered_below(explorer)
     lab.page.locator(".acdc-chooser button:visible").last.click()
     lab.page.wait_for_function(
         "(id) => [...document.querySelectorAll('.acdc-edge-panel')].pop().dataset.edge === id",
-        arg=ask(lab, f"{figure}._hit_ids[3]"),
+        arg=ask(lab, "explorer.circuit.kept[3]"),
     )
     wait_panel(lab)
     heading = lab.page.locator(".acdc-edge-panel h3").last.bounding_box()
