@@ -73,7 +73,7 @@ class Key:
         if n_unconnected := counts[parts.UNCONNECTED]:
             sample = _line(UNCONNECTED_COLOUR, 1.5, DASHES["unconnected"])
             title = "Kept when tested, but not on any path from input to logits now"
-            name = f"{n_unconnected:,} lead from nothing"
+            name = f"{n_unconnected:,} lead{'s' if n_unconnected == 1 else ''} from nothing"
             groups.append([button(parts.UNCONNECTED, sample, name, title)])
         if has_preview:
             sample = _line(PREVIEW_COLOUR, 1.5, DASHES["preview"])
