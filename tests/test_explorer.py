@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import math
 import re
@@ -520,7 +521,11 @@ class TestLifetime:
         assert explorer.status == "done"
         assert explorer.circuit.kept == kept
 
-    def test_all_that_holds_the_model_is_let_go_of(self):
+    def test_all_that_holds_the_model_is_let_go_of(self, monkeypatch):
+        """At once, and not when Python next looks for circles of references."""
+        monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 600.0)
+        gc.collect()
+        gc.disable()
         explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
         self.page(explorer, view="here")
         explorer.wait(60)
@@ -528,7 +533,10 @@ class TestLifetime:
         held = [weakref.ref(each) for each in (search.model, search.engine)]
         del search
         self.page(explorer, view="gone", cleared=True)
-        until(lambda: [each() for each in held] == [None, None])
+        try:
+            until(lambda: [each() for each in held] == [None, None])
+        finally:
+            gc.enable()
 
     def test_displayed_again_it_goes_on_from_its_circuit(self, model):
         task = random_task()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -200,8 +199,6 @@ class SearchWidget(widgets.VBox):
         self.__dict__.pop("_repr_mimebundle_", None)
         if self.status in ("loading", "running", "paused"):
             self.status = "stopped"
-        # Model and engine lie in circles of references, and Python looks for those now and then.
-        gc.collect()
 
     def _unfold(self) -> None:
         """Makes a new page, as the old one was, and goes on from the circuit that it had."""
