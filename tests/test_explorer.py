@@ -580,7 +580,11 @@ class TestLifetime:
         assert explorer.status == "done"
         assert explorer.circuit.kept == kept
 
-    def test_all_that_holds_the_model_is_let_go_of(self):
+    def test_all_that_holds_the_model_is_let_go_of(self, monkeypatch):
+        """At once, and not when Python next looks for circles of references."""
+        monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 600.0)
+        gc.collect()
+        gc.disable()
         explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
         self.page(explorer, view="here")
         explorer.wait(60)
@@ -588,9 +592,10 @@ class TestLifetime:
         held = [weakref.ref(each) for each in (search.model, search.engine)]
         del search
         self.page(explorer, view="gone", cleared=True)
-        until(lambda: explorer.comm is None)
-        gc.collect()
-        assert [each() for each in held] == [None, None]
+        try:
+            until(lambda: [each() for each in held] == [None, None])
+        finally:
+            gc.enable()
 
     def test_displayed_again_it_goes_on_from_its_circuit(self, model):
         task = random_task()
@@ -640,6 +645,32 @@ class TestLifetime:
         assert explorer.comm is not None
         self.page(explorer, view="here")
         assert not explorer._runner._rests
+
+    def test_a_page_that_does_not_answer_is_one_that_is_closed(self, model, monkeypatch):
+        monkeypatch.setattr("acdc_explorer.explorer.presence.LOOK_SECONDS", 0.2)
+        explorer = ax.Explorer(model, random_task(), 0.05)
+        asked = []
+        monkeypatch.setattr(explorer._presence, "send", asked.append)
+        try:
+            time.sleep(0.5)
+            assert not asked
+            self.page(explorer, view="here")
+            until(lambda: asked)
+            assert not explorer._runner._rests
+            until(lambda: explorer._runner._rests)
+            self.page(explorer, view="here")
+            assert not explorer._runner._rests
+            # The kernel would not hear it.
+            explorer._own_cells.running = True
+            n_asked = len(asked)
+            until(lambda: len(asked) > n_asked + 2)
+            assert explorer._on_view
+        finally:
+            explorer.close()
+        time.sleep(0.3)
+        n_asked = len(asked)
+        time.sleep(0.5)
+        assert len(asked) == n_asked
 
     def test_a_search_is_ended_too(self, model, monkeypatch):
         def slow_steps(*args, **options):

@@ -396,19 +396,21 @@ def test_questions_are_answered_between_the_parts_of_an_attribution(
     runner.rest(True)
     runner.start(Request(model, random_task(), 0.05))
     assert runner.wait(30) == "done"
-    begun, answered, waited = threading.Event(), threading.Event(), []
+    begun, asked, answered, waited = *(threading.Event() for _ in range(3)), []
     through_block = Linearized._through_block
 
     def slow_part(*args):
         if begun.is_set():
             waited.append(answered.wait(10))
         begun.set()
+        asked.wait(10)
         return through_block(*args)
 
     monkeypatch.setattr(Linearized, "_through_block", slow_part)
     runner.start(Request(model, random_task(), 0.05, options=options))
     assert begun.wait(30)
     runner.ask(lambda *_: 1, lambda result, error: answered.set())
+    asked.set()
     assert runner.wait(60) == "done"
     assert waited
     assert all(waited)
@@ -463,9 +465,11 @@ def test_what_was_attributed_is_not_attributed_again(model, runner, monkeypatch)
 
 def test_the_path_has_its_own_time_and_says_when_it_is_spent(model, runner, monkeypatch):
     monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 1e-9)
+    runner.rest(True)
     runner.start(Request(model, random_task(), 0.3))
     assert runner.wait(30) == "done"
     assert not runner.snapshot().path_gave_up
+    runner.rest(False)
     until(lambda: not runner.snapshot().exploring, 60)
     snapshot = runner.snapshot()
     assert snapshot.path_gave_up

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +13,16 @@ from acdc_explorer.explorer.anywidget_private import HEARING
 
 # A cell that is moved or cut and pasted takes its output off the page and puts it back.
 GRACE_SECONDS = 10.0
+# How often it is looked whether the page is still there.
+LOOK_SECONDS = 60.0
 
 
 class Presence(anywidget.AnyWidget):
     """Put beside what is shown, tells when that leaves the page; nothing of it is seen.
 
-    A page that is reloaded says nothing: its views are there again afterwards. One that is closed,
-    but not by clearing the output, may be opened again. So what is on view is never counted: when a
-    view goes, those that are left are asked, and answer.
+    Where an output is cleared or replaced, its view says so. A page that is closed says nothing,
+    and may be opened again; one that is reloaded says nothing either, and its views are there again
+    afterwards. So what is on view is never counted: views are asked, and answer.
     """
 
     _esm = (
@@ -65,39 +68,54 @@ class Presence(anywidget.AnyWidget):
         """
         super().__init__(layout={"display": "none"})
         self._is_busy, self._on_view, self._discarded = is_busy, on_view, discarded
-        self._answered = False
-        self._timer: threading.Timer | None = None
+        # When a view was last heard of, asked for, and gone.
+        self._heard_at = self._asked_at = self._gone_at = 0.0
+        self._timers: dict[Callable[[], None], threading.Timer] = {}
         self.on_msg(lambda _, content, buffers: self._received(content))
 
     def close(self) -> None:
         """Hears nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         super().close()
 
     def _received(self, content: Any) -> None:
         view = content.get("view") if isinstance(content, dict) else None
         if view == "here":
-            self._answered = True
+            self._heard_at = time.monotonic()
             self._on_view(True)
+            if self._look not in self._timers:
+                self._do_later(LOOK_SECONDS, self._look)
         elif view == "gone":
-            self._answered = False
+            self._gone_at = time.monotonic()
             self._on_view(False)
             self.send({})
             if content.get("cleared"):
-                self._conclude_later()
+                self._do_later(GRACE_SECONDS, self._conclude)
 
-    def _conclude_later(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(GRACE_SECONDS, self._conclude)
-        self._timer.daemon = True
-        self._timer.start()
+    def _do_later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Does something on a thread of its own, once, however often it is asked for meanwhile."""
+        if self.comm is None:
+            # Closed meanwhile.
+            return
+        if what in self._timers:
+            self._timers[what].cancel()
+        self._timers[what] = threading.Timer(seconds, what)
+        self._timers[what].daemon = True
+        self._timers[what].start()
 
     def _conclude(self) -> None:
-        if self._answered:
+        if self._heard_at > self._gone_at:
             return
         if self._is_busy():
-            self._conclude_later()
+            self._do_later(GRACE_SECONDS, self._conclude)
         else:
             self._discarded()
+
+    def _look(self) -> None:
+        """Asks whether a view is there, after a look at what came of asking before."""
+        if self._heard_at < self._asked_at and not self._is_busy():
+            self._on_view(False)
+        self._asked_at = time.monotonic()
+        self.send({})
+        self._do_later(LOOK_SECONDS, self._look)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep
@@ -47,6 +47,12 @@ class Background:
         """The circuit of the search without screening, once it is known."""
         return self._trust.verified if self._trust else None
 
+    def close(self) -> None:
+        """Ends what is left but for the work on the path, which may go on."""
+        if self._trust:
+            self._trust.audit.close()
+            self._trust.verification.close()
+
     def advance(self) -> bool:
         """Does a bit; True if there is something new."""
         return self._left[0].advance() | self._drop_finished()
@@ -80,7 +86,7 @@ class TrustSession:
         self.verification = Work(self._verify())
         self.verified: Circuit | None = None
 
-    def _audit(self) -> Iterator[bool]:
+    def _audit(self) -> Generator[bool]:
         tests: list[EdgeStep] = []
         for step in audit_tests(self._search.engine, self._circuit, _AUDITED, _AUDIT_SEED):
             tests.append(step)
@@ -88,7 +94,7 @@ class TrustSession:
         self.trust = Trust(audit_of(self._circuit, tests))
         yield True
 
-    def _verify(self) -> Iterator[bool]:
+    def _verify(self) -> Generator[bool]:
         search, n_edges = self._search, self._circuit.graph.n_edges
         verification = Verification(search.model.name, search.engine, self._circuit)
         for _ in verification.advance():

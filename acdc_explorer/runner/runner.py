@@ -190,11 +190,12 @@ class Runner:
             self._condition.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
-        self._loaded.forget()
-        self._forget()
 
     def _forget(self) -> None:
-        """Lets go of all that holds the model."""
+        """Lets go of all that holds the model; in the worker."""
+        for each in (self._background, self._path):
+            if each is not None:
+                each.close()
         self._search = self._path = self._background = None
 
     def _check_open(self) -> None:
@@ -224,6 +225,8 @@ class Runner:
             with self._condition:
                 self._condition.wait_for(self._has_work)
                 if self._closed:
+                    self._forget()
+                    self._loaded.forget()
                     return
                 job = self._next_job()
             use_cores(in_background=job == self._explore)
@@ -281,9 +284,9 @@ class Runner:
             self._forget()
             raise
         with self._condition:
+            if self._search and not self._search.is_of(wanted.engine, wanted.settings):
+                self._forget()
             before = self._search
-            if before and not before.is_of(wanted.engine, wanted.settings):
-                before = self._path = None
             if before and self._path and not afresh:
                 search = self._path.going_on(before, wanted)
             else:
@@ -317,6 +320,8 @@ class Runner:
         assert self._search is not None
         assert self._path is not None
         with self._condition:
+            if self._background is not None:
+                self._background.close()
             self._background = Background(self._search, self._path)
             self._set_status("done")
 

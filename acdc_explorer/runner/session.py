@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -205,6 +205,11 @@ class PathSession:
         """How far from an interval's ends its circuit is certain: the ends are float32 values."""
         return BORDERLINE * max(1.0, abs(self._search.engine.full_metric))
 
+    def close(self) -> None:
+        """Ends the work, and lets go of the model."""
+        self.finding_path.close()
+        self.finding_curves.close()
+
     def add(self, circuit: Circuit) -> None:
         """Takes in a circuit found by a search; the background goes on from there."""
         self.path = self.path.with_circuit(circuit)
@@ -232,7 +237,7 @@ class PathSession:
         steps = nearest.steps if nearest and before.complete else before.steps
         return SearchSession(before.model, replace(wanted, known=steps))
 
-    def _circuits(self) -> Iterator[bool]:
+    def _circuits(self) -> Generator[bool]:
         """Finds circuits of other thresholds."""
         engine, settings = self._search.engine, self._search.settings
         full = abs(engine.full_metric)
@@ -245,7 +250,7 @@ class PathSession:
                 self.path = self.path.with_circuit(step)
             yield isinstance(step, Circuit)
 
-    def _curves(self) -> Iterator[bool]:
+    def _curves(self) -> Generator[bool]:
         """Evaluates circuits of the largest attributions, at thresholds on a grid."""
         engine = self._search.engine
         if not engine.scoring.has_gradient or engine.full_metric == engine.corrupted_metric:

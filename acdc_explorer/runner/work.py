@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Work:
         gave_up: whether the time was spent before all was done.
     """
 
-    def __init__(self, bits: Iterator[bool], seconds: float = math.inf):
+    def __init__(self, bits: Generator[bool], seconds: float = math.inf):
         """Begins.
 
         Args:
@@ -27,6 +27,11 @@ class Work:
         """
         self._bits, self._seconds_left = bits, seconds
         self.finished = self.gave_up = False
+
+    def close(self) -> None:
+        """Ends it, and lets go of what it works on."""
+        self._bits.close()
+        self.finished = True
 
     def advance(self) -> bool:
         """Does a bit; True if there is something new."""

@@ -220,10 +220,13 @@ def test_running_the_cell_again_leaves_one_explorer(explorer):
     lab.wait_status("done", timeout=60)
     once = ask(lab, LIVING)
     assert once[1] == 1
+    made = ask(lab, "id(explorer)")
+    (cell,) = (n for n, source in enumerate(lab.sources()) if source.endswith("\nexplorer"))
     for _ in range(4):
-        lab.run_again(0, timeout=120)
+        lab.run_again(cell, timeout=120)
         lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
+    assert ask(lab, "id(explorer)") != made
     wait_living(lab, once)
     # One more that is bound to a name, shown in two cells; cleared in both it is folded up.
     lab.run("other = ax.Explorer('or-gate', 'or-gate', 0.5); other.wait(60); other")
