@@ -1022,7 +1022,7 @@ class TestSlider:
 
     def test_the_buttons_go_from_circuit_to_circuit(self, explorer, model, task):
         seen = [explorer.circuit.kept]
-        for button, further in ((explorer._controls.more, 1), (explorer._controls.fewer, 0)):
+        for button, further in ((explorer._controls.lower, 1), (explorer._controls.higher, 0)):
             low, high = explorer.circuit.valid_interval
             button.click()
             assert explorer.wait(30) == "done"
@@ -1038,7 +1038,7 @@ class TestSlider:
         try:
             explorer.wait(30)
             assert explorer.circuit.kept == []
-            explorer._controls.fewer.click()
+            explorer._controls.higher.click()
             assert explorer.threshold == 1e6
         finally:
             explorer.close()

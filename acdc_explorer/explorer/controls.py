@@ -95,8 +95,12 @@ class Controls:
                       "An edge goes while the circuit stays close to the full model"],
             style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
-        self.fewer = _button("", "chevron-right", "The next circuit with fewer edges", width="32px")
-        self.more = _button("", "chevron-left", "The next circuit with more edges", width="32px")
+        self.higher = _button(
+            "", "chevron-right", "The circuit of the next higher thresholds", width="32px"
+        )
+        self.lower = _button(
+            "", "chevron-left", "The circuit of the next lower thresholds", width="32px"
+        )
         self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="130px"))
         self.run = _button("Run", "play", "Search from the start", "primary", "70px")
         self.pause = _button("Pause", "pause", "Halt the search; press again to go on", "", "92px")
@@ -108,7 +112,7 @@ class Controls:
         self.progress = widgets.FloatProgress(min=0.0, max=1.0, layout=widgets.Layout(width="90px"))
         self.progress_text = widgets.HTML()
         request = [self.model, self.task, self.n_prompts, self.seed]
-        threshold = [self.threshold, self.more, self.fewer, self.threshold_text]
+        threshold = [self.threshold, self.lower, self.higher, self.threshold_text]
         options = [self.method, widgets.Label("Rule"), self.rule, self.positions, self.own_prompts]
         self._options = _line(options)
         self._options.layout.display = "none"
@@ -168,7 +172,7 @@ class Controls:
             set_columns: with "heads" or "positions".
             show_own_prompts: with whether to show them.
             slide: with the threshold in per cent, and whether the slider rests there.
-            step: with 1 for the next circuit with more edges, -1 for that with fewer.
+            step: with -1 for the circuit of the next lower thresholds, 1 for the next higher.
             slide_faithfulness: with the faithfulness to reach, in per cent.
             run: the button; so are `pause` and `stop`.
             pause: likewise.
@@ -187,8 +191,8 @@ class Controls:
         on_value(self.columns, set_columns)
         self._slide = slide
         on_value(self.faithfulness, slide_faithfulness)
-        self.more.on_click(lambda _: step(1))
-        self.fewer.on_click(lambda _: step(-1))
+        self.lower.on_click(lambda _: step(-1))
+        self.higher.on_click(lambda _: step(1))
         for button, press in ((self.run, run), (self.pause, pause), (self.stop, stop)):
             button.on_click(lambda _, press=press: press())
 

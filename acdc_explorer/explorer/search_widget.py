@@ -182,7 +182,7 @@ class SearchWidget(widgets.VBox):
             if self.circuit is None or not self.circuit.complete:
                 return
             low, high = self.circuit.valid_interval
-            threshold = low * (1 - BEYOND) if by > 0 else high * (1 + BEYOND)
+            threshold = low * (1 - BEYOND) if by < 0 else high * (1 + BEYOND)
             if 0 < threshold < math.inf:
                 self.threshold = threshold
 

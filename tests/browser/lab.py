@@ -129,6 +129,12 @@ class LabPage:
         self.page.reload()
         self._wait_for_notebook(timeout)
 
+    def restart_and_reload(self, timeout: float = 60.0) -> None:
+        """Saves the notebook, ends what its kernel knows, and opens the page anew."""
+        self._execute("docmanager:save", timeout=timeout)
+        self._server.shut_down_kernels()
+        self.reload_page(timeout)
+
     def close(self) -> None:
         """Closes the page."""
         self.page.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -116,12 +117,19 @@ def test_dragging_the_threshold_changes_the_edges(explorer):
     lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
     before = ask(lab, "explorer.circuit.kept")
-    handle = lab.page.locator(".acdc-threshold .noUi-handle").last
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    slider = lab.page.locator(".acdc-threshold input[type=range]").last
+    box = slider.bounding_box()
+    assert box["width"] >= 300
+    # From 0.01% to 100%; the handle is 16 pixels wide.
+    x = box["x"] + 8 + (box["width"] - 16) * (math.log10(7) + 2) / 4
+    y = box["y"] + box["height"] / 2
     lab.page.mouse.move(x, y)
     lab.page.mouse.down()
     lab.page.mouse.move(x - 30, y, steps=5)
+    lab.page.wait_for_timeout(500)
+    # While it is dragged nothing unknown is searched for; its place is told.
+    told = slider.get_attribute("aria-valuetext")
+    assert float(told.split("%")[0]) < 7
     lab.page.mouse.move(x - 45, y, steps=5)
     lab.page.mouse.up()
     lab.page.wait_for_timeout(300)
@@ -137,6 +145,72 @@ def test_dragging_the_threshold_changes_the_edges(explorer):
     fresh = ask(lab, f"ax.find_circuit('mini', 'ioi', {percent!r}).kept")
     assert after == fresh
     lab.screenshot("threshold-low")
+
+
+def test_the_threshold_is_typed_and_stepped_and_nothing_is_set_that_nobody_chose(explorer):
+    lab = explorer("'mini', 'ioi', '3%'")
+    lab.wait_status("done", timeout=60)
+    assert ask(lab, "explorer.threshold") == "3%"
+    box = lab.page.locator(".acdc-threshold input[type=text]").last
+    assert box.input_value() == "3"
+    box.fill("12,5 %")
+    box.press("Enter")
+    lab.run("explorer.wait(60)")
+    assert ask(lab, "explorer.threshold") == "12.5%"
+    low, kept = ask(lab, "[explorer.circuit.valid_interval[0], explorer.circuit.kept]")
+    lab.page.get_by_title("The circuit of the next lower thresholds").last.click()
+    lab.page.wait_for_timeout(300)
+    lab.run("explorer.wait(60)")
+    assert ask(lab, "explorer.circuit.kept") != kept
+    assert ask(lab, "explorer.circuit.valid_interval[1]") == pytest.approx(low, rel=1e-4)
+    box.fill("many")
+    box.press("Enter")
+    assert float(box.input_value()) < 12.5
+
+
+def test_files_are_saved_and_loaded_and_a_picture_outlasts_the_kernel(explorer, tmp_path):
+    lab = explorer("'mini', 'ioi', '7%', n_prompts=16")
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    saved = {}
+    for text, kind in (("Save", "json"), ("SVG", "svg"), ("PNG", "png")):
+        with lab.page.expect_download() as download:
+            lab.page.get_by_role("button", name=text, exact=True).last.click()
+        assert download.value.suggested_filename == f"mini-ioi-7%.{kind}"
+        saved[kind] = tmp_path / f"saved.{kind}"
+        download.value.save_as(saved[kind])
+    kept = ask(lab, "explorer.circuit.kept")
+    circuit = json.loads(saved["json"].read_text(encoding="utf-8"))
+    assert circuit["task"]["options"]["n_prompts"] == 16
+    assert "3.7" in saved["svg"].read_text(encoding="utf-8")
+    header = saved["png"].read_bytes()[:24]
+    assert header.startswith(b"\x89PNG")
+    # Twice the width of the drawing.
+    assert int.from_bytes(header[16:20], "big") == 1640
+    ask(lab, "setattr(explorer, 'threshold', '30%')")
+    lab.run("explorer.wait(60)")
+    with lab.page.expect_file_chooser() as chooser:
+        lab.page.get_by_role("button", name="Load", exact=True).last.click()
+    chooser.value.set_files(saved["json"])
+    lab.page.wait_for_function(
+        "(text) => document.querySelector('.acdc-status').textContent.includes(text)",
+        arg=f"{len(kept)} kept",
+    )
+    assert ask(lab, "explorer.circuit.kept") == kept
+    # The picture is in the notebook, renewed, and not on view beside the widget.
+    outputs = lab.page.evaluate("() => acdcTest.cells().toJSON().cells")[1]["outputs"]
+    pictures = [
+        each["data"]["image/svg+xml"] for each in outputs if "image/svg+xml" in each["data"]
+    ]
+    assert len(pictures) == 1
+    assert f"{len(kept)} edges" in "".join(pictures[0])
+    picture = lab.page.locator('img[src*="acdc-picture"]')
+    assert picture.count() == 1
+    assert not picture.is_visible()
+    # Without the kernel it is what is left to see.
+    lab.restart_and_reload()
+    picture.first.wait_for(state="visible")
+    lab.screenshot("without-kernel")
 
 
 def test_dragging_faithfulness_finds_the_threshold(explorer):
@@ -520,6 +594,7 @@ def test_errors_are_shown_and_the_widget_lives_on(explorer):
 def test_positions_from_the_button_to_an_edge_at_another_position(explorer):
     lab = explorer("'mini', 'ioi', '3%'")
     lab.wait_status("done", timeout=60)
+    lab.page.get_by_role("button", name="Options").click()
     lab.page.get_by_title("Search edges at each position label").click()
     lab.page.get_by_role("button", name="by position").wait_for(state="visible")
     lab.wait_status("done", timeout=60)
@@ -577,7 +652,7 @@ def test_dragging_across_known_and_unknown_thresholds_while_the_path_is_found(ex
     lab.page.wait_for_function(
         "() => +document.querySelector('.acdc-path').dataset.intervals >= 4", timeout=60_000
     )
-    slider = lab.page.locator(".acdc-threshold .noUi-handle").first
+    slider = lab.page.locator(".acdc-threshold input[type=range]").first
     # A known interval's circle, then thresholds that may be known by now or not.
     points = lab.page.locator(".acdc-path circle.exact[data-threshold]")
     wanted = points.first.get_attribute("data-threshold")
@@ -636,6 +711,7 @@ def test_an_explorer_shown_when_it_has_already_found_its_circuit(explorer):
 def test_own_prompts_from_the_paste_to_the_circuit(explorer):
     lab = explorer("'mini', 'ioi', '7%', n_prompts=8")
     lab.wait_status("done", timeout=60)
+    lab.page.get_by_role("button", name="Options").click()
     lab.page.get_by_title("Paste or upload prompts of your own").click()
     area = lab.page.locator(".acdc-own-prompts textarea")
     friend = "is a really great friend, isn't"
