@@ -475,7 +475,7 @@ def test_the_path_has_its_own_time_and_says_when_it_is_spent(model, runner, monk
     assert snapshot.path_gave_up
     assert len(snapshot.path.circuits) == 1
     assert set(snapshot.curves) == {"eap", "eap_ig"}
-    assert "given up for lack of time" in path_html(snapshot, "logits")
+    assert "given up for lack of time" in path_html(snapshot)
     monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 60.0)
     monkeypatch.setattr("acdc_explorer.runner.session.CURVES_SECONDS", 1e-9)
     runner.start(Request(model, random_task(seed=1), 0.3))
@@ -485,7 +485,7 @@ def test_the_path_has_its_own_time_and_says_when_it_is_spent(model, runner, monk
     assert not snapshot.path_gave_up
     assert len(snapshot.path.circuits) > 5
     assert not snapshot.curves
-    assert "given up" not in path_html(snapshot, "logits")
+    assert "given up" not in path_html(snapshot)
 
 
 class TestTrust:

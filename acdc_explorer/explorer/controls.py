@@ -40,23 +40,23 @@ class Controls:
         narrow = {"description_width": "initial"}
         self.model = widgets.Combobox(
             options=tuple(models), description="Model", ensure_option=False, style=narrow,
-            continuous_update=False, layout=widgets.Layout(width="190px"),
+            continuous_update=False, layout=widgets.Layout(width="160px"),
             tooltip="A name on offer or on the Hugging Face hub, a folder, or a GGUF file; "
                     "Enter to load it",
         )  # fmt: skip
         self.task = widgets.Combobox(
             options=tuple(tasks), description="Task", ensure_option=False, style=narrow,
-            continuous_update=False, layout=widgets.Layout(width="150px"),
+            continuous_update=False, layout=widgets.Layout(width="140px"),
             tooltip="What the circuit is searched for; Enter to choose",
         )  # fmt: skip
         self.n_prompts = widgets.BoundedIntText(
             min=1, max=1_000_000, description="Prompts", style=narrow,
-            layout=widgets.Layout(width="130px"),
+            layout=widgets.Layout(width="112px"),
             continuous_update=False, tooltip="Number of clean prompts, each with a corrupted twin",
         )  # fmt: skip
         self.seed = widgets.BoundedIntText(
             min=0, max=2**31 - 1, description="Seed", style=narrow,
-            layout=widgets.Layout(width="110px"), continuous_update=False,
+            layout=widgets.Layout(width="92px"), continuous_update=False,
             tooltip="Seed of the prompts",
         )  # fmt: skip
         self.method = widgets.ToggleButtons(
@@ -84,7 +84,7 @@ class Controls:
         self.threshold = ThresholdSlider(lambda percent, rests: self._slide(percent, rests))
         self.faithfulness = widgets.FloatSlider(
             value=0.0, min=0.0, max=100.0, step=1.0, description="Faithfulness %", style=narrow,
-            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="240px"),
+            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="270px"),
             tooltip="Looks for the largest threshold whose circuit keeps this share of the metric",
         )  # fmt: skip
         self.faithfulness.add_class("acdc-faithfulness")
@@ -95,21 +95,25 @@ class Controls:
                       "An edge goes while the circuit stays close to the full model"],
             style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
-        self.higher = _button(
-            "", "chevron-right", "The circuit of the next higher thresholds", width="32px"
+        self.lower, self.higher = (
+            _button(
+                "", f"chevron-{side}", f"The circuit of the next {which} thresholds", "", "28px"
+            )
+            for side, which in (("left", "lower"), ("right", "higher"))
         )
-        self.lower = _button(
-            "", "chevron-left", "The circuit of the next lower thresholds", width="32px"
-        )
-        self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="130px"))
+        self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="100px"))
         self.run = _button("Run", "play", "Search from the start", "primary", "70px")
-        self.pause = _button("Pause", "pause", "Halt the search; press again to go on", "", "92px")
-        self.stop = _button("Stop", "stop", "End the search and keep what it found", "", "70px")
+        self.pause = _button("", "pause", "Pause the search", "", "36px")
+        self.stop = _button("", "stop", "Stop the search and keep what it found", "", "36px")
         self.options = widgets.ToggleButton(
             description="Options", icon="sliders", layout=widgets.Layout(width="92px"),
             tooltip="Method, rule, positions, prompts of your own",
         )  # fmt: skip
-        self.progress = widgets.FloatProgress(min=0.0, max=1.0, layout=widgets.Layout(width="90px"))
+        self.progress = widgets.FloatProgress(
+            min=0.0,
+            max=1.0,
+            layout=widgets.Layout(width="110px"),
+        )
         self.progress_text = widgets.HTML()
         request = [self.model, self.task, self.n_prompts, self.seed]
         threshold = [self.threshold, self.lower, self.higher, self.threshold_text]
@@ -120,8 +124,8 @@ class Controls:
         self.box = widgets.VBox(
             [
                 _line([*request, self.run, self.pause, self.stop, self.options]),
-                _line([*threshold, self.faithfulness, self.columns, self.progress,
-                       self.progress_text]),
+                _line([*threshold, self.columns]),
+                _line([self.faithfulness, self.progress, self.progress_text]),
                 self._options,
             ]
         )  # fmt: skip
@@ -142,7 +146,7 @@ class Controls:
         self.threshold.value = min(max(percent, LOWEST), HIGHEST)
         if full:
             logits = f"{percent / 100 * abs(full):.3g} {unit}"
-            self.threshold_text.value = f"<b>{percent:.3g}%</b> = {logits}"
+            self.threshold_text.value = f"= {logits}"
             self.threshold.text = f"{percent:.3g}% = {logits}"
 
     def show_faithfulness(self, faithfulness: float) -> None:
@@ -231,7 +235,7 @@ class Controls:
         self.pause.disabled = not (active or status == "paused")
         self.stop.disabled = self.pause.disabled
         paused = status == "paused"
-        self.pause.description = "Continue" if paused else "Pause"
+        self.pause.tooltip = "Go on with the search" if paused else "Pause the search"
         self.pause.icon = "play" if paused else "pause"
         self.progress_text.value = progress_text(snapshot)
         if snapshot.circuit is None:

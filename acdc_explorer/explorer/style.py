@@ -32,7 +32,7 @@ CSS = """
 /* The notebook's picture of the graph is for when there is no live one. */
 .jp-OutputArea:has(.acdc-explorer)
   .jp-OutputArea-child:has(img[src*="acdc-picture"], svg#acdc-picture) { display: none; }
-.acdc-threshold { display: flex; align-items: center; gap: 8px; min-width: 420px; }
+.acdc-threshold { display: flex; align-items: center; gap: 8px; min-width: 400px; }
 .acdc-threshold label { white-space: nowrap; font-size: 13px; }
 .acdc-threshold input[type="range"] { flex: 1 1 300px; min-width: 300px; margin: 0; }
 .acdc-threshold input[type="text"] { width: 52px; margin-left: 6px; padding: 2px 4px;
@@ -58,6 +58,7 @@ CSS = """
   background: var(--jp-layout-color3, #ddd); }
 .acdc-explorer .acdc-controls { border-bottom: 1px solid var(--jp-border-color2, #ddd);
   padding-bottom: 4px; }
+.acdc-explorer .acdc-controls button.widget-button { padding: 0 4px; }
 .acdc-explorer .widget-html-content { line-height: 1.4; }
 .acdc-status { font-size: 13px; padding: 2px 4px; }
 .acdc-status b { font-variant-numeric: tabular-nums; }

@@ -252,12 +252,12 @@ def test_pause_go_on_stop_and_clicks_meanwhile(explorer):
     lab.click_point("edge-hits", 2)
     shown = wait_panel(lab, timeout=30)
     assert shown["edge"]
-    lab.page.get_by_role("button", name="Pause").last.click()
+    lab.page.get_by_title("Pause the search").last.click()
     lab.wait_status("paused", timeout=30)
     tested = ask(lab, "explorer.circuit.n_tested")
     assert ask(lab, "explorer.circuit.n_tested") == tested
     lab.screenshot("paused")
-    lab.page.get_by_role("button", name="Continue").last.click()
+    lab.page.get_by_title("Go on with the search").last.click()
     lab.wait_status(["running", "done"], timeout=30)
     lab.page.wait_for_function(
         "(n) => Number(document.querySelector('.acdc-status b + b, .acdc-status').innerText"
@@ -265,7 +265,7 @@ def test_pause_go_on_stop_and_clicks_meanwhile(explorer):
         arg=tested,
         timeout=60_000,
     )
-    lab.page.get_by_role("button", name="Stop").last.click()
+    lab.page.get_by_title("Stop the search and keep what it found").last.click()
     lab.wait_status("stopped", timeout=30)
     assert ask(lab, "explorer.circuit.complete") is False
     assert ask(lab, "explorer.status") == "stopped"
