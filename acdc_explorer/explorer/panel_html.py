@@ -21,7 +21,7 @@ _PROMPTS_SHOWN = 4
 # Of edges that verification puts right.
 _NAMED = 3
 # Of an error's first line, so many letters are shown at once.
-_LINE = 240
+_LINE = 120
 # Effects smaller than this are written as 0.000.
 _VISIBLE = 5e-4
 
