@@ -13,7 +13,7 @@ from acdc_explorer.searches.audit import CONFIDENCE
 # Of edges that verification puts right.
 _NAMED = 3
 # Of an error's first line, so many letters are shown at once.
-_LINE = 240
+_LINE = 120
 
 
 def status_html(

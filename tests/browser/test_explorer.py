@@ -589,6 +589,24 @@ def test_errors_are_shown_and_the_widget_lives_on(explorer):
     lab.wait_status("done", timeout=60)
     assert lab.page.locator(".acdc-error").count() == 0
     lab.wait_figure("edge-hits")
+    # A model that cannot do the task is given one that it can do.
+    field.fill("five-heads")
+    field.press("Enter")
+    said = "task 'ioi' cannot be made for five-heads; this is 'five-heads'"
+    lab.page.locator(".acdc-status", has_text=said).wait_for()
+    task = lab.page.get_by_label("Task").last
+    assert task.input_value() == "five-heads"
+    lab.screenshot("fitting-task")
+    # One that is asked for is not replaced; the graph of the other does not stand beside the error.
+    task.fill("ioi")
+    task.press("Enter")
+    lab.wait_status("error", timeout=60)
+    error = lab.page.locator(".acdc-error").last
+    assert error.bounding_box()["height"] < 60
+    assert not lab.page.locator(".acdc-graph").last.is_visible()
+    lab.screenshot("error-in-one-line")
+    error.locator("summary").click()
+    assert "words that the model does not know" in error.locator("pre").inner_text()
 
 
 def test_positions_from_the_button_to_an_edge_at_another_position(explorer):
