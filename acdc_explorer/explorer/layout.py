@@ -244,7 +244,13 @@ class PositionLayout(Layout):
             edge_x += width + _COLUMN_GAP
             self.separators.append(edge_x)
         self.separators.pop()
-        self.x_ticks = at, [*labels.values()]
+        used_labels = {label for used in self._used_at.values() for label in used}
+        # A narrow column has no room for more than its name.
+        names = [
+            name if label in used_labels else name.split("<br>")[0]
+            for label, name in labels.items()
+        ]
+        self.x_ticks = at, names
         self.x_range = -0.5, edge_x
         self._spot_at = {(spot.node, spot.label): spot for spot in self.spots}
 

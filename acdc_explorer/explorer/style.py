@@ -98,6 +98,7 @@ CSS = """
 .acdc-edge-panel .acdc-prompt { margin: 3px 0; padding-left: 6px;
   border-left: 3px solid var(--jp-border-color2, #ccc); overflow-wrap: anywhere; }
 .acdc-edge-panel .acdc-task td { white-space: pre-wrap; overflow-wrap: anywhere; }
+.acdc-edge-panel .acdc-task th { white-space: nowrap; overflow-wrap: normal; }
 .acdc-edge-panel .acdc-task th, .acdc-edge-panel .acdc-task td { vertical-align: top; }
 .acdc-edge-panel mark { color: inherit; background: rgba(0,114,178,.2); border-radius: 3px; }
 .acdc-edge-panel mark sub { font-size: 10px; padding: 0 2px; font-weight: 600; }

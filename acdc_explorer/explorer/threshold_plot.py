@@ -95,6 +95,14 @@ def _dropped(path: ThresholdPath) -> str:
     )
 
 
+def _short(power_of_ten: int) -> str:
+    """1, 10, 100, 1k, 10k, ..., as little room as there is on a deep model's axis."""
+    for unit, name in ((1_000_000, "M"), (1000, "k")):
+        if power_of_ten >= unit:
+            return f"{power_of_ten // unit}{name}"
+    return str(power_of_ten)
+
+
 def _ruler(circuit: Circuit, path: ThresholdPath, live: bool) -> str:
     """The threshold axis with the known intervals on it."""
     full = abs(circuit.full_metric)
@@ -164,9 +172,8 @@ def _plot(
     while edges <= n_edges:
         # The last one may stand at the very end.
         anchor = "end" if x(edges) > _WIDTH - 3 * _RIGHT else "middle"
-        parts.append(
-            f'<text x="{x(edges):.1f}" y="{_HEIGHT - 16}" text-anchor="{anchor}">{edges:,}</text>'
-        )
+        at = f'x="{x(edges):.1f}" y="{_HEIGHT - 16}" text-anchor="{anchor}"'
+        parts.append(f"<text {at}>{_short(edges)}</text>")
         edges *= 10
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">edges kept</text>')
     for method, points in curves.items():
