@@ -51,8 +51,11 @@ def test_attribution_says_how_many_runs_are_done(model):
         ax.attribute(model, task, "eap_ig", steps=3)
         ax.attribute(model, task)
     n = task.n_prompts
-    assert parts(heard, "attributing every edge (EAP-IG)") == [0, n, 2 * n, 3 * n, 3 * n]
-    assert parts(heard, "attributing every edge (EAP)") == [0, n, n]
+    done = parts(heard, "attributing every edge (EAP-IG)")
+    # Between them, and in between after every block.
+    assert done == sorted(done)
+    assert {0, n, 2 * n, 3 * n} <= set(done)
+    assert set(parts(heard, "attributing every edge (EAP)")) >= {0, n}
 
 
 def test_a_threshold_path_says_how_much_of_its_time_is_spent(model):

@@ -38,6 +38,7 @@ from acdc_explorer.models.sublayers import (
     write_head,
     write_heads,
 )
+from acdc_explorer.progress import working_on
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 _BATCH_FLOATS = 64_000_000
@@ -111,8 +112,10 @@ class _PatchedRuns:
     def metric(self) -> Float[Tensor, "circuit prompt"]:
         """Runs all blocks and scores the final stream at END."""
         self.inputs.keep_difference(0, self.runs.delta(0, self.inputs.at)[None])
-        for layer in range(self.graph.n_layers):
-            self._run_block(layer)
+        with working_on("evaluating circuits: blocks", self.graph.n_layers) as done:
+            for layer in range(self.graph.n_layers):
+                self._run_block(layer)
+                done(layer + 1)
         final = self.inputs.read([Receiver(LOGITS)], self.inputs.base(LOGITS))[:, 0, :, 0]
         values = self.engine.scoring.values(final, self.runs.rows)
         return values.expand(len(self.circuits), -1)

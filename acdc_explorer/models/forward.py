@@ -23,6 +23,7 @@ from acdc_explorer.models.sublayers import (
     write_heads,
 )
 from acdc_explorer.models.weights import Block, ModelWeights
+from acdc_explorer.progress import working_on
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,12 @@ def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
         weights: in the precision to compute in.
         tokens: on the weights' device.
     """
-    return run_of_blocks(weights, list(run_blocks(weights, embed(weights, tokens))))
+    blocks: list[BlockRun] = []
+    with working_on("running the prompts: blocks", len(weights.blocks)) as done:
+        for block_run in run_blocks(weights, embed(weights, tokens)):
+            blocks.append(block_run)
+            done(len(blocks))
+    return run_of_blocks(weights, blocks)
 
 
 def run_of_blocks(weights: ModelWeights, blocks: Sequence[BlockRun]) -> Run:

@@ -118,11 +118,7 @@ class Runner:
                 raise TimeoutError(f"the search is still {self._status_seen()} after {timeout} s")
             return self._status
 
-    def ask(
-        self,
-        question: Callable[[Model, Engine, Circuit], Any],
-        answer: Answer,
-    ) -> None:
+    def ask(self, question: Callable[[Model, Engine, Circuit], Any], answer: Answer) -> None:
         """Has something computed by the worker between two steps of the search.
 
         Args:
@@ -283,24 +279,25 @@ class Runner:
             # What the last request led to must not stand for this one.
             self._forget()
             raise
+        if self._search and not self._search.is_of(wanted.engine, wanted.settings):
+            self._forget()
+        before = self._search
+        # Not under the lock: this computes, and tells how far it is.
+        if before and self._path and not afresh:
+            search = self._path.going_on(before, wanted)
+        else:
+            before, search = None, SearchSession(model, wanted)
+        search.add_note(note)
+        # What is known of other thresholds holds even where this one is searched afresh.
+        path = self._path or PathSession(search)
+        if before is None:
+            search.attribute_first()
         with self._condition:
-            if self._search and not self._search.is_of(wanted.engine, wanted.settings):
-                self._forget()
-            before = self._search
-            if before and self._path and not afresh:
-                search = self._path.going_on(before, wanted)
-            else:
-                before, search = None, SearchSession(model, wanted)
-            # What is known of other thresholds holds even where this one is searched afresh.
-            self._path = self._path or PathSession(search)
-            search.add_note(note)
-            self._request, self._search = request, search
+            self._request, self._search, self._path = request, search, path
             if search.complete:
                 self._done()
-                return
-            if before is None:
-                search.attribute_first()
-            self._set_status("running")
+            else:
+                self._set_status("running")
 
     def _advance(self) -> None:
         assert self._search is not None

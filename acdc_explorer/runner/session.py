@@ -156,6 +156,8 @@ class SearchSession:
         search.steps = list(circuit.steps)
         search.complete, search.n_done = True, self.engine.graph.n_edges
         search.seconds = self.seconds
+        # Here too, and not when a snapshot is taken.
+        search.circuit()
         return search
 
     def is_of(self, engine: Engine, settings: SearchSettings) -> bool:
