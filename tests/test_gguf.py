@@ -154,7 +154,9 @@ def test_a_file_is_converted_once_whatever_its_name(file, cache, no_conversion):
     heard: list[Progress] = []
     with heard_by(heard.append):
         first = ax.load_model(file)
-    assert [progress.what for progress in heard if not progress.ended] == [
+    begun = [progress.what for progress in heard if not progress.ended]
+    # Its logits are compared, too.
+    assert [what for what in begun if not what.startswith("running")] == [
         "loading tiny.Q8_0",
         f"converting {file.name} (this once): reading it",
         f"converting {file.name} (this once): dequantising its weights",
