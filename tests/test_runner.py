@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.explorer.threshold_plot import path_html
 from acdc_explorer.models import Model
+from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner
 from acdc_explorer.runner.state import Request
 
@@ -587,3 +590,17 @@ class TestFaithfulness:
         runner.start(Request(model, random_task(seed=5), faithfulness=1.0))
         assert runner.wait(60) == "done"
         assert "is 100% faithful; the most faithful" in runner.snapshot().note
+
+
+def test_freed_memory_is_given_back_where_the_c_library_can():
+    process = psutil.Process()
+    chunks = [bytearray(64_000) for _ in range(2000)]
+    # Some stay, in between, so that the rest is not given back by itself.
+    kept = chunks[::40]
+    del chunks
+    before = process.memory_info().rss
+    give_back_freed_memory()
+    freed = before - process.memory_info().rss
+    assert len(kept) == 50
+    if platform.libc_ver()[0] == "glibc":
+        assert freed > 60_000_000

@@ -17,6 +17,7 @@ from acdc_explorer.explorer.controls import Controls
 from acdc_explorer.explorer.own_cells import OwnCells
 from acdc_explorer.explorer.presence import Presence
 from acdc_explorer.metrics import METRICS
+from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner
 from acdc_explorer.runner.state import STATUSES, Request, Snapshot
 from acdc_explorer.searches.faithful import parse_faithfulness
@@ -265,6 +266,7 @@ class SearchWidget(widgets.VBox):
         self._close_page()
         self.layout.close()
         super().close()
+        give_back_freed_memory()
 
     def _fold(self) -> None:
         """Lets go of worker, model and page until they are needed again."""
