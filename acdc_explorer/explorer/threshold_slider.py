@@ -69,11 +69,14 @@ class ThresholdSlider(anywidget.AnyWidget):
         held = false;
         moved(rounded(10 ** slider.value), true);
       });
-      box.addEventListener("change", () => {
+      const typed = () => {
         const percent = Number(box.value.replace("%", "").replace(",", "."));
         if (percent > 0 && Number.isFinite(percent)) moved(percent, true);
         else box.value = rounded(model.get("value"));
-      });
+      };
+      box.addEventListener("change", typed);
+      // Enter changes nothing where the text was not typed, but pasted or filled in.
+      box.addEventListener("keydown", (event) => { if (event.key === "Enter") typed(); });
       const renew = () => { show(model.get("value")); tell(); };
       model.on("change:value", renew);
       model.on("change:text", renew);

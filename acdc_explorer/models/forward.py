@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -197,21 +197,26 @@ def run(weights: ModelWeights, tokens: Int[Tensor, "prompt pos"]) -> Run:
         weights: in the precision to compute in.
         tokens: on the weights' device.
     """
-    blocks: list[BlockRun] = []
     with working_on("running the prompts: blocks", len(weights.blocks)) as done:
-        for block_run in run_blocks(weights, embed(weights, tokens)):
-            blocks.append(block_run)
-            done(len(blocks))
-    return run_of_blocks(weights, blocks)
+
+        def told() -> Iterator[BlockRun]:
+            for number, block_run in enumerate(run_blocks(weights, embed(weights, tokens)), 1):
+                yield block_run
+                done(number)
+
+        return run_of_blocks(weights, told())
 
 
-def run_of_blocks(weights: ModelWeights, blocks: Sequence[BlockRun]) -> Run:
-    """A run, from those of all blocks."""
-    return Run(
-        resid_pre=[block.resid_pre for block in blocks],
-        mlp_in=[block.mlp_in for block in blocks if block.mlp_in is not None],
-        resid_final=blocks[-1].resid_post,
-        z=[block.z for block in blocks],
-        mlp_out=[block.mlp_out for block in blocks if block.mlp_out is not None],
-        head_sums=[block.head_sum for block in blocks] if weights.norms_head_sums else [],
-    )
+def run_of_blocks(weights: ModelWeights, blocks: Iterable[BlockRun]) -> Run:
+    """A run, from those of all blocks, of which only what it needs is kept."""
+    resid_pre, mlp_in, z, mlp_out, head_sums = [], [], [], [], []
+    for block in blocks:
+        resid_pre.append(block.resid_pre)
+        z.append(block.z)
+        if weights.norms_head_sums:
+            head_sums.append(block.head_sum)
+        if block.mlp_in is not None and block.mlp_out is not None:
+            mlp_in.append(block.mlp_in)
+            mlp_out.append(block.mlp_out)
+        resid_final = block.resid_post
+    return Run(resid_pre, mlp_in, resid_final, z, mlp_out, head_sums)
