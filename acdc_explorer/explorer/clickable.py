@@ -163,3 +163,35 @@ class EscapeKey(anywidget.AnyWidget):
         """
         super().__init__(layout=Layout(display="none"))
         self.on_msg(lambda *_: on_pressed())
+
+
+class ToggleStates(anywidget.AnyWidget):
+    """Tells assistive technology which toggle buttons are pressed; shows nothing.
+
+    Those of ipywidgets tell it by their colour alone.
+    """
+
+    _esm = """
+    function render({ el }) {
+      let changes, frame;
+      const watch = () => {
+        const explorer = el.closest(".acdc-explorer");
+        if (!explorer) return void (frame = requestAnimationFrame(watch));
+        const tell = () => {
+          const toggles = ".widget-toggle-button, .widget-toggle-buttons button";
+          for (const button of explorer.querySelectorAll(toggles))
+            button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
+        };
+        changes = new MutationObserver(tell);
+        changes.observe(explorer, { subtree: true, childList: true, attributeFilter: ["class"] });
+        tell();
+      };
+      watch();
+      return () => { cancelAnimationFrame(frame); changes?.disconnect(); };
+    }
+    export default { render };
+    """
+
+    def __init__(self) -> None:
+        """Makes the widget."""
+        super().__init__(layout=Layout(display="none"))

@@ -14,6 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from acdc_explorer.explorer.clickable import ToggleStates
 from acdc_explorer.explorer.status_html import progress_text
 from acdc_explorer.explorer.threshold_slider import HIGHEST, LOWEST, ThresholdSlider
 from acdc_explorer.models.naming import short_name
@@ -127,6 +128,7 @@ class Controls:
                 _line([*threshold, self.columns]),
                 _line([self.faithfulness, self.progress, self.progress_text]),
                 self._options,
+                ToggleStates(),
             ]
         )  # fmt: skip
         self.box.add_class("acdc-controls")

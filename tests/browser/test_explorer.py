@@ -613,7 +613,10 @@ def test_positions_from_the_button_to_an_edge_at_another_position(explorer):
     lab = explorer("'mini', 'ioi', '3%'")
     lab.wait_status("done", timeout=60)
     lab.page.get_by_role("button", name="Options").click()
-    lab.page.get_by_title("Search edges at each position label").click()
+    positions = lab.page.get_by_title("Search edges at each position label")
+    assert positions.get_attribute("aria-pressed") == "false"
+    positions.click()
+    lab.page.wait_for_selector('[title^="Search edges at each"][aria-pressed="true"]')
     lab.page.get_by_role("button", name="by position").wait_for(state="visible")
     lab.wait_status("done", timeout=60)
     lab.page.wait_for_function(
