@@ -215,7 +215,8 @@ class Controls:
         if request.options.get("rule"):
             self.rule.value = request.options["rule"]
         self.positions.value = bool(request.options.get("positions"))
-        if {"method", "rule", "positions"} & request.options.keys():
+        usual = {"method": "acdc", "rule": "abs", "positions": False}
+        if any(request.options.get(name, value) != value for name, value in usual.items()):
             self.options.value = True
 
     def offer_tasks(self, names: Sequence[str]) -> None:

@@ -29,6 +29,13 @@ CSS = """
 .acdc-explorer .acdc-graph > .js-plotly-plot { width: 100%; height: 100%; min-width: 0; }
 .acdc-explorer .acdc-graph > :not(.js-plotly-plot) { display: none; }
 .acdc-explorer .acdc-graph > .acdc-no-graph { display: block; padding: 2em; }
+/* Once its kernel is gone: the last state, that nothing in it acts any more, and how to go on. */
+.acdc-explorer .jupyter-widgets-disconnected::before { display: none !important; }
+.acdc-explorer.jupyter-widgets-disconnected > * { opacity: .5; pointer-events: none; }
+.acdc-explorer.jupyter-widgets-disconnected::before { font: 13px system-ui, sans-serif !important;
+  content: "The kernel is gone; this is where the explorer stood. Run the cell again." !important;
+  color: inherit !important; background: none !important; padding: 6px 10px; border: 1px solid;
+  border-radius: 4px; margin: 4px 0; }
 /* The notebook's picture of the graph is for when there is no live one. */
 .jp-OutputArea:has(.acdc-explorer)
   .jp-OutputArea-child:has(img[src*="acdc-picture"], svg#acdc-picture) { display: none; }

@@ -129,6 +129,11 @@ class LabPage:
         self.page.reload()
         self._wait_for_notebook(timeout)
 
+    def restart_kernel(self, timeout: float = 60.0) -> None:
+        """Restarts the notebook's kernel; the page stays as it is."""
+        self.page.evaluate("() => acdcTest.restartKernel()")
+        self._wait_for_notebook(timeout)
+
     def restart_and_reload(self, timeout: float = 60.0) -> None:
         """Saves the notebook, ends what its kernel knows, and opens the page anew."""
         self._execute("docmanager:save", timeout=timeout)

@@ -121,6 +121,10 @@ window.acdcTest = (() => {
       (error) => { window.acdcTest.outcome = String(error); });
   };
 
+  // Without the question whether one means it.
+  const restartKernel = () =>
+    window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();
+
   const statuses = () =>
     [...document.querySelectorAll('.acdc-status[data-status], .acdc-status [data-status]')]
       .filter((element) => element.offsetParent !== null)
@@ -128,6 +132,7 @@ window.acdcTest = (() => {
 
   return {
     figureState, hasDrawn, hasLostWidgets, pointPixel, listenForClick, showsTheme,
-    notebookIsReady, cells, appendCell, chooseCell, execute, statuses, clicked: null, outcome: null,
+    notebookIsReady, cells, appendCell, chooseCell, execute, restartKernel, statuses,
+    clicked: null, outcome: null,
   };
 })();

@@ -207,6 +207,16 @@ def test_files_are_saved_and_loaded_and_a_picture_outlasts_the_kernel(explorer, 
     picture = lab.page.locator('img[src*="acdc-picture"]')
     assert picture.count() == 1
     assert not picture.is_visible()
+    # When the kernel is restarted the page says so, and nothing in it can be pressed.
+    lab.restart_kernel()
+    explorer_box = lab.page.locator(".acdc-explorer").last
+    lab.page.wait_for_selector(".acdc-explorer.jupyter-widgets-disconnected")
+    said = explorer_box.evaluate("(box) => getComputedStyle(box, '::before').content")
+    assert "Run the cell again" in said
+    acting = "(box) => [...box.children].some((e) => getComputedStyle(e).pointerEvents !== 'none')"
+    assert not explorer_box.evaluate(acting)
+    explorer_box.scroll_into_view_if_needed()
+    lab.screenshot("kernel-gone")
     # Without the kernel it is what is left to see.
     lab.restart_and_reload()
     picture.first.wait_for(state="visible")
