@@ -492,6 +492,11 @@ def test_ports_stay_on_their_nodes_when_zoomed():
         "source_view_id": "x",
     }
     assert beside() == pytest.approx(whole / 4, rel=1e-3)
+    figure.widget._js2py_relayout = {
+        "relayout_data": {"xaxis.autorange": True, "yaxis.autorange": True},
+        "source_view_id": "x",
+    }
+    assert beside() == pytest.approx(whole)
 
 
 def test_empty_columns_of_positions_are_narrow():

@@ -82,6 +82,8 @@ class CircuitFigure:
         self._drawn: tuple[Sequence[DrawnEdge], set[Node], set[Edge] | None] = ((), set(), None)
         # Of the last drawing, with what they depend on: a selection changes none.
         self._last_curves: tuple[Any, Curves | None] = (None, None)
+        # The part of the x axis that is seen, as a share.
+        self._zoom = 1.0
         self.n_drawn = 0
         traces = make_traces()
         self._traces = {str(trace.name): index for index, trace in enumerate(traces)}
@@ -95,7 +97,7 @@ class CircuitFigure:
         self._trace("nodes").on_click(self._clicked_node)
         self._trace("folds").on_click(self._clicked_fold)
         self.widget.on_empty_click(on_nothing)
-        self.widget.layout.xaxis.on_change(lambda *_: self._zoomed(), "range")
+        self.widget.on_zoom(self._zoomed)
 
     def draw(
         self,
@@ -162,6 +164,9 @@ class CircuitFigure:
         look = layout.name, layout.x_range, layout.x_ticks, layout.separators
         if before and look == (before.name, before.x_range, before.x_ticks, before.separators):
             return
+        if before is None or before.name != layout.name:
+            # Another view is shown whole.
+            self._zoom = 1.0
         (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.rows.ticks
         # Never taller than the window.
         self.box.layout.height = f"min({layout.height:.0f}px, 82vh)"
@@ -202,22 +207,18 @@ class CircuitFigure:
     def _trace(self, name: str) -> go.Scatter:
         return self.widget.data[self._traces[name]]
 
-    @property
-    def _zoom(self) -> float:
-        """The part of the x axis that is seen."""
-        assert self.layout is not None
-        seen, (low, high) = self.widget.layout.xaxis.range, self.layout.x_range
-        return abs(seen[1] - seen[0]) / (high - low) if seen else 1.0
-
     def _curves(self, edges: Sequence[Edge]) -> Curves:
         assert self.layout is not None
         return self.layout.curves(edges, self._drawn[1], self._zoom)
 
-    def _zoomed(self) -> None:
+    def _zoomed(self, seen: tuple[float, float] | None) -> None:
         """Keeps the ends of edges on their nodes, which do not grow."""
-        if self.layout is not None:
-            with self.widget.batch_update():
-                self._draw_edges()
+        if self.layout is None:
+            return
+        low, high = self.layout.x_range
+        self._zoom = abs(seen[1] - seen[0]) / (high - low) if seen else 1.0
+        with self.widget.batch_update():
+            self._draw_edges()
 
     def _draw_edges(self) -> None:
         assert self.layout is not None

@@ -129,6 +129,18 @@ class SyncedFigureWidget(go.FigureWidget):
 
         self.observe(clicked, "_js2py_pointsCallback")
 
+    def on_zoom(self, callback: Callable[[tuple[float, float] | None], None]) -> None:
+        """Has it told which part of the x axis the user has chosen to see; None: all again."""
+
+        def zoomed(change: Any) -> None:
+            data = change.new["relayout_data"] if change.new is not None else {}
+            if data.get("xaxis.autorange"):
+                callback(None)
+            elif "xaxis.range[0]" in data and "xaxis.range[1]" in data:
+                callback((data["xaxis.range[0]"], data["xaxis.range[1]"]))
+
+        self.observe(zoomed, "_js2py_relayout")
+
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The state for a page, with the figure as it is now."""
         if key is None and hasattr(self, "_layout_obj") and "_widget_data" in self._trait_values:
