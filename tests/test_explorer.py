@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import html
+import importlib
 import math
 import re
 import time
@@ -568,6 +569,8 @@ class TestLifetime:
         explorer._presence._handle_custom_msg(message, [])
 
     def test_a_cleared_output_leaves_nothing_running_and_no_widget(self, model):
+        # What brings it Plotly's script stays for the next figure.
+        SyncedFigureWidget().close()
         before = set(Widget.widgets)
         explorer = ax.Explorer(model, random_task(), 0.001)
         thread = explorer._runner._thread
@@ -583,6 +586,8 @@ class TestLifetime:
     def test_all_that_holds_the_model_is_let_go_of(self, monkeypatch):
         """At once, and not when Python next looks for circles of references."""
         monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 600.0)
+        # PyTorch imports it with the first gradient, and keeps what called it in a circle.
+        importlib.import_module("torch._dynamo")
         gc.collect()
         gc.disable()
         explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
@@ -606,8 +611,9 @@ class TestLifetime:
             circuit = explorer.circuit
             self.page(explorer, view="here")
             self.page(explorer, view="gone", cleared=True)
-            until(lambda: explorer._repr_mimebundle_ is not None and explorer.comm is None)
-            bundle = explorer._repr_mimebundle_()
+            until(lambda: explorer.comm is None)
+            with explorer._lifetime:
+                bundle = explorer._repr_mimebundle_()
             assert "application/vnd.jupyter.widget-view+json" in str(bundle)
             assert explorer.model_id in str(bundle)
             assert explorer.wait(30) == "done"
@@ -688,7 +694,9 @@ class TestLifetime:
             until(lambda: explorer.status == "stopped")
             assert explorer.wait(1) == "stopped"
             monkeypatch.undo()
-            explorer._repr_mimebundle_()
+            # Until the page is gone wholly.
+            with explorer._lifetime:
+                explorer._repr_mimebundle_()
             assert explorer.wait(30) == "done"
             assert explorer.circuit.complete
         finally:

@@ -94,7 +94,7 @@ class Explorer(SearchWidget):
             ValueError: naming the argument that is wrong and what is allowed; what only the model
                 or the task can tell is said on the page.
         """
-        self._ui = threading.RLock()
+        self._ui, self._lifetime = threading.RLock(), threading.RLock()
         self._syncing = False
         self._picture = LastingPicture()
         check_threshold(threshold)
@@ -173,6 +173,7 @@ class Explorer(SearchWidget):
         if self._closed:
             display({"text/plain": repr(self)}, raw=True)
             return
+        self._unfold()
         display(self._repr_mimebundle_(), raw=True)
         self._picture.show(self._graph_view.svg() or EMPTY, repr(self))
 

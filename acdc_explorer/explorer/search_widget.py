@@ -49,6 +49,8 @@ class SearchWidget(widgets.VBox):
     # Guards every write to the page, and whether such a write is under way that nobody asked for.
     _ui: threading.RLock
     _syncing: bool
+    # Held while worker and page come or go, which takes a while; before the other lock.
+    _lifetime: threading.RLock
     # Whether worker and page are gone: until they are needed again, or for good.
     _folded = _closed = False
 
@@ -270,19 +272,19 @@ class SearchWidget(widgets.VBox):
 
     def _fold(self) -> None:
         """Lets go of worker, model and page until they are needed again."""
-        with self._ui:
+        with self._lifetime:
             if self._folded or self._closed:
                 return
             self._folded = True
-        self._take_down()
-        # Closing hides it: it could not be displayed again.
-        self.__dict__.pop("_repr_mimebundle_", None)
-        if self.status in ("loading", "running", "paused"):
-            self.status = "stopped"
+            self._take_down()
+            # Closing hides it: it could not be displayed again.
+            self.__dict__.pop("_repr_mimebundle_", None)
+            if self.status in ("loading", "running", "paused"):
+                self.status = "stopped"
 
     def _unfold(self) -> None:
         """Makes a new page, as the old one was, and goes on from the circuit that it had."""
-        with self._ui:
+        with self._lifetime, self._ui:
             if not self._folded:
                 return
             self._folded = False
