@@ -18,6 +18,7 @@ from acdc_explorer.explorer.layout import LayerLayout, Layout, PositionLayout
 from acdc_explorer.explorer.picture import graph_svg
 from acdc_explorer.explorer.shown import PREVIEW, DrawnEdge, Shown, kept_edges, lit_edges, to_draw
 from acdc_explorer.explorer.side_panel import Ask, Selection
+from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.inspection import shares_at
 from acdc_explorer.models.model import Model
@@ -86,10 +87,9 @@ class GraphView:
         circuit = self._snapshot.circuit if self._snapshot else None
         if circuit is None or self.figure.layout is None:
             return None
-        edges = len(circuit.kept)
         title = (
             f"{circuit.model_name} · {circuit.task_name} · threshold "
-            f"{circuit.settings.threshold_text} · {edges:,} edge{'s' if edges != 1 else ''}"
+            f"{circuit.settings.threshold_text} · {counted(len(circuit.kept), 'edge')}"
             f" · faithfulness {circuit.faithfulness:.1%}"
         )
         kept = to_draw(self._kept_edges(circuit), self.shown)
@@ -124,16 +124,18 @@ class GraphView:
             can_merge=graph.split_qkv,
             can_fold=layout.can_fold,
         )
-        self.figure.draw(
-            circuit,
-            to_draw(kept, self.shown),
-            layout,
-            receiver=snapshot.receiver,
-            lit=None if selected is None else lit_edges(kept, graph, selected),
-            preview=preview if self.shown.shows(PREVIEW) else [],
-        )
         is_removed = isinstance(selected, Edge) and bool(circuit.removed_mask[graph.cell(selected)])
-        self.figure.select(selected, is_removed=is_removed)
+        # Together, so that the page draws once.
+        with self.figure.widget.batch_update():
+            self.figure.draw(
+                circuit,
+                to_draw(kept, self.shown),
+                layout,
+                receiver=snapshot.receiver,
+                lit=None if selected is None else lit_edges(kept, graph, selected),
+                preview=preview if self.shown.shows(PREVIEW) else [],
+            )
+            self.figure.select(selected, is_removed=is_removed)
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""

@@ -17,6 +17,7 @@ from acdc_explorer.explorer.style import (
     UNCONNECTED_COLOUR,
     WIDTHS,
 )
+from acdc_explorer.explorer.words import counted
 
 
 class Key:
@@ -58,8 +59,7 @@ class Key:
 
         def button(part: str, sample: str, text: str, title: str) -> str:
             pressed = str(shown.shows(part)).lower()
-            n = counts[part]
-            said = f"{title}: {n:,} {'edge' if n == 1 else 'edges'}"
+            said = f"{title}: {counted(counts[part], 'edge')}"
             return _button(part, pressed, f"{sample} {escape(text)}", said)
 
         groups = [

@@ -23,7 +23,6 @@ _NOTHING = 1e-4
 KINDS = tuple(KIND_NAMES)
 HELPS, HURTS, UNCONNECTED, PREVIEW = "helps", "hurts", "unconnected", "preview"
 SIZES = tuple(f"size-{size}" for size in range(N_SIZES))
-PARTS = (*KINDS, HELPS, HURTS, *SIZES, UNCONNECTED, PREVIEW)
 
 
 @dataclass(frozen=True)
