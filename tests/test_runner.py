@@ -62,6 +62,17 @@ def test_a_search_in_the_thread_is_the_search(model, runner):
     assert runner.snapshot().n_done == model.graph.n_edges
 
 
+def test_who_waits_is_not_let_go_between_the_request_and_its_search(model, runner, monkeypatch):
+    # The worker has taken the request, and not yet begun with it.
+    monkeypatch.setattr(
+        "acdc_explorer.runner.runner.use_cores", lambda in_background: time.sleep(0.05)
+    )
+    runner.start(Request(model, random_task(), 0.05))
+    until(lambda: not runner._commands)
+    assert runner.wait(30) == "done"
+    assert runner.snapshot().circuit.complete
+
+
 def test_pause_and_go_on_ends_in_the_same_circuit(model, runner, monkeypatch):
     slowly(monkeypatch)
     task = random_task()

@@ -252,13 +252,16 @@ class Runner:
         if self._questions:
             return self._questions.answer_next
         if self._commands:
-            return partial(self._obey, self._commands.popleft())
+            command = self._commands.popleft()
+            if isinstance(command, Start):
+                # Before the lock is let go: who waits must not see the last search's end meanwhile.
+                self._set_status("loading")
+            return partial(self._obey, command)
         return self._advance if self._status == "running" else self._explore
 
     def _obey(self, command: Command) -> None:
         """Carries out what was asked for."""
         if isinstance(command, Start):
-            self._set_status("loading")
             self._notify()
             self._begin(command.request, afresh=command.afresh)
         elif command == "stop":
