@@ -21,7 +21,7 @@ FLOORS = [
     {"engine"},
     {"searches"},
     {"arguments", "testing"},
-    {"api", "inspection", "task_check", "verification"},
+    {"api", "inspection", "measures", "task_check", "verification"},
     {"runner"},
     {"explorer", "training"},
     {"cli"},

@@ -232,3 +232,29 @@ def test_a_task_for_a_model_by_its_name():
     mini = ax.load_model("mini")
     by_name, by_model = (ax.load_task("ioi", model, n_prompts=3) for model in ("mini", mini))
     assert torch.equal(by_name.clean_tokens, by_model.clean_tokens)
+
+
+def test_some_of_the_prompts_are_a_task():
+    model = ax.load_model("mini")
+    task = ax.load_task("ioi", model, 8)
+    some = task.take([5, 2, 5])
+    assert some.texts == [task.texts[5], task.texts[2], task.texts[5]]
+    assert some.options == {"n_prompts": 8, "seed": 0, "rows": [5, 2, 5]}
+    assert torch.equal(some.positions["S2"], task.positions["S2"][[5, 2, 5]])
+    one, all_prompts = ax.evaluate(model, some, removed=[]), ax.evaluate(model, task, removed=[])
+    assert one != pytest.approx(all_prompts)
+    for rows, told in (([8], "got 8"), ([], "none is named"), ([-1], "got -1")):
+        with pytest.raises(ValueError, match=f"prompts 0 to 7; {told}"):
+            task.take(rows)
+
+
+def test_parts_of_a_task_have_no_prompt_in_common():
+    task = ax.load_task("ioi", ax.load_model("mini"), 9)
+    first, second = task.split(0.3, seed=1)
+    assert (first.n_prompts, second.n_prompts) == (3, 6)
+    assert {*first.options["rows"], *second.options["rows"]} == set(range(9))
+    assert first.options["rows"] != task.split(0.3, seed=2)[0].options["rows"]
+    with pytest.raises(ValueError, match="between 0 and 1; got 1"):
+        task.split(1)
+    with pytest.raises(ValueError, match="one prompt"):
+        task.take([0]).split()

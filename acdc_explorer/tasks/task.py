@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,6 +223,53 @@ class Task:
             if label == END or index.shape != end.shape or not torch.equal(index, end)
         }
         return Task(name=name or Path(path).stem, metric=metric, **fields)
+
+    def take(self, rows: Sequence[int]) -> Task:
+        """The task with some of its prompts alone; one that is named twice counts twice.
+
+        Args:
+            rows: numbers of prompts, from 0 on.
+
+        Raises:
+            ValueError: if there is no such prompt, or none is named.
+        """
+        rows = [int(row) for row in rows]
+        wrong = [row for row in rows if not 0 <= row < self.n_prompts]
+        if wrong or not rows:
+            told = f"got {wrong[0]}" if wrong else "none is named"
+            raise ValueError(f"task {self.name!r} has prompts 0 to {self.n_prompts - 1}; {told}")
+        return replace(
+            self,
+            clean_tokens=self.clean_tokens[rows],
+            corrupted_tokens=self.corrupted_tokens[rows],
+            answer_tokens=self.answer_tokens[rows],
+            wrong_tokens=self.wrong_tokens[rows],
+            positions={label: index[rows] for label, index in self.positions.items()},
+            texts=[self.texts[row] for row in rows] if self.texts else (),
+            pairs=[self.pairs[row] for row in rows] if self.pairs else (),
+            token_texts=[self.token_texts[row] for row in rows] if self.token_texts else (),
+            options={**self.options, "rows": rows},
+        )
+
+    def split(self, share: float = 0.5, seed: int = 0) -> tuple[Task, Task]:
+        """Parts the prompts at random: to search with the first, and measure on the second.
+
+        Args:
+            share: of the prompts in the first; at least one is in either.
+            seed: the same seed gives the same parts.
+
+        Raises:
+            ValueError: if the share is not between 0 and 1, or there is one prompt alone.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"share must be a number between 0 and 1; got {share!r}")
+        if self.n_prompts < 2:
+            raise ValueError(f"task {self.name!r} has one prompt, which cannot be parted")
+        rows = torch.randperm(
+            self.n_prompts, generator=torch.Generator().manual_seed(seed)
+        ).tolist()
+        n_first = min(max(1, round(share * self.n_prompts)), self.n_prompts - 1)
+        return self.take(sorted(rows[:n_first])), self.take(sorted(rows[n_first:]))
 
     def preview(self) -> pd.DataFrame:
         """The prompts as a table, one per row; `preview_task` adds what a model answers.
