@@ -10,11 +10,11 @@ import pytest
 from test_graph_view import circuit_of_edges, draw, make_figure, random_circuit
 
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.explorer.file_buttons import FileButtons
-from acdc_explorer.explorer.lasting_picture import LastingPicture
-from acdc_explorer.explorer.picture import graph_svg
-from acdc_explorer.explorer.shown import kept_edges
+from acdc_explorer.explorer.drawing.picture import graph_svg
+from acdc_explorer.explorer.drawing.shown import kept_edges
+from acdc_explorer.explorer.notebook.lasting_picture import LastingPicture
 from acdc_explorer.explorer.style import DASHES, KIND_COLOURS
+from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.graph import graph_of
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -19,14 +19,15 @@ from IPython.display import display
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.circuit_files import made_file, request_of
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.file_buttons import FileButtons
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.lasting_picture import EMPTY, LastingPicture
-from acdc_explorer.explorer.own_prompts import OwnPrompts
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.page import Page
+from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
-from acdc_explorer.explorer.side_panel import Selection, SidePanel
+from acdc_explorer.explorer.selection import Selection
+from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.graph import Edge
 from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike

@@ -13,9 +13,9 @@ import traitlets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import parse_threshold
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.own_cells import OwnCells
-from acdc_explorer.explorer.presence import Presence
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.notebook.own_cells import OwnCells
+from acdc_explorer.explorer.notebook.presence import Presence
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner

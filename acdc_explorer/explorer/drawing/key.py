@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 
-from acdc_explorer.explorer import shown as parts
-from acdc_explorer.explorer.clickable import ClickableHTML
-from acdc_explorer.explorer.shown import DrawnEdge, Shown
+from acdc_explorer.explorer.drawing import shown as parts
+from acdc_explorer.explorer.drawing.shown import DrawnEdge, Shown
 from acdc_explorer.explorer.style import (
     DASHES,
     KIND_COLOURS,
@@ -17,6 +16,7 @@ from acdc_explorer.explorer.style import (
     UNCONNECTED_COLOUR,
     WIDTHS,
 )
+from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.explorer.words import counted
 
 

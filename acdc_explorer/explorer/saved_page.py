@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT
-from acdc_explorer.explorer.plotly_private import CONFIG
 from acdc_explorer.explorer.style import CSS, DASHES, KIND_COLOURS, KIND_NAMES, UNCONNECTED_COLOUR
+from acdc_explorer.explorer.widgets.plotly_private import CONFIG
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.files import write_text
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import anywidget
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 # A cell that is moved or cut and pasted takes its output off the page and puts it back.
 GRACE_SECONDS = 10.0

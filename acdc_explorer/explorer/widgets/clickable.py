@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 from ipywidgets import Layout
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 
 class ClickableHTML(anywidget.AnyWidget):

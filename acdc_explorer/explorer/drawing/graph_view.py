@@ -12,12 +12,19 @@ import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.explorer.figure import CircuitFigure
-from acdc_explorer.explorer.key import Key
-from acdc_explorer.explorer.layout import LayerLayout, Layout, PositionLayout
-from acdc_explorer.explorer.picture import graph_svg
-from acdc_explorer.explorer.shown import PREVIEW, DrawnEdge, Shown, kept_edges, lit_edges, to_draw
-from acdc_explorer.explorer.side_panel import Ask, Selection
+from acdc_explorer.explorer.drawing.figure import CircuitFigure
+from acdc_explorer.explorer.drawing.key import Key
+from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.drawing.picture import graph_svg
+from acdc_explorer.explorer.drawing.shown import (
+    PREVIEW,
+    DrawnEdge,
+    Shown,
+    kept_edges,
+    lit_edges,
+    to_draw,
+)
+from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.inspection import shares_at

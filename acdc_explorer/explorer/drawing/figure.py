@@ -12,11 +12,10 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
-from acdc_explorer.explorer.curves import HIT_POINTS, Curves, Floats
-from acdc_explorer.explorer.layout import Layout
-from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
-from acdc_explorer.explorer.shown import DrawnEdge, untested_edges, untested_nodes
-from acdc_explorer.explorer.traces import (
+from acdc_explorer.explorer.drawing.curves import HIT_POINTS, Curves, Floats
+from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
+from acdc_explorer.explorer.drawing.traces import (
     NAN,
     hover_text,
     line,
@@ -25,6 +24,7 @@ from acdc_explorer.explorer.traces import (
     node_text,
     trace_name,
 )
+from acdc_explorer.explorer.widgets.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.graph import Edge, Node, Receiver
 
 MAX_DRAWN = 500

@@ -7,8 +7,8 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from acdc_explorer.explorer.curves import with_gaps
-from acdc_explorer.explorer.shown import KINDS, N_SIZES, DrawnEdge
+from acdc_explorer.explorer.drawing.curves import with_gaps
+from acdc_explorer.explorer.drawing.shown import KINDS, N_SIZES, DrawnEdge
 from acdc_explorer.explorer.style import (
     DASHES,
     DIMMED_COLOUR,

@@ -15,7 +15,7 @@ import plotly
 import plotly.graph_objects as go
 import traitlets
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 CONFIG = {
     "responsive": True,

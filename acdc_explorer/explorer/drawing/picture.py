@@ -8,10 +8,10 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from acdc_explorer.explorer import shown as parts
-from acdc_explorer.explorer.curves import CURVE_POINTS
-from acdc_explorer.explorer.layout import Layout
-from acdc_explorer.explorer.shown import DrawnEdge
+from acdc_explorer.explorer.drawing import shown as parts
+from acdc_explorer.explorer.drawing.curves import CURVE_POINTS
+from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.shown import DrawnEdge
 from acdc_explorer.explorer.style import DASHES, KIND_COLOURS, KIND_NAMES, UNCONNECTED_COLOUR
 
 _WIDTH, _MARGIN = 820, 64
