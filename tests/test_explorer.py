@@ -20,6 +20,7 @@ import acdc_explorer as ax
 from acdc_explorer.arguments import SearchOptions
 from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
 from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
+from acdc_explorer.explorer.words import effect_in_words
 from acdc_explorer.models import Model
 from acdc_explorer.searches.methods import search_steps
 
@@ -875,7 +876,8 @@ class TestPositions:
         )
         shown = {text.split("<br>")[0]: text.split("<br>")[2] for text in hits.text}
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
-        assert shown[edge.label] == f"{explorer._graph_view.shares[edge.id]:+.3f}"
+        share = explorer._graph_view.shares[edge.id]
+        assert shown[edge.label] == effect_in_words(share, explorer.circuit)
         assert "what they add at S2" in explorer._page.status.value
         explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position is None

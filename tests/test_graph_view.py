@@ -149,6 +149,12 @@ def test_an_effect_that_is_rounding_is_not_said_to_hurt():
     circuit = circuit_of_edges(graph, {"input->logits": -1e-5, "m0->logits": -1e-3})
     hurts = {each.edge.id: each.hurts for each in kept_edges(circuit)}
     assert hurts == {"input->logits": False, "m0->logits": True}
+    figure = make_figure()
+    draw(figure, circuit)
+    hits = traces(figure)["edge-hits"]
+    text = dict(zip(hits.customdata, hits.text, strict=True))
+    assert text["input->logits"].split("<br>")[2] == "no effect"
+    assert text["m0->logits"].split("<br>")[2] == "-0.001"
 
 
 def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):

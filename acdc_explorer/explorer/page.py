@@ -123,7 +123,7 @@ class Page:
             path_html(snapshot, live=False),
             self._side_panel.html(live=False),
         ]
-        write_page(path, figure.widget, parts, snapshot.circuit)
+        write_page(path, figure.widget, parts, snapshot.circuit, self._graph_view.drawn_edges())
 
 
 def close_with_parts(widget: widgets.Widget) -> None:

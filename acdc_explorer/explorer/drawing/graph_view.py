@@ -99,8 +99,12 @@ class GraphView:
             f"{circuit.settings.threshold_text} · {counted(len(circuit.kept), 'edge')}"
             f" · faithfulness {circuit.faithfulness:.1%}"
         )
-        kept = to_draw(self._kept_edges(circuit), self.shown)
-        return graph_svg(self.figure.widget, self.figure.layout, title, kept)
+        return graph_svg(self.figure.widget, self.figure.layout, title, self.drawn_edges())
+
+    def drawn_edges(self) -> list[DrawnEdge]:
+        """The kept edges that are to be seen, the largest first."""
+        circuit = self._snapshot.circuit if self._snapshot else None
+        return [] if circuit is None else to_draw(self._kept_edges(circuit), self.shown)
 
     def _toggle(self, part: str) -> None:
         with self._lock:

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 
-from acdc_explorer.explorer.drawing import shown as parts
-from acdc_explorer.explorer.drawing.shown import DrawnEdge, Shown
-from acdc_explorer.explorer.style import (
-    DASHES,
-    KIND_COLOURS,
-    KIND_NAMES,
-    PREVIEW_COLOUR,
-    UNCONNECTED_COLOUR,
-    WIDTHS,
+from acdc_explorer.explorer.drawing.key_parts import (
+    KINDS,
+    PREVIEW,
+    SIGNS,
+    SIZES,
+    UNCONNECTED,
+    KeyPart,
+    sample,
 )
+from acdc_explorer.explorer.drawing.shown import DrawnEdge, Shown
 from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.explorer.words import counted
 
@@ -57,58 +57,42 @@ class Key:
         """
         counts = Counter(part for each in kept for part in each.parts())
 
-        def button(part: str, sample: str, text: str, title: str) -> str:
-            pressed = str(shown.shows(part)).lower()
-            said = f"{title}: {counted(counts[part], 'edge')}"
-            return _button(part, pressed, f"{sample} {escape(text)}", said)
+        def button(part: str, html: str, title: str) -> str:
+            return _button(part, html, title, is_pressed=shown.shows(part))
 
-        groups = [
-            [button(kind, _line(KIND_COLOURS[kind]), KIND_NAMES[kind], "Edges of this kind")
-             for kind in parts.KINDS],
-            [button(parts.HELPS, _line(), "helps", "Their removal does damage"),
-             button(parts.HURTS, _line(dash=DASHES["hurts"]), "hurts", "Their removal helps")],
-            [button(part, _line(width=WIDTHS[size]), name, "Effect, of the clean metric")
-             for size, (part, name) in enumerate(zip(parts.SIZES, parts.SIZE_NAMES, strict=True))],
-        ]  # fmt: skip
-        if n_unconnected := counts[parts.UNCONNECTED]:
-            sample = _line(UNCONNECTED_COLOUR, 1.5, DASHES["unconnected"])
-            title = "Kept when tested, but not on any path from input to logits now"
+        def of_edges(part: KeyPart, name: str) -> str:
+            title = f"{part.title}: {counted(counts[part.part], 'edge')}"
+            return button(part.part, f"{sample(part)} {escape(name)}", title)
+
+        groups = [[of_edges(part, part.name) for part in group] for group in (KINDS, SIGNS, SIZES)]
+        if n_unconnected := counts[UNCONNECTED.part]:
             name = f"{n_unconnected:,} lead{'s' if n_unconnected == 1 else ''} from nothing"
-            groups.append([button(parts.UNCONNECTED, sample, name, title)])
+            groups.append([of_edges(UNCONNECTED, name)])
         if has_preview:
-            sample = _line(PREVIEW_COLOUR, 1.5, DASHES["preview"])
-            pressed = str(shown.shows(parts.PREVIEW)).lower()
-            title = "Attribution expects them to stay; not tested yet"
-            groups.append([_button(parts.PREVIEW, pressed, f"{sample} expected", title)])
-        if labels:
-            groups.append([button(f"@{label}", "", f"@{label}", "Edges at this position")
-                           for label in labels])  # fmt: skip
+            html = f"{sample(PREVIEW)} {PREVIEW.name}"
+            groups.append([button(PREVIEW.part, html, PREVIEW.title)])
+        at_labels = [(label, counts[f"@{label}"]) for label in labels]
+        groups.append(
+            [button(f"@{label}", escape(f"@{label}"),
+                    f"Edges at this position: {counted(count, 'edge')}")
+             for label, count in at_labels]
+        )  # fmt: skip
         choices = []
         if can_merge:
-            merged = str(shown.merged).lower()
             title = "One line for the edges from one node into another's q, k and v"
-            choices.append(_button("merged", merged, "merge q, k, v", title))
+            choices.append(_button("merged", "merge q, k, v", title, is_pressed=shown.merged))
         if can_fold:
-            folded = str(shown.folded and not shown.opened).lower()
+            is_folded = shown.folded and not shown.opened
             title = "Fold layers and heads in which nothing is kept"
-            choices.append(_button("folded", folded, "fold empty", title))
+            choices.append(_button("folded", "fold empty", title, is_pressed=is_folded))
         groups.append(choices)
         html = "".join(f"<span>{''.join(group)}</span>" for group in groups if group)
         if html != self.widget.value:
             self.widget.value = html
 
 
-def _button(part: str, pressed: str, text: str, title: str) -> str:
+def _button(part: str, html: str, title: str, *, is_pressed: bool) -> str:
     return (
-        f'<button type="button" data-part="{escape(part)}" aria-pressed="{pressed}" '
-        f'title="{escape(title)}">{text}</button>'
-    )
-
-
-def _line(colour: str = "currentColor", width: float = 2.4, dash: str = "") -> str:
-    """A piece of a line as it is drawn."""
-    dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return (
-        '<svg width="22" height="8" aria-hidden="true"><line x1="1" x2="21" y1="4" y2="4" '
-        f'stroke="{colour}" stroke-width="{width}"{dashes}/></svg>'
+        f'<button type="button" data-part="{escape(part)}" '
+        f'aria-pressed="{str(is_pressed).lower()}" title="{escape(title)}">{html}</button>'
     )
