@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.measure import measure
+    from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Circuit": "circuits.circuit",
     "Explorer": "explorer",
+    "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
@@ -46,6 +49,7 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "measure": "measures.measure",
     "preview_task": "task_check",
     "published_circuit": "circuits.published",
     "search": "api",
@@ -57,6 +61,7 @@ _HOMES = {
 __all__ = [
     "Circuit",
     "Explorer",
+    "Measurement",
     "Metric",
     "Model",
     "PromptPair",
@@ -74,6 +79,7 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "measure",
     "preview_task",
     "published_circuit",
     "search",
