@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.stability import stability
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -50,6 +51,7 @@ _HOMES = {
     "published_circuit": "circuits.published",
     "search": "api",
     "show_progress": "progress",
+    "stability": "measures.stability",
     "threshold_path": "api",
     "verify": "verification",
 }
@@ -78,6 +80,7 @@ __all__ = [
     "published_circuit",
     "search",
     "show_progress",
+    "stability",
     "threshold_path",
     "verify",
 ]
