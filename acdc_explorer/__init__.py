@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.measure import measure
     from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.measures.recovery import Recovery, recovery
+    from acdc_explorer.measures.stability import stability
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -62,6 +63,7 @@ _HOMES = {
     "score_edges": "measures.edge_scoring",
     "search": "api",
     "show_progress": "progress",
+    "stability": "measures.stability",
     "threshold_path": "api",
     "verify": "verification",
 }
@@ -97,6 +99,7 @@ __all__ = [
     "score_edges",
     "search",
     "show_progress",
+    "stability",
     "threshold_path",
     "verify",
 ]
