@@ -29,8 +29,8 @@ class Errands:
 
         Args:
             errand: computes something, and tells how far it is by `working_on`.
-            answer: called with the result, or None and what was raised: `GivenUpError` if it was not
-                wanted any more.
+            answer: called with the result, or None and what was raised: `GivenUpError` if it was
+                not wanted any more.
         """
         self._waiting.append((errand, answer))
 
