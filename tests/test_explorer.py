@@ -7,6 +7,7 @@ import html
 import importlib
 import math
 import re
+import threading
 import time
 import weakref
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from acdc_explorer.arguments import SearchOptions
 from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
 from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.explorer.words import effect_in_words
+from acdc_explorer.inspection import with_positions
 from acdc_explorer.models import Model
 from acdc_explorer.searches.methods import search_steps
 
@@ -390,11 +392,43 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
     assert explorer._page.error.value == ""
 
 
+def test_an_edges_effects_are_shown_before_those_of_its_positions(
+    explorer, model, task, monkeypatch
+):
+    """In a large model positions take seconds; what is shown whole stays until all is new."""
+    measured = threading.Event()
+
+    def held_up(*arguments):
+        assert measured.wait(10)
+        return with_positions(*arguments)
+
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.with_positions", held_up)
+    panel, edge = explorer._side_panel.panel, explorer.circuit.kept[0]
+    explorer.selected_edge = edge
+    until(lambda: 'aria-busy="true"' in panel.value)
+    alone = ax.inspect_edge(model, task, explorer.circuit, edge).effect_alone
+    assert f'alone in the full model</th><td class="num">{alone:+.3f}' in panel.value
+    assert "effect by position" not in panel.value
+    assert "effect" not in panel_data(explorer)
+    measured.set()
+    until(lambda: "effect" in panel_data(explorer))
+    assert "effect by position" in panel.value
+    assert "aria-busy" not in panel.value
+    measured.clear()
+    before = panel.value
+    explorer.threshold = 0.1
+    explorer.wait(30)
+    assert panel.value == before
+    measured.set()
+    until(lambda: panel.value != before)
+    assert "effect by position" in panel.value
+
+
 def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch):
     def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
-    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_inspection", broken)
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_effects", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "cannot measure" in explorer._side_panel.panel.value)
     assert explorer.status == "done"

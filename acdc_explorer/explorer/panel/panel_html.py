@@ -24,7 +24,7 @@ from acdc_explorer.explorer.words import (
     with_unit,
 )
 from acdc_explorer.graph import Edge
-from acdc_explorer.inspection import EdgeInspection, NodeInspection, state_of
+from acdc_explorer.inspection import EdgeEffects, EdgeInspection, NodeInspection, state_of
 from acdc_explorer.tasks import Task
 
 _PROMPTS_SHOWN = 4
@@ -58,7 +58,7 @@ def message_html(message: str) -> str:
 
 
 def edge_html(
-    found: EdgeInspection,
+    found: EdgeEffects,
     circuit: Circuit,
     task: Task,
     shown_position: str | None = None,
@@ -68,7 +68,7 @@ def edge_html(
     """All that is known of one edge.
 
     Args:
-        found: what was measured.
+        found: what was measured; while it is no `EdgeInspection`, that goes on.
         circuit: that it was measured in.
         task: of the circuit.
         shown_position: the position label by which the graph draws edges, or None.
@@ -89,6 +89,11 @@ def edge_html(
     hint = ""
     if live:
         hint = "; click one to go to that edge" if labels else "; click one to see it in the graph"
+    if isinstance(found, EdgeInspection):
+        measured = f'data-effect="{found.effect:.6f}"'
+        by_position = f"{_bars(found.by_position, smallest, chosen, live)}{_sum(found, smallest)}"
+    else:
+        measured, by_position = 'aria-busy="true"', "<p>measuring …</p>"
     body = (
         f"{_edge_title(found.edge, circuit)}<p><b>{_STATES[found.state]}</b> at threshold "
         f"{with_unit(f'{circuit.threshold:.3g}', circuit.metric_unit)}</p>"
@@ -97,13 +102,13 @@ def edge_html(
         '<p class="acdc-muted">Effect: the metric with the edge minus the metric without it.</p>'
         f"{_stand_in(found, circuit)}{_cut_off(found, circuit)}"
         f"<h4>By position <span class='acdc-muted'>(at that position only{hint})</span></h4>"
-        f"{_bars(found.by_position, smallest, chosen, live)}{_sum(found, smallest)}"
+        f"{by_position}"
         f"<h4>By prompt</h4>{_prompts(found.by_prompt, smallest, task)}"
     )
     names = {"sender": found.edge.sender, "receiver": found.edge.receiver.node}
     for end, table in found.attention.items():
         body += f"<h4>Attention of {names[end].label} ({end})</h4>{_attention(table)}"
-    return _panel(f'{_names(found.edge, circuit)} data-effect="{found.effect:.6f}"', body)
+    return _panel(f"{_names(found.edge, circuit)} {measured}", body)
 
 
 def node_html(found: NodeInspection, *, live: bool = True) -> str:
@@ -152,7 +157,7 @@ def _share(effect: float, circuit: Circuit) -> str:
     return f"{share:+.1%}" if abs(share) >= 0.0005 else f"{share:+.2%}"
 
 
-def _stand_in(found: EdgeInspection, circuit: Circuit) -> str:
+def _stand_in(found: EdgeEffects, circuit: Circuit) -> str:
     """Says so if an edge matters only because others have been removed."""
     threshold, method = circuit.threshold, circuit.settings.method
     redundant = abs(found.effect_alone) < threshold <= abs(found.effect_when_decided)
@@ -165,7 +170,7 @@ def _stand_in(found: EdgeInspection, circuit: Circuit) -> str:
     )
 
 
-def _cut_off(found: EdgeInspection, circuit: Circuit) -> str:
+def _cut_off(found: EdgeEffects, circuit: Circuit) -> str:
     """Says why an edge is kept that lies on no path from the input to the logits."""
     edge, cell = found.edge, circuit.graph.cell(found.edge)
     if not circuit.complete or not circuit.kept_mask[cell] or circuit.connected_mask[cell]:

@@ -19,10 +19,12 @@ from acdc_explorer.explorer.widgets.clickable import ClickableHTML, EscapeKey
 from acdc_explorer.explorer.words import signed, smallest_effect
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import (
+    EdgeEffects,
     EdgeInspection,
     NodeInspection,
-    edge_inspection,
+    edge_effects,
     node_inspection,
+    with_positions,
 )
 from acdc_explorer.models.model import Model
 from acdc_explorer.tasks.task import Task
@@ -62,6 +64,8 @@ class SidePanel:
         self._circuit: Circuit | None = None
         self._task: Task | None = None
         self._shown_position: str | None = None
+        # The question asked last: answers to others come too late.
+        self._latest: object = None
         # What was found scrolls; the search for it stays above. Children of a full column would
         # shrink rather than have it scroll.
         for part in (self.panel, self.chooser.box):
@@ -148,6 +152,8 @@ class SidePanel:
     def _write(self, html: Callable[..., str]) -> None:
         """Fills the panel with what is written for `live`, True or False."""
         self._html = html
+        # The edge of which all has been measured, if that is what is shown.
+        self._shown_whole: Edge | None = None
         self.panel.value = html(live=True)
 
     def _say(self, message: str) -> None:
@@ -166,7 +172,7 @@ class SidePanel:
         self.chooser.show(title, choices)
 
     def measure(self, shown_position: str | None) -> None:
-        """Has the selection measured in the circuit as it stands; the answer fills the panel.
+        """Has the selection measured in the circuit as it stands; the answers fill the panel.
 
         Args:
             shown_position: the position label by which the graph is drawn, or None.
@@ -176,31 +182,63 @@ class SidePanel:
             return
 
         def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
-            if self.selection != selection:
-                return None
             found = selection.find(circuit.graph)
             if isinstance(found, Edge):
-                return edge_inspection(engine, circuit, found), circuit, engine.task
-            return node_inspection(engine, circuit, found), circuit, engine.task
+                return edge_effects(engine, circuit, found), circuit, engine
+            return node_inspection(engine, circuit, found), circuit, engine
+
+        def show(found: EdgeEffects | NodeInspection, circuit: Circuit, engine: Engine) -> None:
+            if isinstance(found, NodeInspection):
+                self._show_node(found)
+                return
+            # Of an edge that is shown whole the old numbers stay until all the new ones are there.
+            if found.edge != self._shown_whole:
+                self._show_edge(found, circuit, engine.task)
+            self._measure_positions(found, circuit, engine)
+
+        self._ask_of(selection, question, show)
+
+    def _measure_positions(self, effects: EdgeEffects, circuit: Circuit, engine: Engine) -> None:
+        """Has the rest measured, of the very circuit of which the effects are."""
+
+        def question(model: Model, engine_now: Engine, circuit_now: Circuit) -> Any:
+            if engine_now is not engine:
+                return None
+            return with_positions(engine, circuit, effects), circuit, engine.task
+
+        assert self.selection is not None
+        self._ask_of(self.selection, question, self._show_edge)
+
+    def _ask_of(
+        self,
+        selection: Selection,
+        question: Callable[[Model, Engine, Circuit], Any],
+        show: Callable[..., None],
+    ) -> None:
+        """Asks, and shows the answer unless something else has been asked for meanwhile."""
+        self._latest = latest = object()
+
+        def wanted(model: Model, engine: Engine, circuit: Circuit) -> Any:
+            return question(model, engine, circuit) if self._latest is latest else None
 
         def answer(result: Any, error: Exception | None) -> None:
             with self._lock:
-                if self.selection != selection:
+                if self._latest is not latest or self.selection != selection:
                     return
                 if error is not None:
                     self.say_error(error)
                 elif result is not None:
-                    self._show_inspection(*result)
+                    show(*result)
 
-        self._ask(question, answer)
+        self._ask(wanted, answer)
 
-    def _show_inspection(
-        self, found: EdgeInspection | NodeInspection, circuit: Circuit, task: Task
-    ) -> None:
+    def _show_edge(self, found: EdgeEffects, circuit: Circuit, task: Task) -> None:
+        shown = self._shown_position
+        self._write(partial(panel_html.edge_html, found, circuit, task, shown))
         if isinstance(found, EdgeInspection):
-            shown = self._shown_position
-            self._write(partial(panel_html.edge_html, found, circuit, task, shown))
-            return
+            self._shown_whole = found.edge
+
+    def _show_node(self, found: NodeInspection) -> None:
         self.offer("Edges of this node", [*found.incoming.edge, *found.outgoing.edge])
         self._write(partial(panel_html.node_html, found))
 
