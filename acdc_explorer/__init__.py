@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.measures.stability import stability
+    from acdc_explorer.measures.uncertainty import uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -53,6 +54,7 @@ _HOMES = {
     "show_progress": "progress",
     "stability": "measures.stability",
     "threshold_path": "api",
+    "uncertainty": "measures.uncertainty",
     "verify": "verification",
 }
 
@@ -82,6 +84,7 @@ __all__ = [
     "show_progress",
     "stability",
     "threshold_path",
+    "uncertainty",
     "verify",
 ]
 
