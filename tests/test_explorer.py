@@ -18,8 +18,9 @@ from ipywidgets import Widget
 
 import acdc_explorer as ax
 from acdc_explorer.arguments import SearchOptions
-from acdc_explorer.explorer.layout import CURVE_POINTS
-from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
+from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
+from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
+from acdc_explorer.explorer.words import effect_in_words
 from acdc_explorer.models import Model
 from acdc_explorer.searches.methods import search_steps
 
@@ -148,7 +149,7 @@ def test_the_background_waits_while_a_cell_runs(model, task, monkeypatch):
     class Shell:
         events = EventManager(None, available_events)
 
-    monkeypatch.setattr("acdc_explorer.explorer.own_cells.get_ipython", Shell)
+    monkeypatch.setattr("acdc_explorer.explorer.notebook.own_cells.get_ipython", Shell)
     explorer = ax.Explorer(model, task, THRESHOLD)
     Shell.events.trigger("pre_run_cell", None)
     try:
@@ -393,7 +394,7 @@ def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch)
     def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
-    monkeypatch.setattr("acdc_explorer.explorer.side_panel.edge_inspection", broken)
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_inspection", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "cannot measure" in explorer._side_panel.panel.value)
     assert explorer.status == "done"
@@ -562,7 +563,7 @@ class TestLifetime:
 
     @pytest.fixture(autouse=True)
     def _at_once(self, monkeypatch):
-        monkeypatch.setattr("acdc_explorer.explorer.presence.GRACE_SECONDS", 0.2)
+        monkeypatch.setattr("acdc_explorer.explorer.notebook.presence.GRACE_SECONDS", 0.2)
 
     @staticmethod
     def page(explorer, **message):
@@ -653,7 +654,7 @@ class TestLifetime:
         assert not explorer._runner._rests
 
     def test_a_page_that_does_not_answer_is_one_that_is_closed(self, model, monkeypatch):
-        monkeypatch.setattr("acdc_explorer.explorer.presence.LOOK_SECONDS", 0.2)
+        monkeypatch.setattr("acdc_explorer.explorer.notebook.presence.LOOK_SECONDS", 0.2)
         explorer = ax.Explorer(model, random_task(), 0.05)
         asked = []
         monkeypatch.setattr(explorer._presence, "send", asked.append)
@@ -875,7 +876,8 @@ class TestPositions:
         )
         shown = {text.split("<br>")[0]: text.split("<br>")[2] for text in hits.text}
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
-        assert shown[edge.label] == f"{explorer._graph_view.shares[edge.id]:+.3f}"
+        share = explorer._graph_view.shares[edge.id]
+        assert shown[edge.label] == effect_in_words(share, explorer.circuit)
         assert "what they add at S2" in explorer._page.status.value
         explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position is None
@@ -1093,7 +1095,7 @@ class TestFiles:
     def test_the_picture_in_the_notebook_is_renewed(self, explorer, monkeypatch):
         shown = []
         monkeypatch.delenv("VSCODE_PID", raising=False)
-        for where in ("explorer", "lasting_picture"):
+        for where in ("explorer", "notebook.lasting_picture"):
             monkeypatch.setattr(
                 f"acdc_explorer.explorer.{where}.display",
                 lambda bundle, **options: shown.append(bundle) or Handle(),

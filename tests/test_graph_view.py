@@ -14,13 +14,13 @@ import acdc_explorer as ax
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
-from acdc_explorer.explorer.curves import CURVE_POINTS
-from acdc_explorer.explorer.figure import MAX_DRAWN, CircuitFigure
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.layout import LayerLayout, PositionLayout
-from acdc_explorer.explorer.rows import Rows
-from acdc_explorer.explorer.shown import Shown, kept_edges, lit_edges, to_draw
-from acdc_explorer.explorer.traces import line_name
+from acdc_explorer.explorer.drawing.curves import CURVE_POINTS
+from acdc_explorer.explorer.drawing.figure import MAX_DRAWN, CircuitFigure
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.drawing.layout import LayerLayout, PositionLayout
+from acdc_explorer.explorer.drawing.rows import Rows
+from acdc_explorer.explorer.drawing.shown import Shown, kept_edges, lit_edges, to_draw
+from acdc_explorer.explorer.drawing.traces import line_name
 from acdc_explorer.graph import Graph, graph_of
 from acdc_explorer.models import Model
 from acdc_explorer.runner.state import Snapshot
@@ -149,6 +149,12 @@ def test_an_effect_that_is_rounding_is_not_said_to_hurt():
     circuit = circuit_of_edges(graph, {"input->logits": -1e-5, "m0->logits": -1e-3})
     hurts = {each.edge.id: each.hurts for each in kept_edges(circuit)}
     assert hurts == {"input->logits": False, "m0->logits": True}
+    figure = make_figure()
+    draw(figure, circuit)
+    hits = traces(figure)["edge-hits"]
+    text = dict(zip(hits.customdata, hits.text, strict=True))
+    assert text["input->logits"].split("<br>")[2] == "no effect"
+    assert text["m0->logits"].split("<br>")[2] == "-0.001"
 
 
 def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):

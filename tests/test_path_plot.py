@@ -12,7 +12,7 @@ from conftest import bridge_of, random_gpt2, random_task
 import acdc_explorer as ax
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.circuits.threshold_path import ThresholdPath
-from acdc_explorer.explorer.threshold_plot import path_html, sensitivity
+from acdc_explorer.explorer.panel.threshold_plot import path_html, sensitivity
 from acdc_explorer.models import Model
 from acdc_explorer.runner.session import CurvePoint
 from acdc_explorer.runner.state import Snapshot

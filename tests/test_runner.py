@@ -13,7 +13,7 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.explorer.threshold_plot import path_html
+from acdc_explorer.explorer.panel.threshold_plot import path_html
 from acdc_explorer.models import Model
 from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner

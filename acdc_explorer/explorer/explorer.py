@@ -19,14 +19,15 @@ from IPython.display import display
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.circuit_files import made_file, request_of
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.file_buttons import FileButtons
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.lasting_picture import EMPTY, LastingPicture
-from acdc_explorer.explorer.own_prompts import OwnPrompts
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.page import Page
+from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
-from acdc_explorer.explorer.side_panel import Selection, SidePanel
+from acdc_explorer.explorer.selection import Selection
+from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.graph import Edge
 from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike
@@ -175,7 +176,11 @@ class Explorer(SearchWidget):
             return
         self._unfold()
         display(self._repr_mimebundle_(), raw=True)
-        self._picture.show(self._graph_view.svg() or EMPTY, repr(self))
+        self._picture.show(*self._drawn_picture())
+
+    def _drawn_picture(self) -> tuple[str, str]:
+        with self._ui:
+            return self._graph_view.svg() or EMPTY, repr(self)
 
     def _file(self, kind: str) -> tuple[str, str, str] | None:
         """Name, type and text of a file to save, if there is something to save."""
@@ -231,11 +236,8 @@ class Explorer(SearchWidget):
             self._shown_version = snapshot.version
             circuit = snapshot.circuit
             # Verification tests what was screened, and changes nothing else that is seen here.
-            drawn = (
-                snapshot.status,
-                snapshot.n_done,
-                circuit and (circuit.settings, circuit.n_screened),
-            )
+            decided = circuit and (circuit.settings, circuit.n_screened)
+            drawn = snapshot.status, snapshot.n_done, decided
             new_circuit = circuit is not None and drawn != self._drawn
             if circuit is not None and new_circuit:
                 self._drawn = drawn
@@ -256,9 +258,8 @@ class Explorer(SearchWidget):
             if circuit is not None and ended:
                 self._side_panel.offer_kept_edges()
             self.status = snapshot.status
-            if new_circuit and snapshot.status in _ENDED and self._picture.is_shown:
-                self._picture.renew(self._graph_view.svg() or EMPTY, repr(self))
             if circuit is not None and new_circuit and snapshot.status in _ENDED:
+                self._picture.renew_soon(self._drawn_picture)
                 if self.shown_position is None or circuit.graph.labels:
                     self._side_panel.measure(self.shown_position)
                 else:

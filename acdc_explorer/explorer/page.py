@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.clickable import ClickableHTML
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.own_prompts import OwnPrompts
-from acdc_explorer.explorer.side_panel import SidePanel
-from acdc_explorer.explorer.snapshot import write_page
-from acdc_explorer.explorer.status_html import error_html, status_html
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
+from acdc_explorer.explorer.controls.status_html import error_html, status_html
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.panel.side_panel import SidePanel
+from acdc_explorer.explorer.panel.threshold_plot import path_html
+from acdc_explorer.explorer.saved_page import write_page
 from acdc_explorer.explorer.style import CSS
-from acdc_explorer.explorer.threshold_plot import path_html
+from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.runner.state import Snapshot
 
 # A widget has these widgets of its own.
@@ -123,7 +123,7 @@ class Page:
             path_html(snapshot, live=False),
             self._side_panel.html(live=False),
         ]
-        write_page(path, figure.widget, parts, snapshot.circuit)
+        write_page(path, figure.widget, parts, snapshot.circuit, self._graph_view.drawn_edges())
 
 
 def close_with_parts(widget: widgets.Widget) -> None:

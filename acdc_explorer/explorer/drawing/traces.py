@@ -7,8 +7,9 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from acdc_explorer.explorer.curves import with_gaps
-from acdc_explorer.explorer.shown import KINDS, N_SIZES, DrawnEdge
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.drawing.curves import with_gaps
+from acdc_explorer.explorer.drawing.shown import KINDS, N_SIZES, DrawnEdge
 from acdc_explorer.explorer.style import (
     DASHES,
     DIMMED_COLOUR,
@@ -19,6 +20,7 @@ from acdc_explorer.explorer.style import (
     UNCONNECTED_COLOUR,
     WIDTHS,
 )
+from acdc_explorer.explorer.words import effect_in_words
 from acdc_explorer.graph import Node
 
 # A trace without points.
@@ -104,10 +106,11 @@ def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
     return line_name(drawn.edge.kind, drawn.size, hurts=drawn.hurts)
 
 
-def hover_text(drawn: DrawnEdge) -> str:
-    """What is said of a line under the mouse."""
-    lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], f"{drawn.effect:+.3f}"]
-    lines += [f"{escape(edge.label)} {effect:+.3f}" for edge, effect in drawn.others]
+def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
+    """What is said of a line under the mouse, an edge of this circuit."""
+    effect = effect_in_words(drawn.effect, circuit)
+    lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
+    lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
     if not drawn.connected:
         lines.append("not on any path from input to logits")
     return "<br>".join(lines)

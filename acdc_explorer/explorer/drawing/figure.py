@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -12,11 +13,10 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
-from acdc_explorer.explorer.curves import HIT_POINTS, Curves, Floats
-from acdc_explorer.explorer.layout import Layout
-from acdc_explorer.explorer.plotly_private import FigureFitter, SyncedFigureWidget
-from acdc_explorer.explorer.shown import DrawnEdge, untested_edges, untested_nodes
-from acdc_explorer.explorer.traces import (
+from acdc_explorer.explorer.drawing.curves import HIT_POINTS, Curves, Floats
+from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
+from acdc_explorer.explorer.drawing.traces import (
     NAN,
     hover_text,
     line,
@@ -25,6 +25,7 @@ from acdc_explorer.explorer.traces import (
     node_text,
     trace_name,
 )
+from acdc_explorer.explorer.widgets.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.graph import Edge, Node, Receiver
 
 MAX_DRAWN = 500
@@ -43,6 +44,16 @@ _NODE_LOOKS = {
 _UNSEEN = "rgba(0,0,0,0)"
 _SYMBOLS = {"head": "circle", "mlp": "square", "input": "diamond", "logits": "diamond"}
 _LABEL_SHARE, _SMALLEST_LABEL = 0.38, 7.0
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What is drawn: edges of a circuit, the nodes inside it, and the edges that stand out."""
+
+    circuit: Circuit
+    edges: Sequence[DrawnEdge]
+    inside: set[Node]
+    lit: set[Edge] | None
 
 
 class CircuitFigure:
@@ -79,7 +90,7 @@ class CircuitFigure:
         empty = np.zeros((0, 1), dtype=np.float32)
         self._hits: tuple[Floats, Floats] = (empty, empty)
         self._idle: set[str] = set()
-        self._drawn: tuple[Sequence[DrawnEdge], set[Node], set[Edge] | None] = ((), set(), None)
+        self._drawing: _Drawing | None = None
         # Of the last drawing, with what they depend on: a selection changes none.
         self._last_curves: tuple[Any, Curves | None] = (None, None)
         # The part of the x axis that is seen, as a share.
@@ -123,7 +134,7 @@ class CircuitFigure:
                   for node in (edge.sender, edge.receiver.node)}  # fmt: skip
         drawn = edges[:MAX_DRAWN]
         self.n_drawn = sum(len(each.all_edges) for each in drawn)
-        self._drawn = drawn, inside, lit
+        self._drawing = _Drawing(circuit, drawn, inside, lit)
         with self.widget.batch_update():
             self._set_layout(layout)
             self._draw_edges()
@@ -157,7 +168,7 @@ class CircuitFigure:
         with self.widget.batch_update():
             for trace in self.widget.data:
                 trace.x, trace.y = NAN, NAN
-        self._hit_edges, self.n_drawn, self._drawn = [], 0, ((), set(), None)
+        self._hit_edges, self.n_drawn, self._drawing = [], 0, None
 
     def _set_layout(self, layout: Layout) -> None:
         before, self.layout = self.layout, layout
@@ -209,11 +220,12 @@ class CircuitFigure:
 
     def _curves(self, edges: Sequence[Edge]) -> Curves:
         assert self.layout is not None
-        return self.layout.curves(edges, self._drawn[1], self._zoom)
+        inside = self._drawing.inside if self._drawing else ()
+        return self.layout.curves(edges, inside, self._zoom)
 
     def _zoomed(self, seen: tuple[float, float] | None) -> None:
         """Keeps the ends of edges on their nodes, which do not grow."""
-        if self.layout is None:
+        if self.layout is None or self._drawing is None:
             return
         low, high = self.layout.x_range
         self._zoom = abs(seen[1] - seen[0]) / (high - low) if seen else 1.0
@@ -222,9 +234,12 @@ class CircuitFigure:
 
     def _draw_edges(self) -> None:
         assert self.layout is not None
-        drawn, inside, lit = self._drawn
+        assert self._drawing is not None
+        drawn, lit = self._drawing.edges, self._drawing.lit
         edges = [each.edge for each in drawn]
-        depends_on = self.layout.name, self.layout.x_ticks, edges, inside, self._zoom
+        depends_on = (
+            self.layout.name, self.layout.x_ticks, edges, self._drawing.inside, self._zoom
+        )  # fmt: skip
         if self._last_curves[0] != depends_on:
             self._last_curves = depends_on, self._curves(edges)
         curves = self._last_curves[1]
@@ -247,7 +262,8 @@ class CircuitFigure:
         hits = self._trace("edge-hits")
         hits.x, hits.y = (values.ravel() if of_curves else NAN for values in self._hits)
         hits.customdata = [each.edge.id for each in of_curves for _ in range(per_curve)] or [""]
-        hits.text = [text for each in of_curves for text in [hover_text(each)] * per_curve] or [""]
+        texts = [hover_text(each, self._drawing.circuit) for each in of_curves]
+        hits.text = [text for text in texts for _ in range(per_curve)] or [""]
 
     def _draw_nodes(self, inside: set[Node], untested: set[Node]) -> None:
         assert self.layout is not None

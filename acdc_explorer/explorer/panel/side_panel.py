@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import ipywidgets as widgets
 
 from acdc_explorer import names
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.explorer import panel_html
-from acdc_explorer.explorer.clickable import ClickableHTML, EscapeKey
-from acdc_explorer.explorer.controls import Chooser, Finder
+from acdc_explorer.explorer.panel import panel_html
+from acdc_explorer.explorer.panel.finder import Chooser, Finder
+from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.widgets.clickable import ClickableHTML, EscapeKey
 from acdc_explorer.explorer.words import signed, smallest_effect
-from acdc_explorer.graph import Edge, Graph, Node
+from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import (
     EdgeInspection,
     NodeInspection,
@@ -26,23 +26,6 @@ from acdc_explorer.inspection import (
 )
 from acdc_explorer.models.model import Model
 from acdc_explorer.tasks.task import Task
-
-# As `Runner.ask`.
-Ask = Callable[
-    [Callable[[Model, Engine, Circuit], Any], Callable[[Any, Exception | None], None]], None
-]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What is selected: one edge or one node, by its id."""
-
-    kind: Literal["edge", "node"]
-    id: str
-
-    def find(self, graph: Graph) -> Edge | Node:
-        """The edge or node itself; raises a ValueError if the graph lacks it."""
-        return graph.parse_edge(self.id) if self.kind == "edge" else graph.parse_node(self.id)
 
 
 class SidePanel:

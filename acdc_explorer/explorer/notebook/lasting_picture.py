@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Callable
 
 from IPython.display import DisplayHandle, display
 
@@ -13,6 +15,8 @@ EMPTY = (
     "<text x='4' y='16' font-family='sans-serif' font-size='12' fill='#767676'>no circuit yet"
     "</text></svg>"
 )
+# While a slider is dragged, circuit follows circuit: the last one is drawn, after so long.
+REST_SECONDS = 1.0
 
 
 class LastingPicture:
@@ -25,6 +29,10 @@ class LastingPicture:
     def __init__(self) -> None:
         """Makes none yet."""
         self._handles: list[DisplayHandle] = []
+        # What is still to take its place, once nothing newer has come for a moment.
+        self._next: Callable[[], tuple[str, str]] | None = None
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
 
     def show(self, svg: str, text: str) -> None:
         """Puts it into the outputs of the cell that runs.
@@ -40,15 +48,30 @@ class LastingPicture:
         if handle is not None:
             self._handles.append(handle)
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether it is in some output."""
-        return bool(self._handles)
+    def renew_soon(self, make: Callable[[], tuple[str, str]]) -> None:
+        """Puts another one in its place, wherever it is shown, unless a newer one comes at once.
 
-    def renew(self, svg: str, text: str) -> None:
-        """Puts another one in its place, wherever it is shown."""
-        for handle in self._handles:
-            handle.update(_bundle(svg, text), raw=True)
+        Args:
+            make: gives the picture, and what it shows in words; called on a thread of its own.
+        """
+        if not self._handles:
+            return
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._next = make
+            self._timer = threading.Timer(REST_SECONDS, self.finish)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def finish(self) -> None:
+        """Renews it now, if that is still to be done."""
+        with self._lock:
+            make, self._next = self._next, None
+        if make is not None:
+            bundle = _bundle(*make())
+            for handle in self._handles:
+                handle.update(bundle, raw=True)
 
 
 def _bundle(svg: str, text: str) -> dict[str, str]:

@@ -12,12 +12,19 @@ import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.explorer.figure import CircuitFigure
-from acdc_explorer.explorer.key import Key
-from acdc_explorer.explorer.layout import LayerLayout, Layout, PositionLayout
-from acdc_explorer.explorer.picture import graph_svg
-from acdc_explorer.explorer.shown import PREVIEW, DrawnEdge, Shown, kept_edges, lit_edges, to_draw
-from acdc_explorer.explorer.side_panel import Ask, Selection
+from acdc_explorer.explorer.drawing.figure import CircuitFigure
+from acdc_explorer.explorer.drawing.key import Key
+from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.drawing.picture import graph_svg
+from acdc_explorer.explorer.drawing.shown import (
+    PREVIEW,
+    DrawnEdge,
+    Shown,
+    kept_edges,
+    lit_edges,
+    to_draw,
+)
+from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import REST, Edge, Node
 from acdc_explorer.inspection import shares_at
@@ -92,8 +99,12 @@ class GraphView:
             f"{circuit.settings.threshold_text} · {counted(len(circuit.kept), 'edge')}"
             f" · faithfulness {circuit.faithfulness:.1%}"
         )
-        kept = to_draw(self._kept_edges(circuit), self.shown)
-        return graph_svg(self.figure.widget, self.figure.layout, title, kept)
+        return graph_svg(self.figure.widget, self.figure.layout, title, self.drawn_edges())
+
+    def drawn_edges(self) -> list[DrawnEdge]:
+        """The kept edges that are to be seen, the largest first."""
+        circuit = self._snapshot.circuit if self._snapshot else None
+        return [] if circuit is None else to_draw(self._kept_edges(circuit), self.shown)
 
     def _toggle(self, part: str) -> None:
         with self._lock:

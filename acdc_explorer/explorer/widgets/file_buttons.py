@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 # Button -> what it says, and what it is for.
 _BUTTONS = {

@@ -9,7 +9,8 @@ import anywidget
 import traitlets
 from ipywidgets import Layout
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.on_page import ONCE_ON_PAGE
 
 
 class ClickableHTML(anywidget.AnyWidget):
@@ -171,12 +172,13 @@ class ToggleStates(anywidget.AnyWidget):
     Those of ipywidgets tell it by their colour alone.
     """
 
-    _esm = """
+    _esm = (
+        ONCE_ON_PAGE
+        + """
     function render({ el }) {
-      let changes, frame;
-      const watch = () => {
+      let changes;
+      const giveUp = onceOnPage(el, () => {
         const explorer = el.closest(".acdc-explorer");
-        if (!explorer) return void (frame = requestAnimationFrame(watch));
         const tell = () => {
           const toggles = ".widget-toggle-button, .widget-toggle-buttons button";
           for (const button of explorer.querySelectorAll(toggles))
@@ -185,12 +187,12 @@ class ToggleStates(anywidget.AnyWidget):
         changes = new MutationObserver(tell);
         changes.observe(explorer, { subtree: true, childList: true, attributeFilter: ["class"] });
         tell();
-      };
-      watch();
-      return () => { cancelAnimationFrame(frame); changes?.disconnect(); };
+      });
+      return () => { giveUp(); changes?.disconnect(); };
     }
     export default { render };
     """
+    )
 
     def __init__(self) -> None:
         """Makes the widget."""

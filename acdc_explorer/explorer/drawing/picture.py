@@ -8,15 +8,15 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from acdc_explorer.explorer import shown as parts
-from acdc_explorer.explorer.curves import CURVE_POINTS
-from acdc_explorer.explorer.layout import Layout
-from acdc_explorer.explorer.shown import DrawnEdge
-from acdc_explorer.explorer.style import DASHES, KIND_COLOURS, KIND_NAMES, UNCONNECTED_COLOUR
+from acdc_explorer.explorer.drawing.curves import CURVE_POINTS
+from acdc_explorer.explorer.drawing.key_parts import SIZES, parts_of
+from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.shown import DrawnEdge
 
 _WIDTH, _MARGIN = 820, 64
 # Above the graph for the title and the key; below it for the names of the columns.
-_HEAD, _FOOT = 64, 44
+_HEAD, _FOOT = 80, 44
+_KEY_ROWS = 38, 54
 _TEXT, _RULE = "#222222", "#d9d9d9"
 _FONT = "font-family='sans-serif' font-size='11'"
 
@@ -149,20 +149,16 @@ def _symbol(symbol: str, x: float, y: float, radius: float, style: str) -> str:
 
 
 def _key(drawn: Sequence[DrawnEdge]) -> Iterator[str]:
-    """What the colours and dashes that occur mean."""
-    there = {part for each in drawn for part in each.parts()}
-    entries = [
-        (colour, "", KIND_NAMES[kind])
-        for kind, colour in KIND_COLOURS.items() if kind in there
-    ]  # fmt: skip
-    if parts.HURTS in there:
-        entries.append((_TEXT, DASHES["hurts"], "hurts"))
-    if parts.UNCONNECTED in there:
-        entries.append((UNCONNECTED_COLOUR, DASHES["unconnected"], "lead from nothing"))
-    x = 12.0
-    for colour, dash, name in entries:
-        yield (
-            f"<line x1='{x}' x2='{x + 22}' y1='38' y2='38' stroke='{colour}' stroke-width='2.4' "
-            f"stroke-dasharray='{dash}'/>{_label(x + 27, 42, name, 'start')}"
-        )
-        x += 40 + 6.2 * len(name)
+    """What the lines that occur mean: kinds in one row, the other parts in the next."""
+    kinds, *others = parts_of(drawn) or [[]]
+    rows = kinds, [part for group in others for part in group]
+    for y, row in zip(_KEY_ROWS, rows, strict=True):
+        x = 12.0
+        for part in row:
+            name = part.name + (" of the clean metric" if part == SIZES[-1] else "")
+            yield (
+                f"<line x1='{x}' x2='{x + 22}' y1='{y}' y2='{y}' stroke='{part.colour or _TEXT}' "
+                f"stroke-width='{part.width}' stroke-dasharray='{part.dash}'/>"
+                f"{_label(x + 27, y + 4, name, 'start')}"
+            )
+            x += 40 + 6.2 * len(name)

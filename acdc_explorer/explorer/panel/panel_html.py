@@ -14,9 +14,15 @@ import pandas as pd
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.connected import linked_nodes
 from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
+from acdc_explorer.explorer.panel.task_html import task_html
 from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
-from acdc_explorer.explorer.task_html import task_html
-from acdc_explorer.explorer.words import counted, signed, smallest_effect, with_unit
+from acdc_explorer.explorer.words import (
+    counted,
+    effect_in_words,
+    signed,
+    smallest_effect,
+    with_unit,
+)
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import EdgeInspection, NodeInspection, state_of
 from acdc_explorer.tasks import Task
@@ -74,7 +80,7 @@ def edge_html(
         ("alone in the full model", found.effect_alone),
     ]
     effects = "".join(
-        f'<tr><th scope="row">{name}</th><td class="num">{_measured(effect, circuit)}</td>'
+        f'<tr><th scope="row">{name}</th><td class="num">{effect_in_words(effect, circuit)}</td>'
         f'<td class="num">{_share(effect, circuit)}</td></tr>'
         for name, effect in rows
     )
@@ -134,13 +140,6 @@ def _edge_title(edge: Edge, circuit: Circuit) -> str:
         f'<span class="acdc-state">{state}</span></h3>'
         f"<code>{escape(edge.id)}</code>{composition}"
     )
-
-
-def _measured(effect: float, circuit: Circuit) -> str:
-    if abs(effect) < smallest_effect(circuit):
-        return "no effect"
-    number = signed(effect, smallest_effect(circuit))
-    return number if math.isnan(effect) else with_unit(number, circuit.metric_unit)
 
 
 def _share(effect: float, circuit: Circuit) -> str:

@@ -14,8 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from acdc_explorer.explorer.curves import CURVE_POINTS, Curves, Ends, bends_around
-from acdc_explorer.explorer.rows import MLP_RISE, Rows
+from acdc_explorer.explorer.drawing.curves import CURVE_POINTS, Curves, Ends, bends_around
+from acdc_explorer.explorer.drawing.rows import MLP_RISE, Rows
 from acdc_explorer.graph import END, LOGITS, REST, Edge, Graph, Node
 
 _PORT_SIDE = {"q": -1.0, "k": 0.0, "v": 1.0, "other": 0.0}

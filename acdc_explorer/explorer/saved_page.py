@@ -10,9 +10,11 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT
-from acdc_explorer.explorer.plotly_private import CONFIG
-from acdc_explorer.explorer.style import CSS, DASHES, KIND_COLOURS, KIND_NAMES, UNCONNECTED_COLOUR
-from acdc_explorer.explorer.words import counted
+from acdc_explorer.explorer.drawing.key_parts import parts_of, sample
+from acdc_explorer.explorer.drawing.shown import DrawnEdge
+from acdc_explorer.explorer.style import CSS, KIND_NAMES
+from acdc_explorer.explorer.widgets.plotly_private import CONFIG
+from acdc_explorer.explorer.words import counted, signed, smallest_effect
 from acdc_explorer.files import write_text
 
 _CSS = """
@@ -30,6 +32,7 @@ def write_page(
     figure: go.FigureWidget,
     parts: Sequence[str],
     circuit: Circuit | None,
+    drawn: Sequence[DrawnEdge],
 ) -> None:
     """Writes a standalone HTML file; Plotly is inside it, so it opens offline (5 MB).
 
@@ -38,6 +41,7 @@ def write_page(
         figure: the graph.
         parts: HTML to stand below the title.
         circuit: whose kept edges are listed in full, however many the graph draws.
+        drawn: the edges in the graph, of which the key tells.
 
     Raises:
         ValueError: if the path is a folder's, or nothing can be written there.
@@ -54,23 +58,18 @@ def write_page(
         f"<title>{title}</title>{CSS}{_CSS}</head>"
         f'<body class="acdc-explorer"><h1>acdc_explorer</h1><p>{title}</p>'
         # Not of the class that the widget's graph has: in there, all but the plot is hidden.
-        f'<div class="acdc-saved-graph">{_key()}{graph}</div>{"".join(parts)}{_table(circuit)}'
+        f'<div class="acdc-saved-graph">{_key(drawn)}{graph}</div>{"".join(parts)}{_table(circuit)}'
         "</body></html>\n"
     )
     write_text(path, text)
 
 
-def _key() -> str:
-    """What colours and dashes mean."""
-    samples = [(KIND_COLOURS[kind], "", name) for kind, name in KIND_NAMES.items()]
-    grey = KIND_COLOURS["other"]
-    samples.append((grey, DASHES["hurts"], "the edge hurts"))
-    samples.append((UNCONNECTED_COLOUR, DASHES["unconnected"], "the edge leads from nothing"))
+def _key(drawn: Sequence[DrawnEdge]) -> str:
+    """What the lines that occur mean."""
     return "".join(
-        '<span class="acdc-sample"><svg width="24" height="8" aria-hidden="true"><line x1="1" '
-        f'x2="23" y1="4" y2="4" stroke="{colour}" stroke-width="2.4" stroke-dasharray="{dash}"/>'
-        f"</svg> {name}</span>"
-        for colour, dash, name in samples
+        f'<span class="acdc-sample">{sample(part)} {escape(part.name)}</span>'
+        for group in parts_of(drawn)
+        for part in group
     )
 
 
@@ -79,9 +78,10 @@ def _table(circuit: Circuit | None) -> str:
         return ""
     kept = circuit.edges[circuit.edges.state == KEPT]
     kept = kept.iloc[kept["effect"].abs().argsort()[::-1]]
+    smallest = smallest_effect(circuit)
     rows = "".join(
         f"<tr><td><code>{escape(edge)}</code></td><td>{KIND_NAMES[qkv]}</td>"
-        f'<td class="num">{effect:+.4f}</td><td class="num">{order}</td>'
+        f'<td class="num">{signed(effect, smallest)}</td><td class="num">{order}</td>'
         f"<td>{'' if connected else 'leads from nothing'}</td></tr>"
         for edge, qkv, effect, order, connected in zip(
             kept.edge,

@@ -12,7 +12,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 # In per cent of the clean metric.
 LOWEST, HIGHEST = 0.01, 100.0

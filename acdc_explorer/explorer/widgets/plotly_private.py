@@ -15,7 +15,8 @@ import plotly
 import plotly.graph_objects as go
 import traitlets
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.on_page import ONCE_ON_PAGE
 
 CONFIG = {
     "responsive": True,
@@ -174,7 +175,9 @@ class FigureFitter(anywidget.AnyWidget):
     kernel, which may be busy with a cell. The figure's layout must leave width and height open.
     """
 
-    _esm = """
+    _esm = (
+        ONCE_ON_PAGE
+        + """
     const LATE = 20000;
     function render({ el }) {
       let resizes, changes, seen = "";
@@ -188,9 +191,8 @@ class FigureFitter(anywidget.AnyWidget):
           + "keeps the circuit. If the kernel is gone, run the cell again.";
         box.appendChild(message);
       }, LATE);
-      const watch = () => {
+      const giveUp = onceOnPage(el, () => {
         const box = el.parentElement;
-        if (!el.isConnected) return requestAnimationFrame(watch);
         const fit = () => {
           if (box.querySelector(".main-svg")) box.querySelector(".acdc-no-graph")?.remove();
           const plot = box.querySelector(".main-svg");
@@ -207,12 +209,17 @@ class FigureFitter(anywidget.AnyWidget):
         changes = new MutationObserver(fit);
         changes.observe(box, { childList: true, subtree: true });
         fit();
+      });
+      return () => {
+        clearTimeout(late);
+        giveUp();
+        resizes?.disconnect();
+        changes?.disconnect();
       };
-      watch();
-      return () => { clearTimeout(late); resizes?.disconnect(); changes?.disconnect(); };
     }
     export default { render };
     """
+    )
 
 
 def click(figure: go.FigureWidget, trace: int, point: int) -> None:

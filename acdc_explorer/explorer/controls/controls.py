@@ -14,15 +14,14 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.clickable import ToggleStates
-from acdc_explorer.explorer.status_html import progress_text
-from acdc_explorer.explorer.threshold_slider import HIGHEST, LOWEST, ThresholdSlider
+from acdc_explorer.explorer.controls.status_html import progress_text
+from acdc_explorer.explorer.widgets.buttons import icon_button
+from acdc_explorer.explorer.widgets.clickable import ToggleStates
+from acdc_explorer.explorer.widgets.threshold_slider import HIGHEST, LOWEST, ThresholdSlider
 from acdc_explorer.models.naming import short_name
 from acdc_explorer.options import METHOD_NAMES, METHODS
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks.task import Task
-
-_CHOICES = 16
 
 
 class Controls:
@@ -97,15 +96,15 @@ class Controls:
             style={"button_width": "auto"}, layout=widgets.Layout(width="auto"),
         )  # fmt: skip
         self.lower, self.higher = (
-            _button(
+            icon_button(
                 "", f"chevron-{side}", f"The circuit of the next {which} thresholds", "", "28px"
             )
             for side, which in (("left", "lower"), ("right", "higher"))
         )
         self.threshold_text = widgets.HTML(layout=widgets.Layout(min_width="100px"))
-        self.run = _button("Run", "play", "Search from the start", "primary", "70px")
-        self.pause = _button("", "pause", "Pause the search", "", "36px")
-        self.stop = _button("", "stop", "Stop the search and keep what it found", "", "36px")
+        self.run = icon_button("Run", "play", "Search from the start", "primary", "70px")
+        self.pause = icon_button("", "pause", "Pause the search", "", "36px")
+        self.stop = icon_button("", "stop", "Stop the search and keep what it found", "", "36px")
         self.options = widgets.ToggleButton(
             description="Options", icon="sliders", layout=widgets.Layout(width="92px"),
             tooltip="Method, rule, positions, prompts of your own",
@@ -249,78 +248,10 @@ class Controls:
         self.progress.bar_style = styles.get(status, "info")
 
 
-class Finder:
-    """Finding an edge without the mouse: by its name, or one after the other by size of effect.
-
-    Attributes:
-        search: where one types a name.
-        shown: what the box says of itself; whatever else stands in it somebody has typed.
-        previous: a button; so is `next`.
-        next: likewise.
-        box: all the widgets.
-    """
-
-    def __init__(self) -> None:
-        self.shown = ""
-        self.search = widgets.Combobox(
-            placeholder="L1H2 → L3H0 q, or a node", ensure_option=False,
-            continuous_update=False, layout=widgets.Layout(width="230px"),
-            tooltip="Type an edge or a node, by its id or as it is called on the page (3.7, m3); "
-                    "Enter to select it. Empty: nothing is selected",
-        )  # fmt: skip
-        self.search.add_class("acdc-finder")
-        self.previous = _button(
-            "", "chevron-left", "The edge with the next larger effect", "", "36px"
-        )
-        self.next = _button(
-            "", "chevron-right", "The edge with the next smaller effect", "", "36px"
-        )
-        self.box = widgets.HBox([self.search, self.previous, self.next])
-
-    def show(self, text: str) -> None:
-        """Has the box say what is selected."""
-        self.shown = text
-        self.search.value = text
-
-
-class Chooser:
-    """A list of edges as buttons; a fixed number of them, since widgets are never freed."""
-
-    def __init__(self) -> None:
-        self.title = widgets.HTML()
-        self.buttons = [
-            widgets.Button(layout=widgets.Layout(width="98%", height="26px", display="none"))
-            for _ in range(_CHOICES)
-        ]
-        self.box = widgets.VBox([self.title, *self.buttons])
-        self.box.add_class("acdc-chooser")
-        self.edge_ids: list[str] = []
-
-    def show(self, title: str, choices: Sequence[tuple[str, str]]) -> None:
-        """Offers edges, given as (edge id, text of the button); with none, hides itself."""
-        shown = choices[:_CHOICES]
-        self.edge_ids = [edge_id for edge_id, _ in shown]
-        more = len(choices) - len(shown)
-        self.title.value = f"<b>{title}</b>" + (f" ({more} more)" if more else "") if shown else ""
-        for index, button in enumerate(self.buttons):
-            visible = index < len(shown)
-            button.description = shown[index][1] if visible else ""
-            button.layout.display = "" if visible else "none"
-
-
 def _line(children: Sequence[widgets.Widget]) -> widgets.HBox:
     """Widgets side by side, and below one another where there is no room."""
     layout = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 6px")
     return widgets.HBox(children, layout=layout)
-
-
-def _button(
-    text: str, icon: str, tooltip: str, style: str = "", width: str = "96px"
-) -> widgets.Button:
-    return widgets.Button(
-        description=text, icon=icon, tooltip=tooltip, button_style=style,
-        layout=widgets.Layout(width=width),
-    )  # fmt: skip
 
 
 def _model_shown(given: Any) -> str:

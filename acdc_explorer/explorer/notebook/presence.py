@@ -9,7 +9,8 @@ from typing import Any
 
 import anywidget
 
-from acdc_explorer.explorer.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
+from acdc_explorer.explorer.widgets.on_page import ONCE_ON_PAGE
 
 # A cell that is moved or cut and pasted takes its output off the page and puts it back.
 GRACE_SECONDS = 10.0
@@ -27,19 +28,18 @@ class Presence(anywidget.AnyWidget):
 
     _esm = (
         HEARING
+        + ONCE_ON_PAGE
         + """
     function render({ model, el }) {
-      let page, frame;
-      const look = () => {
-        if (!el.isConnected) frame = requestAnimationFrame(look);
-        else page = el.closest(".jp-Notebook") ?? document.body;
-      };
+      let page;
+      const giveUp = onceOnPage(el, () => {
+        page = el.closest(".jp-Notebook") ?? document.body;
+      });
       const here = () => model.send({ view: "here" });
       model.on("msg:custom", here);
-      look();
       here();
       return () => {
-        cancelAnimationFrame(frame);
+        giveUp();
         model.off("msg:custom", here);
         try {
           model.send({ view: "gone", cleared: Boolean(page?.isConnected) });

@@ -10,14 +10,13 @@ from itertools import takewhile
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.style import KIND_NAMES
+from acdc_explorer.explorer.words import smallest_effect
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
 
 # Sizes of effects end below these shares of the clean metric, at every threshold the same.
 _SIZE_LIMITS = (0.02, 0.1)
 SIZE_NAMES = ("under 2%", "2 to 10%", "over 10%")
 N_SIZES = len(SIZE_NAMES)
-# Below this share of the clean metric an effect is rounding, and its sign says nothing.
-_NOTHING = 1e-4
 
 # The parts of a picture that can be hidden, besides position labels, whose parts are "@label".
 KINDS = tuple(KIND_NAMES)
@@ -98,14 +97,14 @@ def kept_edges(circuit: Circuit, effects: Mapping[str, float] | None = None) -> 
     """
     cell = circuit.graph.cell
     connected = circuit.connected_mask if circuit.complete else circuit.graph.edge_mask
-    scale = abs(circuit.full_metric)
+    scale, smallest = abs(circuit.full_metric), smallest_effect(circuit)
     kept = []
     for step in circuit.decisions:
         if step.kept:
             effect = step.effect if effects is None else effects.get(step.edge.id, 0.0)
             # Where the clean metric is 0, nothing can be a share of it.
             size = bisect.bisect(_SIZE_LIMITS, abs(effect) / scale) if scale else N_SIZES - 1
-            hurts = effect < -_NOTHING * scale
+            hurts = effect <= -smallest
             is_connected = bool(connected[cell(step.edge)])
             kept.append(DrawnEdge(step.edge, effect, size, hurts, is_connected))
     return sorted(kept, key=lambda each: (not each.connected, -abs(each.effect)))
