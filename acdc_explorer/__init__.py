@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.certified import certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
     from acdc_explorer.measures.measure import measure
@@ -47,6 +48,7 @@ _HOMES = {
     "ThresholdPath": "circuits.threshold_path",
     "attribute": "api",
     "audit": "verification",
+    "certify": "measures.certified",
     "check_task": "task_check",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
@@ -84,6 +86,7 @@ __all__ = [
     "ThresholdPath",
     "attribute",
     "audit",
+    "certify",
     "check_task",
     "evaluate",
     "faithfulness_curve",
