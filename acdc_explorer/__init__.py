@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.certified import certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
     from acdc_explorer.measures.measure import measure
     from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.measures.recovery import Recovery, recovery
     from acdc_explorer.measures.stability import stability
+    from acdc_explorer.measures.uncertainty import uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -46,6 +48,7 @@ _HOMES = {
     "ThresholdPath": "circuits.threshold_path",
     "attribute": "api",
     "audit": "verification",
+    "certify": "measures.certified",
     "check_task": "task_check",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
@@ -65,6 +68,7 @@ _HOMES = {
     "show_progress": "progress",
     "stability": "measures.stability",
     "threshold_path": "api",
+    "uncertainty": "measures.uncertainty",
     "verify": "verification",
 }
 
@@ -82,6 +86,7 @@ __all__ = [
     "ThresholdPath",
     "attribute",
     "audit",
+    "certify",
     "check_task",
     "evaluate",
     "faithfulness_curve",
@@ -101,6 +106,7 @@ __all__ = [
     "show_progress",
     "stability",
     "threshold_path",
+    "uncertainty",
     "verify",
 ]
 

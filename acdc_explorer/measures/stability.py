@@ -14,9 +14,6 @@ from acdc_explorer.arguments import THRESHOLD, KindOfSearch, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import Step
-from acdc_explorer.engine.evaluate import evaluate_removed
-from acdc_explorer.engine.removed_edges import RemovedEdges
-from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.measures.overlap import mean_jaccard, pairwise_jaccard
 from acdc_explorer.measures.repeated_search import RepeatedSearch
 from acdc_explorer.measures.variations import Variation, variations_of
@@ -248,15 +245,13 @@ class StabilityStudy:
             [_ALL, "kept"], ascending=False, kind="stable", ignore_index=True
         )
         consensus = edges.loc[edges[_ALL] >= _CONSENSUS, "edge"].tolist()
-        removed = RemovedEdges(graph.edge_mask & ~graph.mask_of(consensus))
-        value = mean_metric(evaluate_removed(self._search.engine, [removed])[0])
         return Stability(
             circuit=self._circuit,
             runs=tuple(runs),
             edges=edges,
             kinds=pd.DataFrame(rows),
             consensus=tuple(consensus),
-            consensus_faithfulness=replace(self._circuit, metric_value=value).faithfulness,
+            consensus_faithfulness=self._search.faithfulness_of(consensus),
             notes=tuple(self.notes),
         )
 
