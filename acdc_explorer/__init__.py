@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.certified import certify
+    from acdc_explorer.measures.edge_scoring import score_edges
+    from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
+    from acdc_explorer.measures.measure import measure
+    from acdc_explorer.measures.measurement import Measurement
+    from acdc_explorer.measures.recovery import Recovery, recovery
+    from acdc_explorer.measures.stability import stability
+    from acdc_explorer.measures.uncertainty import uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -29,16 +37,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "Circuit": "circuits.circuit",
     "Explorer": "explorer",
+    "FaithfulnessCurve": "measures.faithfulness_curve",
+    "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
     "PublishedCircuit": "circuits.published",
+    "Recovery": "measures.recovery",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
     "attribute": "api",
     "audit": "verification",
+    "certify": "measures.certified",
     "check_task": "task_check",
     "evaluate": "api",
+    "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
     "inspect_edge": "inspection",
     "inspect_node": "inspection",
@@ -46,27 +59,37 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "measure": "measures.measure",
     "preview_task": "task_check",
     "published_circuit": "circuits.published",
+    "recovery": "measures.recovery",
+    "score_edges": "measures.edge_scoring",
     "search": "api",
     "show_progress": "progress",
+    "stability": "measures.stability",
     "threshold_path": "api",
+    "uncertainty": "measures.uncertainty",
     "verify": "verification",
 }
 
 __all__ = [
     "Circuit",
     "Explorer",
+    "FaithfulnessCurve",
+    "Measurement",
     "Metric",
     "Model",
     "PromptPair",
     "PublishedCircuit",
+    "Recovery",
     "Task",
     "ThresholdPath",
     "attribute",
     "audit",
+    "certify",
     "check_task",
     "evaluate",
+    "faithfulness_curve",
     "find_circuit",
     "inspect_edge",
     "inspect_node",
@@ -74,11 +97,16 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "measure",
     "preview_task",
     "published_circuit",
+    "recovery",
+    "score_edges",
     "search",
     "show_progress",
+    "stability",
     "threshold_path",
+    "uncertainty",
     "verify",
 ]
 

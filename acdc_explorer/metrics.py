@@ -55,6 +55,11 @@ class Metric:
     linear: bool = False
     takes_batches: bool = False
 
+    @property
+    def sign(self) -> float:
+        """1 if higher is better, else -1."""
+        return 1.0 if self.higher_is_better else -1.0
+
 
 def _gather(
     values: Logits, tokens: AnswerTokens, missing: float

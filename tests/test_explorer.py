@@ -616,7 +616,7 @@ class TestLifetime:
         explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
         self.page(explorer, view="here")
         explorer.wait(60)
-        search = explorer._runner._search
+        search = explorer._runner._at_hand._search
         held = [weakref.ref(each) for each in (search.model, search.engine)]
         del search
         self.page(explorer, view="gone", cleared=True)

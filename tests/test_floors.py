@@ -30,7 +30,7 @@ FLOORS = [
 EXPLORER_FLOORS = [
     {"words", "style", "selection"},
     {"widgets"},
-    {"drawing", "panel", "controls", "notebook", "circuit_files"},
+    {"checks", "drawing", "panel", "controls", "notebook", "circuit_files"},
     {"search_widget", "saved_page"},
     {"page"},
     {"explorer"},

@@ -18,6 +18,7 @@ from IPython.display import display
 
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.checks.checks import Checks
 from acdc_explorer.explorer.circuit_files import made_file, request_of
 from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
@@ -97,6 +98,7 @@ class Explorer(SearchWidget):
         """
         self._ui, self._lifetime = threading.RLock(), threading.RLock()
         self._syncing = False
+        self._check_results: dict[str, tuple[Circuit, Any]] = {}
         self._picture = LastingPicture()
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
@@ -137,11 +139,13 @@ class Explorer(SearchWidget):
         elif self.selected_node is not None:
             self._side_panel.selection = Selection("node", self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
+        self._checks = Checks(self._runner, self._ui, self._check_results, self._redraw)
         self._page = Page(
             self._controls,
             self._own_prompts,
             self._graph_view,
             self._side_panel,
+            self._checks,
             lambda threshold: self.set_trait("threshold", float(threshold)),
             FileButtons(self._file, self._load),
             self._presence,
