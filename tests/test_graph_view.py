@@ -89,7 +89,7 @@ class View:
     def __init__(self, circuit: Circuit):
         self.task = ax.load_task("ioi", ax.load_model("mini"), n_prompts=2)
         nothing = lambda *_: None  # noqa: E731
-        self.view = GraphView(nothing, threading.RLock(), nothing, nothing, nothing)
+        self.view = GraphView(nothing, threading.RLock(), nothing, nothing)
         self.show(circuit)
 
     def show(self, circuit: Circuit, selected: str | None = None) -> None:

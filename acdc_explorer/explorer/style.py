@@ -15,6 +15,8 @@ PREVIEW_COLOUR = "#8C6BB1"
 # Kept edges that lie on no path from the input to the logits; and edges beside a selection.
 UNCONNECTED_COLOUR = "#767676"
 DIMMED_COLOUR = "#767676"
+# Of edges that a smaller share than this of repeated searches keeps.
+STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
 # Of lines, by the size of the effect.
 WIDTHS = (1.5, 2.8, 4.8)
 DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px"}

@@ -95,6 +95,7 @@ class Checks:
 
     Attributes:
         box: all the widgets.
+        steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
     """
 
     def __init__(
@@ -111,10 +112,11 @@ class Checks:
             lock: held around every write to the page.
             results: of each check the circuit and what was found; kept up to date, and outlives
                 the page.
-            changed: called when a result has come or gone.
+            changed: called when `steadiness` has changed.
         """
         self._runner, self._lock, self._changed = runner, lock, changed
         self._results = results
+        self.steadiness: dict[str, float] | None = None
         self._error: Exception | None = None
         self._circuit: Circuit | None = None
         self._waits_for = ""
@@ -156,8 +158,7 @@ class Checks:
             others = [name for name, (of, _) in self._results.items() if of.kept != done.kept]
             for name in others:
                 del self._results[name]
-            if others:
-                self._changed()
+            self._take_in_results()
         self._show()
 
     def ask(self, name: str) -> None:
@@ -187,10 +188,18 @@ class Checks:
             self._waits_for = ""
             if error is None:
                 self._results[name] = circuit, result
-                self._changed()
+                self._take_in_results()
             elif not isinstance(error, GivenUpError):
                 self._error = error
             self._show()
+
+    def _take_in_results(self) -> None:
+        before, self.steadiness = self.steadiness, None
+        if "stability" in self._results:
+            edges = self._results["stability"][1].edges
+            self.steadiness = dict(zip(edges["edge"], edges["all"], strict=True))
+        if self.steadiness != before:
+            self._changed()
 
     def _show(self) -> None:
         for button in self.buttons.values():

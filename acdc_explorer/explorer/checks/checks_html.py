@@ -7,6 +7,7 @@ from html import escape
 
 import pandas as pd
 
+from acdc_explorer.explorer.style import STEADY_SHARE
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.measures.measurement import Measurement
 from acdc_explorer.measures.stability import Stability
@@ -118,8 +119,8 @@ def stability_html(found: Stability) -> str:
         f"every run, {sometimes} in some. At least half of the runs keep "
         f"{counted(len(found.consensus), 'edge')}, {n_shared} of which are in it; the faithfulness "
         f"of just these is {_percent(found.consensus_faithfulness)}, the circuit's "
-        f"{_percent(found.circuit.faithfulness)}. In the graph, the fainter an edge the fewer runs "
-        "keep it.</p>"
+        f"{_percent(found.circuit.faithfulness)}. In the graph, edges that under "
+        f"{STEADY_SHARE:.0%} of the runs keep are faint.</p>"
         f"{_table(heads, rows)}"
         f"{''.join(f'<p>{escape(note)}</p>' for note in found.notes)}</section>"
     )
