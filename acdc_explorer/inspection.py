@@ -26,8 +26,20 @@ OTHER = "other"
 
 
 @dataclass(frozen=True)
-class EdgeEffects:
-    """What one edge does as a whole. All effects are metric with the edge minus metric without it.
+class EdgeEffect:
+    """What is measured first of an edge; `EdgeInspection` tells what the attributes are."""
+
+    edge: Edge
+    state: str
+    effect: float
+    effect_when_decided: float
+    by_prompt: pd.Series
+    attention: Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class EdgeInspection(EdgeEffect):
+    """What one edge does. All effects are metric with the edge minus metric without it.
 
     Attributes:
         edge: the edge.
@@ -35,33 +47,17 @@ class EdgeEffects:
         effect: in the finished circuit: circuit with the edge minus circuit without it, the rest of
             the circuit as it is.
         effect_when_decided: when the search tested the edge; NaN if it did not, or screened it.
-        effect_alone: in the full model, with no other edge removed.
         by_prompt: `effect` per prompt (index: prompt number).
         attention: for the heads at both ends, keys "sender" and "receiver": mean attention over
             prompts in the clean run from each label (rows) to each label and "other" (columns).
-    """
-
-    edge: Edge
-    state: str
-    effect: float
-    effect_when_decided: float
-    effect_alone: float
-    by_prompt: pd.Series
-    attention: Mapping[str, pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class EdgeInspection(EdgeEffects):
-    """What one edge does, as a whole and at each position.
-
-    Attributes (besides those of `EdgeEffects`: edge, state, effect, effect_when_decided,
-    effect_alone, by_prompt, attention):
+        effect_alone: in the full model, with no other edge removed.
         by_position: effect of the edge at one position label alone (index: labels and "rest", all
             other positions), the rest of the circuit as it is.
         whole_effect: of the edge at all positions together. The labels' effects add up to it only
             if they do not interact. On a circuit without positions it is `effect`.
     """
 
+    effect_alone: float
     by_position: pd.Series
     whole_effect: float
 
@@ -136,11 +132,11 @@ def inspect_node(
 
 def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:
     """`inspect_edge` on an engine that is there already."""
-    return with_positions(engine, circuit, edge_effects(engine, circuit, edge))
+    return with_the_rest(engine, circuit, edge_effect(engine, circuit, edge))
 
 
-def edge_effects(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeEffects:
-    """What an edge does as a whole: three patched runs.
+def edge_effect(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeEffect:
+    """What an edge does in a circuit: two patched runs.
 
     Args:
         engine: that the circuit was found on.
@@ -153,15 +149,12 @@ def edge_effects(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeEffects:
     check_found_here(engine, circuit, "the circuit")
     with_edge, without = evaluate_removed(engine, _switched(circuit, [edge])).double()
     by_prompt = with_edge - without
-    alone = engine.graph.mask_of([edge])
-    alone_value = mean_metric(evaluate_removed(engine, [RemovedEdges(alone)])[0])
     decided = [step.effect for step in circuit.decisions if step.edge == edge and not step.screened]
-    return EdgeEffects(
+    return EdgeEffect(
         edge=edge,
         state=state_of(circuit, edge),
         effect=by_prompt.mean().item(),
         effect_when_decided=decided[0] if decided else math.nan,
-        effect_alone=engine.full_metric - alone_value,
         by_prompt=pd.Series(by_prompt.tolist(), name="effect").rename_axis("prompt"),
         attention={
             end: attention_by_label(engine, node)
@@ -171,20 +164,25 @@ def edge_effects(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeEffects:
     )
 
 
-def with_positions(engine: Engine, circuit: Circuit, effects: EdgeEffects) -> EdgeInspection:
-    """Adds what the edge does at each position: one or two patched runs for each label.
+def with_the_rest(engine: Engine, circuit: Circuit, found: EdgeEffect) -> EdgeInspection:
+    """Adds what the edge does alone, and at each position: one or two patched runs for each label.
 
     Args:
-        engine: that the effects were measured on.
-        circuit: that they were measured in.
-        effects: of one edge.
+        engine: that the effect was measured on.
+        circuit: that it was measured in.
+        found: the effect.
     """
     if engine.graph.labels:
-        by_position, whole = _effects_of_positions(engine, circuit, effects.edge)
+        by_position, whole = _effects_of_positions(engine, circuit, found.edge)
     else:
-        by_position, whole = _effects_at(engine, circuit, effects.edge), effects.effect
-    series = pd.Series(by_position, name="effect").rename_axis("position")
-    return EdgeInspection(**vars(effects), by_position=series, whole_effect=whole)
+        by_position, whole = _effects_at(engine, circuit, found.edge), found.effect
+    alone = RemovedEdges(engine.graph.mask_of([found.edge]))
+    return EdgeInspection(
+        **vars(found),
+        effect_alone=engine.full_metric - mean_metric(evaluate_removed(engine, [alone])[0]),
+        by_position=pd.Series(by_position, name="effect").rename_axis("position"),
+        whole_effect=whole,
+    )
 
 
 def _switched(circuit: Circuit, edges: Sequence[Edge]) -> list[RemovedEdges]:

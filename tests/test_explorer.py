@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from conftest import bridge_of, labelled_task, random_gpt2, random_task
+from conftest import labelled_task, random_task
 from ipywidgets import Widget
 
 import acdc_explorer as ax
@@ -22,21 +22,10 @@ from acdc_explorer.arguments import SearchOptions
 from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
 from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.explorer.words import effect_in_words
-from acdc_explorer.inspection import with_positions
-from acdc_explorer.models import Model
+from acdc_explorer.inspection import with_the_rest
 from acdc_explorer.searches.methods import search_steps
 
 THRESHOLD = 0.05
-
-
-@pytest.fixture(scope="module")
-def model():
-    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return random_task()
 
 
 @pytest.fixture
@@ -392,22 +381,21 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
     assert explorer._page.error.value == ""
 
 
-def test_an_edges_effects_are_shown_before_those_of_its_positions(
-    explorer, model, task, monkeypatch
-):
+def test_an_edges_effect_is_shown_before_those_of_its_positions(explorer, model, task, monkeypatch):
     """In a large model positions take seconds; what is shown whole stays until all is new."""
     measured = threading.Event()
 
     def held_up(*arguments):
         assert measured.wait(10)
-        return with_positions(*arguments)
+        return with_the_rest(*arguments)
 
-    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.with_positions", held_up)
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.with_the_rest", held_up)
     panel, edge = explorer._side_panel.panel, explorer.circuit.kept[0]
     explorer.selected_edge = edge
     until(lambda: 'aria-busy="true"' in panel.value)
-    alone = ax.inspect_edge(model, task, explorer.circuit, edge).effect_alone
-    assert f'alone in the full model</th><td class="num">{alone:+.3f}' in panel.value
+    effect = ax.inspect_edge(model, task, explorer.circuit, edge).effect
+    assert f'in this circuit</th><td class="num">{effect:+.3f}' in panel.value
+    assert 'alone in the full model</th><td class="num">measuring …' in panel.value
     assert "effect by position" not in panel.value
     assert "effect" not in panel_data(explorer)
     measured.set()
@@ -428,7 +416,7 @@ def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch)
     def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
-    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_effects", broken)
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_effect", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "cannot measure" in explorer._side_panel.panel.value)
     assert explorer.status == "done"
@@ -918,7 +906,7 @@ class TestPositions:
         assert "what they add" not in explorer._page.status.value
         explorer.close()
 
-    def test_the_buttons_search_with_positions_and_by_path_patching(self):
+    def test_the_buttons_search_with_the_rest_and_by_path_patching(self):
         explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=8)
         explorer.wait(60)
         assert explorer._controls.columns.layout.display == "none"

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import bridge_of, random_gpt2, random_task
+from conftest import bridge_of, random_gpt2
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.steps import EdgeStep
@@ -21,11 +21,6 @@ from acdc_explorer.runner.state import Snapshot
 @pytest.fixture(scope="module")
 def model():
     return Model(bridge_of(random_gpt2("3x2")), "random 3x2")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return random_task()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from test_graph_view import circuit_of_edges, draw, make_figure, random_circuit
+from drawings import circuit_of_edges, draw, make_figure, random_circuit
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.drawing.picture import graph_svg

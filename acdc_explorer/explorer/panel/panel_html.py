@@ -24,7 +24,7 @@ from acdc_explorer.explorer.words import (
     with_unit,
 )
 from acdc_explorer.graph import Edge
-from acdc_explorer.inspection import EdgeEffects, EdgeInspection, NodeInspection, state_of
+from acdc_explorer.inspection import EdgeEffect, EdgeInspection, NodeInspection, state_of
 from acdc_explorer.tasks import Task
 
 _PROMPTS_SHOWN = 4
@@ -58,7 +58,7 @@ def message_html(message: str) -> str:
 
 
 def edge_html(
-    found: EdgeEffects,
+    found: EdgeEffect,
     circuit: Circuit,
     task: Task,
     shown_position: str | None = None,
@@ -74,16 +74,6 @@ def edge_html(
         shown_position: the position label by which the graph draws edges, or None.
         live: whether bars can be clicked.
     """
-    rows = [
-        ("in this circuit", found.effect),
-        ("when it was decided", found.effect_when_decided),
-        ("alone in the full model", found.effect_alone),
-    ]
-    effects = "".join(
-        f'<tr><th scope="row">{name}</th><td class="num">{effect_in_words(effect, circuit)}</td>'
-        f'<td class="num">{_share(effect, circuit)}</td></tr>'
-        for name, effect in rows
-    )
     labels, smallest = circuit.graph.labels, smallest_effect(circuit)
     chosen = found.edge.receiver.position if labels else shown_position
     hint = ""
@@ -91,16 +81,24 @@ def edge_html(
         hint = "; click one to go to that edge" if labels else "; click one to see it in the graph"
     if isinstance(found, EdgeInspection):
         measured = f'data-effect="{found.effect:.6f}"'
+        alone, note = _effect_cells(found.effect_alone, circuit), _stand_in(found, circuit)
         by_position = f"{_bars(found.by_position, smallest, chosen, live)}{_sum(found, smallest)}"
     else:
-        measured, by_position = 'aria-busy="true"', "<p>measuring …</p>"
+        measured, alone, note = 'aria-busy="true"', '<td class="num">measuring …</td><td></td>', ""
+        by_position = "<p>measuring …</p>"
+    rows = {
+        "in this circuit": _effect_cells(found.effect, circuit),
+        "when it was decided": _effect_cells(found.effect_when_decided, circuit),
+        "alone in the full model": alone,
+    }
+    effects = "".join(f'<tr><th scope="row">{row}</th>{cells}</tr>' for row, cells in rows.items())
     body = (
         f"{_edge_title(found.edge, circuit)}<p><b>{_STATES[found.state]}</b> at threshold "
         f"{with_unit(f'{circuit.threshold:.3g}', circuit.metric_unit)}</p>"
         f'<table aria-label="effects"><tr><th>Effect on the metric</th><th></th>'
         f"<th>of full</th></tr>{effects}</table>"
         '<p class="acdc-muted">Effect: the metric with the edge minus the metric without it.</p>'
-        f"{_stand_in(found, circuit)}{_cut_off(found, circuit)}"
+        f"{note}{_cut_off(found, circuit)}"
         f"<h4>By position <span class='acdc-muted'>(at that position only{hint})</span></h4>"
         f"{by_position}"
         f"<h4>By prompt</h4>{_prompts(found.by_prompt, smallest, task)}"
@@ -147,6 +145,14 @@ def _edge_title(edge: Edge, circuit: Circuit) -> str:
     )
 
 
+def _effect_cells(effect: float, circuit: Circuit) -> str:
+    """An effect, and its share of the clean metric, as cells of a table."""
+    return (
+        f'<td class="num">{effect_in_words(effect, circuit)}</td>'
+        f'<td class="num">{_share(effect, circuit)}</td>'
+    )
+
+
 def _share(effect: float, circuit: Circuit) -> str:
     """Of the clean metric."""
     if math.isnan(effect) or not circuit.full_metric:
@@ -157,7 +163,7 @@ def _share(effect: float, circuit: Circuit) -> str:
     return f"{share:+.1%}" if abs(share) >= 0.0005 else f"{share:+.2%}"
 
 
-def _stand_in(found: EdgeEffects, circuit: Circuit) -> str:
+def _stand_in(found: EdgeInspection, circuit: Circuit) -> str:
     """Says so if an edge matters only because others have been removed."""
     threshold, method = circuit.threshold, circuit.settings.method
     redundant = abs(found.effect_alone) < threshold <= abs(found.effect_when_decided)
@@ -170,7 +176,7 @@ def _stand_in(found: EdgeEffects, circuit: Circuit) -> str:
     )
 
 
-def _cut_off(found: EdgeEffects, circuit: Circuit) -> str:
+def _cut_off(found: EdgeEffect, circuit: Circuit) -> str:
     """Says why an edge is kept that lies on no path from the input to the logits."""
     edge, cell = found.edge, circuit.graph.cell(found.edge)
     if not circuit.complete or not circuit.kept_mask[cell] or circuit.connected_mask[cell]:

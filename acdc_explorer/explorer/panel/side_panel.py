@@ -19,12 +19,12 @@ from acdc_explorer.explorer.widgets.clickable import ClickableHTML, EscapeKey
 from acdc_explorer.explorer.words import signed, smallest_effect
 from acdc_explorer.graph import Edge
 from acdc_explorer.inspection import (
-    EdgeEffects,
+    EdgeEffect,
     EdgeInspection,
     NodeInspection,
-    edge_effects,
+    edge_effect,
     node_inspection,
-    with_positions,
+    with_the_rest,
 )
 from acdc_explorer.models.model import Model
 from acdc_explorer.tasks.task import Task
@@ -184,27 +184,27 @@ class SidePanel:
         def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
             found = selection.find(circuit.graph)
             if isinstance(found, Edge):
-                return edge_effects(engine, circuit, found), circuit, engine
+                return edge_effect(engine, circuit, found), circuit, engine
             return node_inspection(engine, circuit, found), circuit, engine
 
-        def show(found: EdgeEffects | NodeInspection, circuit: Circuit, engine: Engine) -> None:
+        def show(found: EdgeEffect | NodeInspection, circuit: Circuit, engine: Engine) -> None:
             if isinstance(found, NodeInspection):
                 self._show_node(found)
                 return
             # Of an edge that is shown whole the old numbers stay until all the new ones are there.
             if found.edge != self._shown_whole:
                 self._show_edge(found, circuit, engine.task)
-            self._measure_positions(found, circuit, engine)
+            self._measure_the_rest(found, circuit, engine)
 
         self._ask_of(selection, question, show)
 
-    def _measure_positions(self, effects: EdgeEffects, circuit: Circuit, engine: Engine) -> None:
-        """Has the rest measured, of the very circuit of which the effects are."""
+    def _measure_the_rest(self, found: EdgeEffect, circuit: Circuit, engine: Engine) -> None:
+        """Has the rest measured, in the very circuit in which the effect was."""
 
         def question(model: Model, engine_now: Engine, circuit_now: Circuit) -> Any:
             if engine_now is not engine:
                 return None
-            return with_positions(engine, circuit, effects), circuit, engine.task
+            return with_the_rest(engine, circuit, found), circuit, engine.task
 
         assert self.selection is not None
         self._ask_of(self.selection, question, self._show_edge)
@@ -232,7 +232,7 @@ class SidePanel:
 
         self._ask(wanted, answer)
 
-    def _show_edge(self, found: EdgeEffects, circuit: Circuit, task: Task) -> None:
+    def _show_edge(self, found: EdgeEffect, circuit: Circuit, task: Task) -> None:
         shown = self._shown_position
         self._write(partial(panel_html.edge_html, found, circuit, task, shown))
         if isinstance(found, EdgeInspection):
