@@ -34,6 +34,14 @@ def until(condition, seconds=30.0):
         time.sleep(0.005)
 
 
+def check(explorer, name):
+    """Presses a button and waits until its result is shown."""
+    explorer._checks.buttons[name].click()
+    until(lambda: name in explorer.found)
+    until(lambda: explorer._checks.cancel.layout.display == "none")
+    return explorer.found[name]
+
+
 def text_of(explorer):
     return html.unescape(re.sub("<[^>]*>", " ", explorer._checks.html.value))
 
@@ -46,11 +54,7 @@ def test_a_measurement_is_shown(explorer, model):
     checks = explorer._checks
     assert explorer.found == {}
     assert not checks.html.value
-    checks.buttons["measurement"].click()
-    assert checks.cancel.layout.display == ""
-    until(lambda: "measurement" in explorer.found)
-    until(lambda: checks.cancel.layout.display == "none")
-    found = explorer.found["measurement"]
+    found = check(explorer, "measurement")
     direct = ax.measure(model, random_task(), explorer.circuit)
     assert found.ablations.equals(direct.ablations)
     text = text_of(explorer)
@@ -63,9 +67,7 @@ def test_a_measurement_is_shown(explorer, model):
 def test_what_repeated_searches_keep_is_drawn_and_said(explorer, model, monkeypatch):
     monkeypatch.setattr(checks_module, "_STABILITY_RUNS", 3)
     assert "seldom" not in keys(explorer)
-    explorer._checks.buttons["stability"].click()
-    until(lambda: "stability" in explorer.found)
-    found = explorer.found["stability"]
+    found = check(explorer, "stability")
     assert [*found.kinds.kind] == ["orders", "prompts", "all"]
     assert "nothing" not in found.notes
     shares = dict(zip(found.edges.edge, found.edges["all"], strict=True))
@@ -90,8 +92,7 @@ def test_what_repeated_searches_keep_is_drawn_and_said(explorer, model, monkeypa
 
 
 def test_results_go_with_their_circuit(explorer):
-    explorer._checks.buttons["measurement"].click()
-    until(lambda: "measurement" in explorer.found)
+    check(explorer, "measurement")
     kept = explorer.circuit.kept
     low, high = explorer.circuit.valid_interval
     explorer.threshold = (low + high) / 2
@@ -111,6 +112,7 @@ def test_a_check_can_be_given_up(explorer, monkeypatch):
     checks = explorer._checks
     checks.buttons["stability"].click()
     assert all(button.disabled for button in checks.buttons.values())
+    assert checks.cancel.layout.display == ""
     until(lambda: "searching again" in checks.progress.value)
     checks.cancel.click()
     until(lambda: checks.cancel.layout.display == "none")
@@ -135,8 +137,7 @@ def test_what_goes_wrong_is_said_and_escaped(explorer, monkeypatch):
 
 
 def test_results_are_there_again_when_the_explorer_is(explorer, tmp_path):
-    explorer._checks.buttons["measurement"].click()
-    until(lambda: "measurement" in explorer.found)
+    check(explorer, "measurement")
     shown = explorer._checks.html.value
     explorer.snapshot_html(tmp_path / "page.html")
     assert shown in (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -144,3 +145,23 @@ def test_results_are_there_again_when_the_explorer_is(explorer, tmp_path):
     explorer._unfold()
     explorer.wait(30)
     assert explorer._checks.html.value == shown
+
+
+def test_uncertain_decisions_are_named(explorer):
+    found = check(explorer, "uncertainty")
+    assert str(found) in text_of(explorer)
+    for edge in found.edges.edge[found.edges.uncertain][:30]:
+        assert edge in text_of(explorer)
+
+
+@pytest.mark.parametrize(("model_name", "is_found"), [("or-gate", True), ("five-heads", False)])
+def test_another_circuit_is_looked_for(model_name, is_found):
+    explorer = ax.Explorer(model_name, model_name, 0.5)
+    try:
+        explorer.wait(60)
+        found = check(explorer, "another")
+        assert found.found is is_found
+        assert str(found) in text_of(explorer)
+        assert all(edge in text_of(explorer) for edge in found.kept)
+    finally:
+        explorer.close()

@@ -13,15 +13,19 @@ import ipywidgets as widgets
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.checks.checks_html import (
+    another_circuit_html,
     error_html,
     measurement_html,
     stability_html,
+    uncertainty_html,
     waiting_html,
 )
 from acdc_explorer.explorer.widgets.buttons import icon_button
+from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
 from acdc_explorer.measures.measure import measure
 from acdc_explorer.measures.measurement import Measurement
 from acdc_explorer.measures.stability import Stability, stability
+from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.errands import GivenUpError
 from acdc_explorer.runner.runner import Runner
@@ -70,6 +74,14 @@ def _searched_again(model: Model, engine: Engine, circuit: Circuit) -> Stability
     )
 
 
+def _tested_again(model: Model, engine: Engine, circuit: Circuit) -> Uncertainty:
+    return uncertainty(model, engine.task, circuit)
+
+
+def _sought_elsewhere(model: Model, engine: Engine, circuit: Circuit) -> AnotherCircuit:
+    return another_circuit(model, engine.task, circuit)
+
+
 CHECKS: Mapping[str, Check] = {
     "measurement": Check(
         "Measure",
@@ -86,6 +98,21 @@ CHECKS: Mapping[str, Check] = {
         "graph then shows how often each edge was kept",
         _searched_again,
         stability_html,
+    ),
+    "uncertainty": Check(
+        "Certainty",
+        "question-circle-o",
+        "Which decisions hang on the prompts: tests within two standard errors of the threshold, "
+        "and how many prompts would settle them",
+        _tested_again,
+        uncertainty_html,
+    ),
+    "another": Check(
+        "Another one",
+        "random",
+        "Looks for a circuit that is as faithful and shares as few edges with this one as possible",
+        _sought_elsewhere,
+        another_circuit_html,
     ),
 }
 
@@ -121,7 +148,7 @@ class Checks:
         self._circuit: Circuit | None = None
         self._waits_for = ""
         self.buttons = {
-            name: icon_button(check.button, check.icon, check.tooltip, width="110px")
+            name: icon_button(check.button, check.icon, check.tooltip, width="116px")
             for name, check in CHECKS.items()
         }
         for name, button in self.buttons.items():
