@@ -229,11 +229,11 @@ class Checks:
             self._changed()
 
     def _show(self) -> None:
+        self.html.value = self.text()
         for button in self.buttons.values():
             button.disabled = self._circuit is None or bool(self._waits_for)
         self.cancel.layout.display = "" if self._waits_for else "none"
         self.tell("")
-        self.html.value = self.text()
 
     def text(self) -> str:
         """What is shown, as HTML."""
