@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.another_circuit import another_circuit
     from acdc_explorer.measures.certified import certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
@@ -46,6 +47,7 @@ _HOMES = {
     "Recovery": "measures.recovery",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
+    "another_circuit": "measures.another_circuit",
     "attribute": "api",
     "audit": "verification",
     "certify": "measures.certified",
@@ -84,6 +86,7 @@ __all__ = [
     "Recovery",
     "Task",
     "ThresholdPath",
+    "another_circuit",
     "attribute",
     "audit",
     "certify",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import product
 
 import pytest
@@ -11,8 +12,11 @@ from safetensors.torch import load_file
 
 import acdc_explorer as ax
 from acdc_explorer.engine.cache import engine_for
-from acdc_explorer.models.toys import COMPILED, HANDMADE
-from acdc_explorer.training.compile_rasp import PROGRAMS
+from acdc_explorer.models.toys import COMPILED, HANDMADE, handmade_weights
+from acdc_explorer.options import ABLATIONS
+from acdc_explorer.tasks.builtin.rasp import RASP_TASKS
+from acdc_explorer.training.compiled_circuits import CompiledModel, compiled_circuit
+from acdc_explorer.training.rasp_programs import PROGRAMS
 
 LENGTHS = range(1, 6)
 # Sender, receiver and input: the circuits of `get_tracr_reverse_edges` and
@@ -54,6 +58,49 @@ PUBLISHED_CORRUPTED = {
 }
 
 
+def after_the_last_time(row):
+    """What came after this letter, if that is but one place; it may be this letter itself."""
+    at = [number for number in range(1, len(row)) if row[number - 1] == row[-1]]
+    return row[at[0]] if len(at) == 1 else None
+
+
+def most_frequent(row):
+    """Of a and b the one that is there more often, else b; and c if there are more of it."""
+    better = "a" if row.count("a") > row.count("b") else "b"
+    return "c" if row.count("c") > row.count(better) else better
+
+
+def matches(row):
+    """Whether brackets match: all can be taken away pair by pair."""
+    text = "".join(row)
+    while "()" in text:
+        text = text.replace("()", "")
+    return yes(not text)
+
+
+def yes(is_so):
+    return "yes" if is_so else "no"
+
+
+# What the programs say of a row; None: several things at once, or nothing.
+SAYS = {
+    "reverse": lambda row: row[0],
+    "previous": lambda row: row[-2] if len(row) > 1 else None,
+    "induction": after_the_last_time,
+    "pointer": lambda row: row[int(row[0])] if int(row[0]) < len(row) else None,
+    "first": lambda row: yes(row[-1] == row[0]),
+    "histogram": lambda row: str(row.count(row[-1])),
+    "duplicate": lambda row: yes(row[-1] in row[:-1]),
+    "count": lambda row: str(row.count("x")),
+    "parity": lambda row: ("even", "odd")[row.count("x") % 2],
+    "largest": max,
+    "majority": most_frequent,
+    "dyck": matches,
+    "bigram": lambda row: yes("ab" in "".join(row)),
+}
+IN_SHARES = ("proportion", "balance")
+
+
 def all_rows(words, length):
     return list(product(words, repeat=length))
 
@@ -70,13 +117,24 @@ def logits_of(name, rows):
     return logits[:, -1], model.tokenizer.get_vocab()
 
 
+def test_every_program_is_known_here():
+    assert {*SAYS, *IN_SHARES} == set(PROGRAMS)
+    assert {f"rasp-{name}" for name in PROGRAMS} == set(RASP_TASKS) < set(HANDMADE)
+
+
+@pytest.mark.parametrize("name", list(SAYS))
 @pytest.mark.parametrize("length", LENGTHS)
-def test_reverse_ends_with_the_first_letter_of_every_row(length):
-    rows = all_rows("ABC", length)
-    logits, token = logits_of("rasp-reverse", rows)
-    first = torch.tensor([token[list(reversed(row))[-1]] for row in rows])
-    expected = torch.zeros_like(logits).scatter(1, first[:, None], 1.0)
-    assert torch.equal(logits, expected)
+def test_the_model_says_what_the_program_does_of_every_row(name, length):
+    rows = [row for row in all_rows(PROGRAMS[name].words, length) if SAYS[name](row) is not None]
+    if not rows:
+        assert name in ("previous", "induction", "pointer")
+        return
+    logits, token = logits_of(f"rasp-{name}", rows)
+    said = torch.tensor([token[SAYS[name](row)] for row in rows])
+    expected = torch.zeros_like(logits).scatter(1, said[:, None], 1.0)
+    assert torch.allclose(logits, expected, rtol=0, atol=2e-5)
+    if name == "reverse":
+        assert torch.equal(logits, expected)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -91,12 +149,21 @@ def test_proportion_is_the_share_of_x_in_every_row(length):
     assert logits[:, others].abs().max() == 0
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_balance_is_the_share_of_open_less_that_of_closed_brackets(length):
+    rows = all_rows("()", length)
+    logits, token = logits_of("rasp-balance", rows)
+    shares = torch.tensor([(row.count("(") - row.count(")")) / len(row) for row in rows])
+    assert torch.allclose(logits[:, token["("]], shares, rtol=0, atol=1e-6)
+    assert logits[:, token[")"]].abs().max() == 0
+
+
 @pytest.mark.parametrize("name", list(PROGRAMS))
 def test_card_tells_what_was_compiled(name):
     card = json.loads((COMPILED / f"{name}.json").read_text())
     program = PROGRAMS[name]
     assert card["program"] == program.text.splitlines()
-    assert tuple(card["words"]) == program.words
+    assert tuple(card["words"]) == program.vocabulary
     assert card["tracr"] == "1.0.0"
     dimensions = card["residual_stream"]
     assert len(dimensions) == card["shape"]["d_model"]
@@ -108,12 +175,16 @@ def test_card_tells_what_was_compiled(name):
     for row, word in enumerate(["compiler_bos", "compiler_pad", *program.words]):
         held = {dimensions[at] for at in embedding[row].nonzero()[:, 0].tolist()}
         assert held == {f"tokens:{word}", "one"}
+    # Words that are only answered are never read.
+    assert not embedding[2 + len(program.words) :].any()
     positions = weights["pos_embed.W_pos"].nonzero().tolist()
     assert [(at, dimensions[to]) for at, to in positions] == [
         (at + 1, f"indices:{at}") for at in range(5)
     ]
     for dimension, word in program.logits.items():
-        read = weights["unembed.W_U"][:, 2 + program.words.index(word)].nonzero()[:, 0].tolist()
+        read = (
+            weights["unembed.W_U"][:, 2 + program.vocabulary.index(word)].nonzero()[:, 0].tolist()
+        )
         assert [dimensions[at] for at in read] == [dimension]
 
 
@@ -164,9 +235,50 @@ def test_positions_are_those_that_the_programs_read(method, ablation):
     }
 
 
+@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("name", list(RASP_TASKS))
+def test_circuits_follow_from_the_weights(name, ablation):
+    assert compiled_circuit(name, ablation) == list(HANDMADE[name].true_edges[ablation])
+
+
+@pytest.mark.parametrize("name", list(RASP_TASKS))
+def test_node_by_node_a_compiled_model_does_the_same(name):
+    model = ax.load_model(name)
+    task = ax.load_task(name, model, 8)
+    runs = engine_for(model, task).slices[0]
+    compiled = CompiledModel(handmade_weights(name), model.graph)
+    for tokens, run in ((task.clean_tokens, runs.clean), (task.corrupted_tokens, runs.ablated)):
+        stream = torch.stack(list(compiled.run(tokens).values())).sum(0)
+        torch.testing.assert_close(run.resid_final.double(), stream, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in SAYS if name != "reverse"])
+def test_rows_are_answered_and_their_twins_otherwise(name):
+    task_name, says = f"rasp-{name}", SAYS[name]
+    model = ax.load_model(task_name)
+    pairs = ax.load_task(task_name, model, 60).pairs
+    for pair in pairs:
+        row, twin = pair.clean.split(), pair.corrupted.split()
+        assert len(row) == len(twin) == {"majority": 5}.get(name, 4)
+        assert pair.answer == (f" {says(row)}",)
+        assert pair.wrong_answer == (f" {says(twin)}",)
+        assert says(row) != says(twin)
+        for number, (start, end) in enumerate(pair.spans.values()):
+            assert pair.clean[start:end] == row[number]
+        assert len(pair.spans) == len(row) - 1
+    counts = Counter(pair.answer for pair in pairs)
+    assert len(counts) > 1
+    # Brackets that do not match are of two kinds.
+    assert sorted(counts.values()) == (
+        [20, 40] if name == "dyck" else [60 // len(counts)] * len(counts)
+    )
+    again, other = ax.load_task(task_name, model, 60), ax.load_task(task_name, model, 60, 1)
+    assert again.pairs == pairs != other.pairs
+
+
 def test_corrupted_rows_never_give_the_clean_answer():
     for seed in range(3):
-        for name, length in (("rasp-reverse", 3), ("rasp-proportion", 4)):
+        for name, length in (("rasp-reverse", 3), ("rasp-proportion", 4), ("rasp-balance", 4)):
             model = ax.load_model(name)
             pairs = ax.load_task(name, model, 200, seed).pairs
             rows = [(pair.clean.split(), pair.corrupted.split()) for pair in pairs]
@@ -176,5 +288,6 @@ def test_corrupted_rows_never_give_the_clean_answer():
                 assert all(one[0] != other[0] for one, other in rows)
                 assert len({pair.clean + pair.corrupted for pair in pairs}) == 24
             else:
-                assert all(one.count("x") > other.count("x") for one, other in rows)
-                assert len({pair.clean for pair in pairs}) == 175
+                counted, n_clean = {"rasp-proportion": ("x", 175), "rasp-balance": ("(", 5)}[name]
+                assert all(one.count(counted) > other.count(counted) for one, other in rows)
+                assert len({pair.clean for pair in pairs}) == n_clean

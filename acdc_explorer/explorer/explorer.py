@@ -98,7 +98,8 @@ class Explorer(SearchWidget):
         """
         self._ui, self._lifetime = threading.RLock(), threading.RLock()
         self._syncing = False
-        self._check_results: dict[str, tuple[Circuit, Any]] = {}
+        # Of each check of `checks/checks.py` the circuit, and what was found of it.
+        self._found: dict[str, tuple[Circuit, Any]] = {}
         self._picture = LastingPicture()
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
@@ -126,20 +127,11 @@ class Explorer(SearchWidget):
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._make_runner()
         ask = self._runner.ask
-        self._graph_view = GraphView(
-            ask,
-            self._ui,
-            self._edges_clicked,
-            lambda node: self._select(Selection("node", node)),
-            lambda: self._select(None),
-        )
+        self._graph_view = GraphView(ask, self._ui, self._edges_clicked, self._select)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
-        if self.selected_edge is not None:
-            self._side_panel.selection = Selection("edge", self.selected_edge)
-        elif self.selected_node is not None:
-            self._side_panel.selection = Selection("node", self.selected_node)
+        self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
-        self._checks = Checks(self._runner, self._ui, self._check_results, self._redraw)
+        self._checks = Checks(self._runner, self._ui, self._found, self._redraw)
         self._page = Page(
             self._controls,
             self._own_prompts,
@@ -207,6 +199,11 @@ class Explorer(SearchWidget):
             self.threshold, self.faithfulness = circuit.settings.threshold_text, None
             self._sync_controls()
         self._start()
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What was found when somebody asked whether the circuit is right, by name of the check."""
+        return {name: result for name, (_, result) in self._found.items()}
 
     def __repr__(self) -> str:
         standing = self.circuit.summary() if self.circuit else "no circuit yet"
@@ -343,6 +340,7 @@ class Explorer(SearchWidget):
                 selected = None
             has_positions = bool(snapshot.circuit.graph.labels)
             self._controls.show_columns(self.columns if has_positions else None)
+        self._graph_view.steadiness = self._checks.steadiness
         self._graph_view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

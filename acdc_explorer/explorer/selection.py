@@ -24,6 +24,13 @@ class Selection:
     kind: Literal["edge", "node"]
     id: str
 
+    @staticmethod
+    def of(edge_id: str | None, node_id: str | None) -> Selection | None:
+        """The selection of an edge, or else of a node, if there is one."""
+        if edge_id is not None:
+            return Selection("edge", edge_id)
+        return None if node_id is None else Selection("node", node_id)
+
     def find(self, graph: Graph) -> Edge | Node:
         """The edge or node itself; raises a ValueError if the graph lacks it."""
         return graph.parse_edge(self.id) if self.kind == "edge" else graph.parse_node(self.id)

@@ -16,6 +16,8 @@ PREVIEW_COLOUR = "#8C6BB1"
 # untested ones, whose lines are thin.
 UNCONNECTED_COLOUR = "#767676"
 DIMMED_COLOUR = "#808080"
+# Of edges that a smaller share than this of repeated searches keeps.
+STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
 # Of lines, by the size of the effect.
 WIDTHS = (1.5, 2.8, 4.8)
 DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px"}

@@ -140,9 +140,9 @@ def stability(
         search = RepeatedSearch.of(loaded, task, threshold, options)
         study = StabilityStudy(search, kinds, n, seed)
         with working_on("searching again: circuits found", study.n_runs) as done:
-            for step in study.steps():
-                if isinstance(step, StabilityRun):
-                    done(len(study.runs))
+            # After every step, so that whoever listens can do something else, or give it up.
+            for _ in study.steps():
+                done(len(study.runs))
         return study.result()
 
 

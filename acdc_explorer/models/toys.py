@@ -7,12 +7,13 @@ logit differences are whole numbers, and those of `rasp-proportion` shares: exac
 letters of its task, to 1e-7 for three or five. The task of the same name goes with each
 (`tasks/builtin/known.py`).
 
-Three are written here. `rasp-reverse` and `rasp-proportion` are the two on which ACDC was tested
-(Conmy et al. 2023, arXiv 2304.14997): programs in RASP (Weiss et al. 2021, arXiv 2106.06981) that
-Tracr (Lindner et al. 2023, arXiv 2301.05062) compiled, see `training/compile_rasp.py`. Ours are
-causal and are read at END, theirs look both ways and are read everywhere; so `rasp-reverse` says at
-END which letter came first, whatever the length, and gives no reversed sequence. A search with
-`positions=True` also says which letters are read.
+Three are written here. The others are programs in RASP (Weiss et al. 2021, arXiv 2106.06981) that
+Tracr (Lindner et al. 2023, arXiv 2301.05062) compiled: `training/rasp_programs.py` says which,
+`training/compile_rasp.py` how, and `training/compiled_circuits.py` how their circuits follow from
+the weights. On `rasp-reverse` and `rasp-proportion` ACDC was tested (Conmy et al. 2023, arXiv
+2304.14997). Ours are causal and are read at END, theirs look both ways and are read everywhere; so
+`rasp-reverse` says at END which letter came first, whatever the length, and gives no reversed
+sequence. A search with `positions=True` also says which letters are read.
 """
 
 from __future__ import annotations
@@ -35,8 +36,25 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
-# Where the compiled weights and their cards are.
+# Where the compiled weights and their cards are, and of which programs.
 COMPILED = Path(__file__).parent / "rasp"
+_PROGRAMS = (
+    "reverse",
+    "proportion",
+    "previous",
+    "induction",
+    "pointer",
+    "first",
+    "histogram",
+    "duplicate",
+    "count",
+    "parity",
+    "largest",
+    "majority",
+    "balance",
+    "dyck",
+    "bigram",
+)
 
 # The words of their prompts (`tasks/builtin/known.py`).
 COLOURS = ("red", "blue", "green", "white", "black", "grey")
@@ -139,10 +157,12 @@ def _fill_compiled(program: str, weights: Weights) -> None:
     weights |= load_file(COMPILED / f"{program}.safetensors")
 
 
-def _compiled(program: str, true_edges: Mapping[Ablation, tuple[str, ...]]) -> HandMade:
+def _compiled(program: str) -> HandMade:
     card = json.loads((COMPILED / f"{program}.json").read_text(encoding="utf-8"))
-    words, shape = tuple(card["words"]), card["shape"]
-    return HandMade(true_edges, words, shape, partial(_fill_compiled, program))
+    true_edges = {name: tuple(edges) for name, edges in card["true_edges"].items()}
+    return HandMade(
+        true_edges, tuple(card["words"]), card["shape"], partial(_fill_compiled, program)
+    )
 
 
 def _true_edges(*told: str, alike: tuple[str, ...]) -> Mapping[Ablation, tuple[str, ...]]:
@@ -202,41 +222,7 @@ HANDMADE: dict[str, HandMade] = {
         shape={"n_layers": 2, "n_heads": 2, "d_model": 64, "d_head": 16, "n_ctx": 16},
         fill=_fill_induction,
     ),
-    # a0.h0 and m0 count the letters, m1 and m2 take away the position and 1, and a3.h0 looks where
-    # that says. a0.h0 attends to everything, as it does with queries or keys zero. Under zero
-    # ablation Conmy et al.'s `get_tracr_reverse_edges` is the same circuit, with the embeddings of
-    # tokens and positions apart, of which m1 reads both and the others one. Under corrupted
-    # activations it is that of auto-circuit (Miller et al. 2024).
-    "rasp-reverse": _compiled(
-        "reverse",
-        _true_edges(
-            "input->a3.h0<v>",
-            "a3.h0->logits",
-            alike=(
-                "input->a0.h0<v>",
-                "input->m0",
-                "a0.h0->m0",
-                "input->m1",
-                "m0->m1",
-                "m1->m2",
-                "m2->a3.h0<q>",
-                "input->a3.h0<k>",
-            ),
-        ),
-    ),
-    # m0 says where an "x" is, and a1.h0 averages that over all letters so far. It looks for
-    # positions, so as not to count the beginning of the text. Under zero ablation Conmy et al.'s
-    # `get_tracr_proportion_edges` is the same circuit, a1.h0's queries and keys from the embeddings
-    # of tokens and positions apart; under corrupted activations auto-circuit's is.
-    "rasp-proportion": _compiled(
-        "proportion",
-        _true_edges(
-            "input->m0",
-            "m0->a1.h0<v>",
-            "a1.h0->logits",
-            alike=("input->a1.h0<q>", "input->a1.h0<k>"),
-        ),
-    ),
+    **{f"rasp-{program}": _compiled(program) for program in _PROGRAMS},
 }
 
 
@@ -264,10 +250,20 @@ def build_handmade(name: str, device: str | torch.device) -> TransformerBridge:
     )
     tokenizer = word_tokenizer(recipe.words, name)
     bridge = boot(config, tokenizer=tokenizer, device=device, model_name=name)
-    weights = _zeros(recipe.shape, config.d_vocab)
-    recipe.fill(weights)
-    bridge.load_state_dict(convert_tl_checkpoint(weights, bridge.cfg))
+    bridge.load_state_dict(convert_tl_checkpoint(handmade_weights(name), bridge.cfg))
     return bridge.eval()
+
+
+def handmade_weights(name: str) -> Weights:
+    """Every parameter of a hand-built or compiled model.
+
+    Args:
+        name: a key of `HANDMADE`.
+    """
+    recipe = HANDMADE[name]
+    weights = _zeros(recipe.shape, _N_SPECIAL + len(recipe.words))
+    recipe.fill(weights)
+    return weights
 
 
 def _zeros(shape: dict[str, int], n_vocab: int) -> Weights:

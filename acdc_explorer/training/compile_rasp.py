@@ -1,15 +1,16 @@
-"""Compiles two RASP programs to weights: `python acdc_explorer/training/compile_rasp.py`.
+"""Compiles RASP programs to weights: `python -m acdc_explorer.training.compile_rasp`.
 
 RASP (Weiss et al. 2021, arXiv 2106.06981) is a language of what transformers compute: `Select`
 makes an attention pattern, `Aggregate` averages over it. Tracr (Lindner et al. 2023, arXiv
-2301.05062) compiles it to weights, so that the circuit is known from the program. ACDC was tested
-on these two (Conmy et al. 2023, arXiv 2304.14997, section 4 and the appendix on Tracr).
+2301.05062) compiles it to weights, so that the circuit is known from the program. The programs are
+in `rasp_programs.py`.
 
-Run it where `pip install tracr-pypi safetensors` (1.0.0, with jax 0.10.2 and dm-haiku 0.0.17) was
-done; the package itself need not be there, and never needs Tracr: `models/toys.py` reads the
-weights, which are stored beside it. Each program gives a safetensors file of the tensors that are
-not all zero, named and laid out as TransformerLens does, and a card (json): the program, Tracr's
-version, the words, the shape, and the name of every dimension of the residual stream.
+Run it, in the folder that holds the package, where `pip install tracr-pypi safetensors` (1.0.0,
+with jax 0.10.2 and dm-haiku 0.0.17) was done; what the package needs need not be there. The package
+never needs Tracr: `models/toys.py` reads the weights, which are stored beside it. Each program
+gives a safetensors file of the tensors that are not all zero, named and laid out as TransformerLens
+does, and a card (json): the program, Tracr's version, the words, the shape, and the name of every
+dimension of the residual stream. Then `compiled_circuits.py` adds the circuit to the cards.
 
 The weights are Tracr's but for three things. Tokens are in the order of the package's tokenizer,
 with Tracr's BOS and PAD as beginning of text and unknown. Tracr unembeds by an argmax over
@@ -27,12 +28,13 @@ import json
 import logging
 import math
 import re
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from acdc_explorer.training.rasp_programs import PROGRAMS, Program
 
 logger = logging.getLogger(__name__)
 
@@ -41,44 +43,6 @@ _COMPILED = Path(__file__).parents[1] / "models" / "rasp"
 # The most letters in a prompt, as in ACDC's.
 _MAX_LENGTH = 5
 _BOS, _PAD = "compiler_bos", "compiler_pad"
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is compiled.
-
-    Attributes:
-        text: in RASP as Tracr writes it; the last line assigns `output`.
-        words: that it reads.
-        logits: dimension of the residual stream -> the word whose logit it is.
-    """
-
-    text: str
-    words: tuple[str, ...]
-    logits: dict[str, str]
-
-
-PROGRAMS: dict[str, Program] = {
-    "reverse": Program(
-        text="""\
-length = SelectorWidth(Select(tokens, tokens, Comparison.TRUE)).named("length")
-from_end = (length - indices).named("from_end")
-opposite = (from_end - 1).named("opposite")
-output = Aggregate(Select(indices, opposite, Comparison.EQ), tokens).named("reverse")
-""",
-        words=("A", "B", "C"),
-        logits={f"reverse:{letter}": letter for letter in "ABC"},
-    ),
-    "proportion": Program(
-        text="""\
-is_x = numerical(tokens == "x").named("is_x")
-so_far = Select(indices, indices, Comparison.LEQ)
-output = numerical(Aggregate(so_far, is_x, default=0)).named("proportion")
-""",
-        words=("w", "x", "y", "z"),
-        logits={"proportion": "x"},
-    ),
-}
 
 
 def compile_program(program: Program) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -119,23 +83,26 @@ def compile_program(program: Program) -> tuple[dict[str, np.ndarray], dict[str, 
         "d_mlp": config.mlp_hidden_size,
     }
     token_of = compiled.input_encoder.encoding_map
-    order = [token_of[word] for word in (_BOS, _PAD, *program.words)]
-    unembedding = np.zeros((len(dimensions), len(order)), np.float32)
+    read, vocabulary = (_BOS, _PAD, *program.words), (_BOS, _PAD, *program.vocabulary)
+    embedding, unembedding = np.zeros((2, len(vocabulary), len(dimensions)), np.float32)
+    embedding[: len(read)] = params["token_embed/embeddings"][[token_of[word] for word in read]]
     for dimension, word in program.logits.items():
-        unembedding[dimensions.index(dimension), 2 + program.words.index(word)] = 1
+        unembedding[vocabulary.index(word), dimensions.index(dimension)] = 1
     weights = {
-        "embed.W_E": params["token_embed/embeddings"][order],
+        "embed.W_E": embedding,
         "pos_embed.W_pos": params["pos_embed/embeddings"],
-        "unembed.W_U": unembedding,
+        "unembed.W_U": unembedding.T,
     }
     for layer in range(config.num_layers):
         weights |= _block(params, layer, shape)
     card = {
         "program": program.text.splitlines(),
         "tracr": version("tracr-pypi"),
-        "words": program.words,
+        "words": program.vocabulary,
         "shape": shape,
         "residual_stream": dimensions,
+        # `compiled_circuits.py` fills it in.
+        "true_edges": {},
     }
     return {name: value for name, value in weights.items() if value.any()}, card
 
@@ -161,7 +128,7 @@ def _block(params: dict[str, np.ndarray], layer: int, shape: dict[str, int]) -> 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Compiles both programs and writes their weights and cards."""
+    """Compiles all programs and writes their weights and cards."""
     from safetensors.numpy import save_file
 
     parser = argparse.ArgumentParser(description="Compile the RASP programs.")

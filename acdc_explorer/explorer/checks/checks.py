@@ -13,15 +13,19 @@ import ipywidgets as widgets
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.checks.checks_html import (
+    another_circuit_html,
     error_html,
     measurement_html,
     stability_html,
+    uncertainty_html,
     waiting_html,
 )
 from acdc_explorer.explorer.widgets.buttons import icon_button
+from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
 from acdc_explorer.measures.measure import measure
 from acdc_explorer.measures.measurement import Measurement
 from acdc_explorer.measures.stability import Stability, stability
+from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.errands import GivenUpError
 from acdc_explorer.runner.runner import Runner
@@ -70,6 +74,14 @@ def _searched_again(model: Model, engine: Engine, circuit: Circuit) -> Stability
     )
 
 
+def _tested_again(model: Model, engine: Engine, circuit: Circuit) -> Uncertainty:
+    return uncertainty(model, engine.task, circuit)
+
+
+def _sought_elsewhere(model: Model, engine: Engine, circuit: Circuit) -> AnotherCircuit:
+    return another_circuit(model, engine.task, circuit)
+
+
 CHECKS: Mapping[str, Check] = {
     "measurement": Check(
         "Measure",
@@ -87,6 +99,21 @@ CHECKS: Mapping[str, Check] = {
         _searched_again,
         stability_html,
     ),
+    "uncertainty": Check(
+        "Certainty",
+        "question-circle-o",
+        "Which decisions hang on the prompts: tests within two standard errors of the threshold, "
+        "and how many prompts would settle them",
+        _tested_again,
+        uncertainty_html,
+    ),
+    "another": Check(
+        "Another one",
+        "random",
+        "Looks for a circuit that is as faithful and shares as few edges with this one as possible",
+        _sought_elsewhere,
+        another_circuit_html,
+    ),
 }
 
 
@@ -95,6 +122,7 @@ class Checks:
 
     Attributes:
         box: all the widgets.
+        steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
     """
 
     def __init__(
@@ -111,15 +139,16 @@ class Checks:
             lock: held around every write to the page.
             results: of each check the circuit and what was found; kept up to date, and outlives
                 the page.
-            changed: called when a result has come or gone.
+            changed: called when `steadiness` has changed.
         """
         self._runner, self._lock, self._changed = runner, lock, changed
         self._results = results
+        self.steadiness: dict[str, float] | None = None
         self._error: Exception | None = None
         self._circuit: Circuit | None = None
         self._waits_for = ""
         self.buttons = {
-            name: icon_button(check.button, check.icon, check.tooltip, width="110px")
+            name: icon_button(check.button, check.icon, check.tooltip, width="116px")
             for name, check in CHECKS.items()
         }
         for name, button in self.buttons.items():
@@ -156,8 +185,7 @@ class Checks:
             others = [name for name, (of, _) in self._results.items() if of.kept != done.kept]
             for name in others:
                 del self._results[name]
-            if others:
-                self._changed()
+            self._take_in_results()
         self._show()
 
     def ask(self, name: str) -> None:
@@ -187,17 +215,25 @@ class Checks:
             self._waits_for = ""
             if error is None:
                 self._results[name] = circuit, result
-                self._changed()
+                self._take_in_results()
             elif not isinstance(error, GivenUpError):
                 self._error = error
             self._show()
 
+    def _take_in_results(self) -> None:
+        before, self.steadiness = self.steadiness, None
+        if "stability" in self._results:
+            edges = self._results["stability"][1].edges
+            self.steadiness = dict(zip(edges["edge"], edges["all"], strict=True))
+        if self.steadiness != before:
+            self._changed()
+
     def _show(self) -> None:
+        self.html.value = self.text()
         for button in self.buttons.values():
             button.disabled = self._circuit is None or bool(self._waits_for)
         self.cancel.layout.display = "" if self._waits_for else "none"
         self.tell("")
-        self.html.value = self.text()
 
     def text(self) -> str:
         """What is shown, as HTML."""

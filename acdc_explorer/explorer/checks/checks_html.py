@@ -7,9 +7,15 @@ from html import escape
 
 import pandas as pd
 
+from acdc_explorer.explorer.style import STEADY_SHARE
 from acdc_explorer.explorer.words import counted
+from acdc_explorer.measures.another_circuit import AnotherCircuit
 from acdc_explorer.measures.measurement import Measurement
 from acdc_explorer.measures.stability import Stability
+from acdc_explorer.measures.uncertainty import Uncertainty
+
+# Of uncertain edges.
+_MOST_ROWS = 30
 
 
 def waiting_html(activity: str) -> str:
@@ -118,10 +124,54 @@ def stability_html(found: Stability) -> str:
         f"every run, {sometimes} in some. At least half of the runs keep "
         f"{counted(len(found.consensus), 'edge')}, {n_shared} of which are in it; the faithfulness "
         f"of just these is {_percent(found.consensus_faithfulness)}, the circuit's "
-        f"{_percent(found.circuit.faithfulness)}. In the graph, the fainter an edge the fewer runs "
-        "keep it.</p>"
+        f"{_percent(found.circuit.faithfulness)}. In the graph, edges that under "
+        f"{STEADY_SHARE:.0%} of the runs keep are faint.</p>"
         f"{_table(heads, rows)}"
         f"{''.join(f'<p>{escape(note)}</p>' for note in found.notes)}</section>"
+    )
+
+
+def uncertainty_html(found: Uncertainty) -> str:
+    """Which tests might have ended the other way with other prompts."""
+    heads = (
+        ("edge", ""),
+        ("change", "What was compared with the threshold, and its standard error over prompts"),
+        ("decision", ""),
+        ("prompts to settle it", "With so many the same change would be certain"),
+    )
+    uncertain = found.edges[found.edges["uncertain"]]
+    rows = []
+    for row in uncertain[:_MOST_ROWS].to_dict("records"):
+        prompts = row["prompts_to_settle"]
+        cells = [
+            f"{row['change']:.3g} ± {row['standard_error']:.2g}",
+            escape(row["decision"]),
+            "–" if pd.isna(prompts) else f"{prompts:,.0f}",
+        ]
+        rows.append(f"<th><code>{escape(row['edge'])}</code></th>{_cells(cells)}")
+    more = len(uncertain) - len(rows)
+    return (
+        '<section class="acdc-check" data-check="uncertainty">'
+        f"<h4>Certain at {counted(found.n_prompts, 'prompt')}?</h4><p>{escape(str(found))} "
+        f"The threshold is {found.circuit.threshold:.3g}.</p>"
+        f"{_table(heads, rows) if rows else ''}"
+        f"{f'<p>and {more:,} more</p>' if more else ''}</section>"
+    )
+
+
+def another_circuit_html(found: AnotherCircuit) -> str:
+    """Whether the task has another circuit, and which edges it has."""
+    shared = {*found.shared}
+    edges = "".join(
+        f"<li><code>{escape(edge)}</code>{' (shared)' if edge in shared else ''}</li>"
+        for edge in found.kept
+    )
+    title = "It has another circuit" if found.found else "No other circuit found"
+    return (
+        f'<section class="acdc-check" data-check="another"><h4>{title}</h4>'
+        f"<p>{escape(str(found))}</p>"
+        f"<details><summary>Its {counted(len(found.kept), 'edge')}</summary>"
+        f"<ul>{edges}</ul></details></section>"
     )
 
 

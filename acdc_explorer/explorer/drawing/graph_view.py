@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -42,6 +43,7 @@ class GraphView:
         shown: what the user wants to see.
         shares: edge id -> what it adds at one position label, by which edges are drawn once that
             has been measured; None: by their effects.
+        steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
     """
 
     def __init__(
@@ -49,8 +51,7 @@ class GraphView:
         ask: Ask,
         lock: threading.RLock,
         edges_clicked: Callable[[list[str]], None],
-        node_clicked: Callable[[str], None],
-        nothing_clicked: Callable[[], None],
+        select: Callable[[Selection | None], None],
     ):
         """Makes the figure.
 
@@ -58,18 +59,24 @@ class GraphView:
             ask: has something measured by the worker.
             lock: held around every write to the page.
             edges_clicked: called with the ids of the edges near a click, the nearest first.
-            node_clicked: called with the id of a node.
-            nothing_clicked: called when the plot is clicked where there is nothing.
+            select: called with a node that was clicked; or None, where there was nothing to click.
         """
         self._ask, self._lock = ask, lock
-        self.figure = CircuitFigure(edges_clicked, node_clicked, self._open_fold, nothing_clicked)
+        self.figure = CircuitFigure(
+            edges_clicked,
+            lambda node: select(Selection("node", node)),
+            self._open_fold,
+            lambda: select(None),
+        )
         self.key = Key(self._toggle)
         self.box = widgets.VBox([self.key.widget, self.figure.box])
         self.shown = Shown()
         self.shares: dict[str, float] | None = None
+        self.steadiness: dict[str, float] | None = None
         self._label: str | None = None
         self._snapshot: Snapshot | None = None
-        self._kept: tuple[Circuit | None, object, list[DrawnEdge]] = (None, None, [])
+        # With what they were made of.
+        self._kept: tuple[tuple[object, ...], list[DrawnEdge]] = ((None, None, None), [])
         self._selected: str | None = None
         self._columns = "heads"
 
@@ -150,9 +157,10 @@ class GraphView:
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""
-        if self._kept[0] is not circuit or self._kept[1] is not self.shares:
-            self._kept = circuit, self.shares, kept_edges(circuit, self.shares)
-        return self._kept[2]
+        made_of = circuit, self.shares, self.steadiness
+        if not all(map(operator.is_, made_of, self._kept[0])):
+            self._kept = made_of, kept_edges(*made_of)
+        return self._kept[1]
 
     def _layout(
         self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None

@@ -9,6 +9,7 @@ from html import escape
 from acdc_explorer.explorer.drawing.key_parts import (
     KINDS,
     PREVIEW,
+    SELDOM,
     SIGNS,
     SIZES,
     UNCONNECTED,
@@ -68,6 +69,8 @@ class Key:
         if n_unconnected := counts[UNCONNECTED.part]:
             name = f"{n_unconnected:,} lead{'s' if n_unconnected == 1 else ''} from nothing"
             groups.append([of_edges(UNCONNECTED, name)])
+        if counts[SELDOM.part]:
+            groups.append([of_edges(SELDOM, SELDOM.name)])
         if has_preview:
             html = f"{sample(PREVIEW)} {PREVIEW.name}"
             groups.append([button(PREVIEW.part, html, PREVIEW.title)])

@@ -12,6 +12,8 @@ from acdc_explorer.explorer.style import (
     KIND_COLOURS,
     KIND_NAMES,
     PREVIEW_COLOUR,
+    SELDOM_OPACITY,
+    STEADY_SHARE,
     UNCONNECTED_COLOUR,
     WIDTHS,
 )
@@ -31,6 +33,7 @@ class KeyPart:
         colour: of its lines; None: as the text, since the part is of several colours.
         width: of its lines.
         dash: of its lines, as in SVG; empty: they are solid.
+        opacity: of its lines.
     """
 
     part: str
@@ -39,6 +42,7 @@ class KeyPart:
     colour: str | None = None
     width: float = _WIDTH
     dash: str = ""
+    opacity: float = 1.0
 
 
 # By what tells them apart: kind, sign, size.
@@ -64,6 +68,12 @@ UNCONNECTED = KeyPart(
     1.5,
     DASHES["unconnected"],
 )
+SELDOM = KeyPart(
+    parts.SELDOM,
+    f"in under {STEADY_SHARE:.0%} of runs",
+    "Many of the repeated searches do without them",
+    opacity=SELDOM_OPACITY,
+)
 PREVIEW = KeyPart(
     parts.PREVIEW,
     "expected",
@@ -77,7 +87,7 @@ PREVIEW = KeyPart(
 def parts_of(drawn: Iterable[DrawnEdge]) -> list[list[KeyPart]]:
     """The parts to which these edges belong, grouped by what tells them apart."""
     there = {part for each in drawn for part in each.parts()}
-    groups = (KINDS, SIGNS, SIZES, (UNCONNECTED,))
+    groups = (KINDS, SIGNS, SIZES, (SELDOM,), (UNCONNECTED,))
     found = ([part for part in group if part.part in there] for group in groups)
     return [group for group in found if group]
 
@@ -87,5 +97,6 @@ def sample(part: KeyPart) -> str:
     dashes = f' stroke-dasharray="{part.dash}"' if part.dash else ""
     return (
         '<svg width="22" height="8" aria-hidden="true"><line x1="1" x2="21" y1="4" y2="4" '
-        f'stroke="{part.colour or "currentColor"}" stroke-width="{part.width}"{dashes}/></svg>'
+        f'stroke="{part.colour or "currentColor"}" stroke-width="{part.width}" '
+        f'opacity="{part.opacity}"{dashes}/></svg>'
     )

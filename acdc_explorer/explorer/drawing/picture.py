@@ -158,7 +158,8 @@ def _key(drawn: Sequence[DrawnEdge]) -> Iterator[str]:
             name = part.name + (" of the clean metric" if part == SIZES[-1] else "")
             yield (
                 f"<line x1='{x}' x2='{x + 22}' y1='{y}' y2='{y}' stroke='{part.colour or _TEXT}' "
-                f"stroke-width='{part.width}' stroke-dasharray='{part.dash}'/>"
+                f"stroke-width='{part.width}' stroke-dasharray='{part.dash}' "
+                f"opacity='{part.opacity}'/>"
                 f"{_label(x + 27, y + 4, name, 'start')}"
             )
             x += 40 + 6.2 * len(name)

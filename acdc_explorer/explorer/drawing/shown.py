@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
-from acdc_explorer.explorer.style import KIND_NAMES
+from acdc_explorer.explorer.style import KIND_NAMES, STEADY_SHARE
 from acdc_explorer.explorer.words import smallest_effect
 from acdc_explorer.graph import Edge, Graph, Node, Receiver
 
@@ -21,6 +21,7 @@ N_SIZES = len(SIZE_NAMES)
 # The parts of a picture that can be hidden, besides position labels, whose parts are "@label".
 KINDS = tuple(KIND_NAMES)
 HELPS, HURTS, UNCONNECTED, PREVIEW = "helps", "hurts", "unconnected", "preview"
+SELDOM = "seldom"
 SIZES = tuple(f"size-{size}" for size in range(N_SIZES))
 
 
@@ -65,6 +66,7 @@ class DrawnEdge:
         hurts: whether the metric rises without it, by more than rounding.
         connected: whether it lies on a path from the input to the logits, as far as known.
         others: with which it is merged, the largest effect first.
+        steadiness: the share of repeated searches that keep it; None: there were none.
     """
 
     edge: Edge
@@ -73,6 +75,12 @@ class DrawnEdge:
     hurts: bool
     connected: bool = True
     others: tuple[tuple[Edge, float], ...] = ()
+    steadiness: float | None = None
+
+    @property
+    def is_seldom(self) -> bool:
+        """Whether many repeated searches do without it."""
+        return self.steadiness is not None and self.steadiness < STEADY_SHARE
 
     @property
     def all_edges(self) -> tuple[Edge, ...]:
@@ -82,18 +90,25 @@ class DrawnEdge:
     def parts(self) -> tuple[str, ...]:
         """The parts of the picture to which it belongs: it is drawn if all are shown."""
         label = self.edge.receiver.position
-        at = () if label is None else (f"@{label}",)
+        others = () if label is None else (f"@{label}",)
+        if self.is_seldom:
+            others = (SELDOM, *others)
         if not self.connected:
-            return (self.edge.kind, UNCONNECTED, *at)
-        return (self.edge.kind, HURTS if self.hurts else HELPS, SIZES[self.size], *at)
+            return (self.edge.kind, UNCONNECTED, *others)
+        return (self.edge.kind, HURTS if self.hurts else HELPS, SIZES[self.size], *others)
 
 
-def kept_edges(circuit: Circuit, effects: Mapping[str, float] | None = None) -> list[DrawnEdge]:
+def kept_edges(
+    circuit: Circuit,
+    effects: Mapping[str, float] | None = None,
+    steadiness: Mapping[str, float] | None = None,
+) -> list[DrawnEdge]:
     """The kept edges of a circuit, the largest first; after the connected ones the others.
 
     Args:
         circuit: finished or not. Only of a finished one it is known which edges are connected.
         effects: edge id -> the effect to draw it by, if not the one it was decided by.
+        steadiness: edge id -> the share of repeated searches that keep it, if there were any.
     """
     cell = circuit.graph.cell
     connected = circuit.connected_mask if circuit.complete else circuit.graph.edge_mask
@@ -106,7 +121,8 @@ def kept_edges(circuit: Circuit, effects: Mapping[str, float] | None = None) -> 
             size = bisect.bisect(_SIZE_LIMITS, abs(effect) / scale) if scale else N_SIZES - 1
             hurts = effect <= -smallest
             is_connected = bool(connected[cell(step.edge)])
-            kept.append(DrawnEdge(step.edge, effect, size, hurts, is_connected))
+            steady = None if steadiness is None else steadiness.get(step.edge.id, 0.0)
+            kept.append(DrawnEdge(step.edge, effect, size, hurts, is_connected, steadiness=steady))
     return sorted(kept, key=lambda each: (not each.connected, -abs(each.effect)))
 
 

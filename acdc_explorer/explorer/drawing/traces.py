@@ -16,6 +16,7 @@ from acdc_explorer.explorer.style import (
     KIND_COLOURS,
     KIND_NAMES,
     PREVIEW_COLOUR,
+    SELDOM_OPACITY,
     SELECTED_COLOUR,
     UNCONNECTED_COLOUR,
     WIDTHS,
@@ -58,9 +59,11 @@ def make_traces() -> list[go.Scatter]:
         _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 1.0, DASHES["unconnected"]),
     ]
     traces += [
-        _line_trace(line_name(kind, size, hurts=hurts), KIND_COLOURS[kind], WIDTHS[size], 1.0,
+        _line_trace(line_name(kind, size, hurts=hurts, seldom=seldom), KIND_COLOURS[kind],
+                    WIDTHS[size], SELDOM_OPACITY if seldom else 1.0,
                     DASHES["hurts"] if hurts else "solid")
-        for size in range(N_SIZES) for kind in KINDS for hurts in (False, True)
+        for seldom in (True, False) for size in range(N_SIZES) for kind in KINDS
+        for hurts in (False, True)
     ]  # fmt: skip
     traces.append(_line_trace("selected", SELECTED_COLOUR, 5, 1.0))
     traces.append(_line_trace("selected-removed", SELECTED_COLOUR, 2.5, 1.0, DASHES["unconnected"]))
@@ -92,9 +95,16 @@ def line(curves: np.ndarray) -> np.ndarray:
     return with_gaps(curves) if len(curves) else NAN
 
 
-def line_name(kind: str, size: int, *, hurts: bool) -> str:
-    """Of the trace of all edges of one kind and size that help, or hurt."""
-    return f"edges-{kind}-{size}-{'hurts' if hurts else 'helps'}"
+def line_name(kind: str, size: int, *, hurts: bool, seldom: bool = False) -> str:
+    """Of the trace of all edges of one kind and size that help, or hurt.
+
+    Args:
+        kind: of the edges.
+        size: likewise, as in `DrawnEdge`.
+        hurts: likewise.
+        seldom: whether it is of those that many of the repeated searches do without.
+    """
+    return f"edges-{kind}-{size}-{'hurts' if hurts else 'helps'}{'-seldom' if seldom else ''}"
 
 
 def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
@@ -103,7 +113,7 @@ def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
         return "dimmed"
     if not drawn.connected:
         return "unconnected"
-    return line_name(drawn.edge.kind, drawn.size, hurts=drawn.hurts)
+    return line_name(drawn.edge.kind, drawn.size, hurts=drawn.hurts, seldom=drawn.is_seldom)
 
 
 def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
@@ -111,6 +121,8 @@ def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
     effect = effect_in_words(drawn.effect, circuit)
     lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
     lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
+    if drawn.steadiness is not None:
+        lines.append(f"kept in {drawn.steadiness:.0%} of the repeated searches")
     if not drawn.connected:
         lines.append("not on any path from input to logits")
     return "<br>".join(lines)

@@ -21,13 +21,9 @@ from acdc_explorer.tasks.builtin.gendered_pronouns import gendered_pronouns_pair
 from acdc_explorer.tasks.builtin.greater_than import greater_than_pairs, last_digit_pairs
 from acdc_explorer.tasks.builtin.induction import induction_pairs
 from acdc_explorer.tasks.builtin.ioi import ioi_pairs
-from acdc_explorer.tasks.builtin.known import (
-    counted_pairs,
-    letter_pairs,
-    reversed_pairs,
-    switch_pairs,
-)
+from acdc_explorer.tasks.builtin.known import letter_pairs, switch_pairs
 from acdc_explorer.tasks.builtin.multiple_choice import multiple_choice_pairs
+from acdc_explorer.tasks.builtin.rasp import RASP_TASKS
 from acdc_explorer.tasks.builtin.recipe import PromptForm, TaskRecipe
 from acdc_explorer.tasks.builtin.successors import days_pairs, months_pairs, numbers_pairs
 from acdc_explorer.tasks.prompts import PromptPair
@@ -188,16 +184,7 @@ TASKS: dict[str, TaskRecipe] = {
         source="hand-built; after Olsson et al. 2022, arXiv 2209.11895",
         pairs=letter_pairs,
     ),
-    "rasp-reverse": TaskRecipe(
-        description="the last of the letters backwards, which is the first",
-        source="Lindner et al. 2023, arXiv 2301.05062; Conmy et al. 2023, arXiv 2304.14997",
-        pairs=reversed_pairs,
-    ),
-    "rasp-proportion": TaskRecipe(
-        description="which share of the letters is an x",
-        source="Lindner et al. 2023, arXiv 2301.05062; Conmy et al. 2023, arXiv 2304.14997",
-        pairs=counted_pairs,
-    ),
+    **RASP_TASKS,
 }
 
 
