@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.another_circuit import another_circuit
     from acdc_explorer.measures.certified import certify
     from acdc_explorer.measures.edge_scoring import score_edges
-    from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
+    from acdc_explorer.measures.faithfulness_curve import faithfulness_curve
     from acdc_explorer.measures.measure import measure
-    from acdc_explorer.measures.measurement import Measurement
-    from acdc_explorer.measures.recovery import Recovery, recovery
+    from acdc_explorer.measures.recovery import recovery
     from acdc_explorer.measures.stability import stability
     from acdc_explorer.measures.uncertainty import uncertainty
     from acdc_explorer.metrics import Metric
@@ -38,13 +37,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Circuit": "circuits.circuit",
     "Explorer": "explorer",
-    "FaithfulnessCurve": "measures.faithfulness_curve",
-    "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
     "PublishedCircuit": "circuits.published",
-    "Recovery": "measures.recovery",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
     "another_circuit": "measures.another_circuit",
@@ -77,13 +73,10 @@ _HOMES = {
 __all__ = [
     "Circuit",
     "Explorer",
-    "FaithfulnessCurve",
-    "Measurement",
     "Metric",
     "Model",
     "PromptPair",
     "PublishedCircuit",
-    "Recovery",
     "Task",
     "ThresholdPath",
     "another_circuit",
