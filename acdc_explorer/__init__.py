@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.measures.another_circuit import another_circuit
+    from acdc_explorer.measures.certified import certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
+    from acdc_explorer.measures.measure import measure
+    from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.measures.recovery import Recovery, recovery
+    from acdc_explorer.measures.stability import stability
+    from acdc_explorer.measures.uncertainty import uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -33,6 +39,7 @@ _HOMES = {
     "Circuit": "circuits.circuit",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
+    "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
@@ -40,8 +47,10 @@ _HOMES = {
     "Recovery": "measures.recovery",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
+    "another_circuit": "measures.another_circuit",
     "attribute": "api",
     "audit": "verification",
+    "certify": "measures.certified",
     "check_task": "task_check",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
@@ -52,13 +61,16 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "measure": "measures.measure",
     "preview_task": "task_check",
     "published_circuit": "circuits.published",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
     "search": "api",
     "show_progress": "progress",
+    "stability": "measures.stability",
     "threshold_path": "api",
+    "uncertainty": "measures.uncertainty",
     "verify": "verification",
 }
 
@@ -66,6 +78,7 @@ __all__ = [
     "Circuit",
     "Explorer",
     "FaithfulnessCurve",
+    "Measurement",
     "Metric",
     "Model",
     "PromptPair",
@@ -73,8 +86,10 @@ __all__ = [
     "Recovery",
     "Task",
     "ThresholdPath",
+    "another_circuit",
     "attribute",
     "audit",
+    "certify",
     "check_task",
     "evaluate",
     "faithfulness_curve",
@@ -85,13 +100,16 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "measure",
     "preview_task",
     "published_circuit",
     "recovery",
     "score_edges",
     "search",
     "show_progress",
+    "stability",
     "threshold_path",
+    "uncertainty",
     "verify",
 ]
 

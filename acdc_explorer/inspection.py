@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,7 +26,19 @@ OTHER = "other"
 
 
 @dataclass(frozen=True)
-class EdgeInspection:
+class EdgeEffect:
+    """What is measured first of an edge; `EdgeInspection` tells what the attributes are."""
+
+    edge: Edge
+    state: str
+    effect: float
+    effect_when_decided: float
+    by_prompt: pd.Series
+    attention: Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class EdgeInspection(EdgeEffect):
     """What one edge does. All effects are metric with the edge minus metric without it.
 
     Attributes:
@@ -35,25 +47,19 @@ class EdgeInspection:
         effect: in the finished circuit: circuit with the edge minus circuit without it, the rest of
             the circuit as it is.
         effect_when_decided: when the search tested the edge; NaN if it did not, or screened it.
+        by_prompt: `effect` per prompt (index: prompt number).
+        attention: for the heads at both ends, keys "sender" and "receiver": mean attention over
+            prompts in the clean run from each label (rows) to each label and "other" (columns).
         effect_alone: in the full model, with no other edge removed.
         by_position: effect of the edge at one position label alone (index: labels and "rest", all
             other positions), the rest of the circuit as it is.
         whole_effect: of the edge at all positions together. The labels' effects add up to it only
             if they do not interact. On a circuit without positions it is `effect`.
-        by_prompt: `effect` per prompt (index: prompt number).
-        attention: for the heads at both ends, keys "sender" and "receiver": mean attention over
-            prompts in the clean run from each label (rows) to each label and "other" (columns).
     """
 
-    edge: Edge
-    state: str
-    effect: float
-    effect_when_decided: float
     effect_alone: float
     by_position: pd.Series
     whole_effect: float
-    by_prompt: pd.Series
-    attention: Mapping[str, pd.DataFrame]
 
     @property
     def interaction(self) -> float:
@@ -126,24 +132,30 @@ def inspect_node(
 
 def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspection:
     """`inspect_edge` on an engine that is there already."""
+    return with_the_rest(engine, circuit, edge_effect(engine, circuit, edge))
+
+
+def edge_effect(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeEffect:
+    """What an edge does in a circuit: two patched runs.
+
+    Args:
+        engine: that the circuit was found on.
+        circuit: finished or not.
+        edge: of the engine's graph.
+
+    Raises:
+        ValueError: if the circuit is of another model or of other prompts.
+    """
     check_found_here(engine, circuit, "the circuit")
-    effects, by_position, whole = (
-        _effects_with_positions(engine, circuit, edge)
-        if engine.graph.labels
-        else _effects(engine, circuit, edge)
-    )
-    alone = engine.graph.mask_of([edge])
-    alone_value = mean_metric(evaluate_removed(engine, [RemovedEdges(alone)])[0])
+    with_edge, without = evaluate_removed(engine, _switched(circuit, [edge])).double()
+    by_prompt = with_edge - without
     decided = [step.effect for step in circuit.decisions if step.edge == edge and not step.screened]
-    return EdgeInspection(
+    return EdgeEffect(
         edge=edge,
         state=state_of(circuit, edge),
-        effect=effects.mean().item(),
+        effect=by_prompt.mean().item(),
         effect_when_decided=decided[0] if decided else math.nan,
-        effect_alone=engine.full_metric - alone_value,
-        by_position=pd.Series(by_position, name="effect").rename_axis("position"),
-        whole_effect=whole,
-        by_prompt=pd.Series(effects.tolist(), name="effect").rename_axis("prompt"),
+        by_prompt=pd.Series(by_prompt.tolist(), name="effect").rename_axis("prompt"),
         attention={
             end: attention_by_label(engine, node)
             for end, node in (("sender", edge.sender), ("receiver", edge.receiver.node))
@@ -152,42 +164,58 @@ def edge_inspection(engine: Engine, circuit: Circuit, edge: Edge) -> EdgeInspect
     )
 
 
-def _effects(
-    engine: Engine, circuit: Circuit, edge: Edge
-) -> tuple[torch.Tensor, dict[str, float], float]:
-    """Effect by prompt, by position label, and at all positions, which is the effect itself."""
-    with_edge, without_edge = circuit.removed_mask.copy(), circuit.removed_mask.copy()
-    cell, places = engine.graph.cell(edge), engine.task.position_masks
-    with_edge[cell], without_edge[cell] = False, True
-    at_places = [
-        RemovedEdges(with_edge, (edge, mask.to(engine.weights.device))) for mask in places.values()
+def with_the_rest(engine: Engine, circuit: Circuit, found: EdgeEffect) -> EdgeInspection:
+    """Adds what the edge does alone, and at each position: one or two patched runs for each label.
+
+    Args:
+        engine: that the effect was measured on.
+        circuit: that it was measured in.
+        found: the effect.
+    """
+    if engine.graph.labels:
+        by_position, whole = _effects_of_positions(engine, circuit, found.edge)
+    else:
+        by_position, whole = _effects_at(engine, circuit, found.edge), found.effect
+    alone = RemovedEdges(engine.graph.mask_of([found.edge]))
+    return EdgeInspection(
+        **vars(found),
+        effect_alone=engine.full_metric - mean_metric(evaluate_removed(engine, [alone])[0]),
+        by_position=pd.Series(by_position, name="effect").rename_axis("position"),
+        whole_effect=whole,
+    )
+
+
+def _switched(circuit: Circuit, edges: Sequence[Edge]) -> list[RemovedEdges]:
+    """A circuit with all of some edges, and with none of them."""
+    cells = tuple(zip(*map(circuit.graph.cell, edges), strict=True))
+    masks = [circuit.removed_mask.copy() for _ in range(2)]
+    masks[0][cells], masks[1][cells] = False, True
+    return [RemovedEdges(mask) for mask in masks]
+
+
+def _effects_at(engine: Engine, circuit: Circuit, edge: Edge) -> dict[str, float]:
+    """Of an edge at each position label alone, where edges have no positions of their own."""
+    with_edge, _ = _switched(circuit, [edge])
+    places = engine.task.position_masks
+    removed = [with_edge] + [
+        RemovedEdges(with_edge.mask, (edge, mask.to(engine.weights.device)))
+        for mask in places.values()
     ]
-    removed = [RemovedEdges(with_edge), RemovedEdges(without_edge), *at_places]
-    evaluated = evaluate_removed(engine, removed).double()
-    effects = evaluated[0] - evaluated[1:]
-    means = effects.mean(1).tolist()
-    return effects[0], dict(zip(places, means[1:], strict=True)), means[0]
+    whole, *without = evaluate_removed(engine, removed).double().mean(1).tolist()
+    return {label: whole - value for label, value in zip(places, without, strict=True)}
 
 
-def _effects_with_positions(
+def _effects_of_positions(
     engine: Engine, circuit: Circuit, edge: Edge
-) -> tuple[torch.Tensor, dict[str, float], float]:
-    """The same where every position label has an edge of its own."""
-    graph = engine.graph
-    edges = [Edge(edge.sender, at) for at in graph.receivers_at(edge.receiver.at(None))]
-    removed = []
-    for switched in [*([each] for each in edges), edges]:
-        cells = tuple(zip(*map(graph.cell, switched), strict=True))
-        for gone in (False, True):
-            mask = circuit.removed_mask.copy()
-            mask[cells] = gone
-            removed.append(RemovedEdges(mask))
-    evaluated = evaluate_removed(engine, removed).double()
-    effects = evaluated[::2] - evaluated[1::2]
-    means = effects.mean(1).tolist()
+) -> tuple[dict[str, float], float]:
+    """Of the edges at each position label, each alone, and of all of them together."""
+    edges = [Edge(edge.sender, at) for at in engine.graph.receivers_at(edge.receiver.at(None))]
+    together = [*([each] for each in edges), edges]
+    removed = [each for switched in together for each in _switched(circuit, switched)]
+    evaluated = evaluate_removed(engine, removed).double().mean(1)
+    *effects, whole = (evaluated[::2] - evaluated[1::2]).tolist()
     labels = [str(each.receiver.position) for each in edges]
-    own = effects[edges.index(edge)]
-    return own, dict(zip(labels, means[:-1], strict=True)), means[-1]
+    return dict(zip(labels, effects, strict=True)), whole
 
 
 def shares_at(engine: Engine, circuit: Circuit, label: str) -> dict[str, float]:

@@ -55,6 +55,11 @@ class Metric:
     linear: bool = False
     takes_batches: bool = False
 
+    @property
+    def sign(self) -> float:
+        """1 if higher is better, else -1."""
+        return 1.0 if self.higher_is_better else -1.0
+
 
 def _gather(
     values: Logits, tokens: AnswerTokens, missing: float
@@ -104,6 +109,14 @@ def negative_log_likelihood(
     return -torch.logsumexp(_gather(logits.log_softmax(-1), answers, -math.inf), -1)
 
 
+def accuracy(
+    logits: Logits, answers: AnswerTokens, wrong: AnswerTokens, clean_logits: CleanLogits
+) -> PromptValues:
+    """1 where the best answer's logit is above every wrong answer's, else 0."""
+    best, best_wrong = (_gather(logits, each, -math.inf).amax(-1) for each in (answers, wrong))
+    return (best > best_wrong).to(logits)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -136,6 +149,10 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
+
+
+# Nothing to search by: most edges change no prompt's.
+ACCURACY = Metric("accuracy", "accuracy", "", accuracy, takes_batches=True)
 
 
 def get_metric(metric: Metric | str | Callable[[Logits], PromptValues]) -> Metric:

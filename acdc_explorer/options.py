@@ -22,3 +22,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig")
 # What people call them.
 METHOD_NAMES = {"acdc": "ACDC", "path_patching": "path patching", "eap": "EAP", "eap_ig": "EAP-IG"}
+
+# What a search is repeated with, to see whether its circuit depends on it.
+VariationKind = Literal["orders", "prompts", "seeds", "thresholds", "templates"]
+VARIATIONS: tuple[VariationKind, ...] = get_args(VariationKind)

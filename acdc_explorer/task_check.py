@@ -14,7 +14,8 @@ from acdc_explorer.arguments import resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.memory import GIB, free_bytes
-from acdc_explorer.metrics import NO_TOKEN
+from acdc_explorer.engine.scoring import mean_metric
+from acdc_explorer.metrics import ACCURACY
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.tasks.task import Task
 
@@ -102,22 +103,6 @@ class TaskCheck:
         return [*warnings, *(("note", text) for text in self.notes)]
 
 
-def answered_correctly(task: Task, logits: Tensor) -> Tensor:
-    """Whether the best answer's logit is above every wrong answer's, bool [prompt].
-
-    Args:
-        task: with the answers.
-        logits: at END [prompt, vocab].
-    """
-
-    def best(tokens: Tensor) -> Tensor:
-        tokens = tokens.to(logits.device)
-        values = logits.gather(-1, tokens.clamp_min(0))
-        return values.masked_fill(tokens == NO_TOKEN, -math.inf).amax(-1)
-
-    return best(task.answer_tokens) > best(task.wrong_tokens)
-
-
 def check_task(model: ModelLike, task: Task | str) -> TaskCheck:
     """Whether a model does a task at all, and whether corruption matters to it.
 
@@ -129,8 +114,7 @@ def check_task(model: ModelLike, task: Task | str) -> TaskCheck:
         loaded, task = resolve(model, task)
         engine = engine_for(loaded, task)
         clean, corrupted = engine.clean_by_prompt, engine.corrupted_by_prompt
-        correct = answered_correctly(task, engine.scoring.clean_logits)
-    accuracy = correct.double().mean().item()
+        accuracy = mean_metric(engine.scoring.with_metric(ACCURACY).clean_values)
     return TaskCheck(
         task=task.name,
         model=loaded.name,
@@ -192,10 +176,10 @@ def preview_task(model: ModelLike, task: Task | str) -> pd.DataFrame:
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         engine, tokenizer = engine_for(loaded, task), loaded.tokenizer
-        logits = engine.scoring.clean_logits
-        top = logits.argmax(-1).tolist()
+        top = engine.scoring.clean_logits.argmax(-1).tolist()
+        correct = engine.scoring.with_metric(ACCURACY).clean_values
     table = task.preview()
     table["top_answer"] = [tokenizer.decode([token]) for token in top] if tokenizer else top
-    table["correct"] = answered_correctly(task, logits).tolist()
+    table["correct"] = correct.bool().tolist()
     table[engine.metric.name] = engine.clean_by_prompt.tolist()
     return table

@@ -223,6 +223,20 @@ def hf_model(request):
     return random_gpt2(request.param)
 
 
+@pytest.fixture(scope="module")
+def model():
+    """A small random model; a file that needs another one has a fixture of its own."""
+    from acdc_explorer.models import Model
+
+    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Random prompts for it."""
+    return random_task()
+
+
 @pytest.fixture(scope="session")
 def bpe(tmp_path_factory):
     """A small GPT-2 whose tokenizer tells "Mary" and " Mary" apart."""

@@ -7,33 +7,25 @@ import html
 import importlib
 import math
 import re
+import threading
 import time
 import weakref
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from conftest import bridge_of, labelled_task, random_gpt2, random_task
+from conftest import labelled_task, random_task
 from ipywidgets import Widget
 
 import acdc_explorer as ax
 from acdc_explorer.arguments import SearchOptions
-from acdc_explorer.explorer.layout import CURVE_POINTS
-from acdc_explorer.explorer.plotly_private import SyncedFigureWidget, click
-from acdc_explorer.models import Model
+from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
+from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
+from acdc_explorer.explorer.words import effect_in_words
+from acdc_explorer.inspection import with_the_rest
 from acdc_explorer.searches.methods import search_steps
 
 THRESHOLD = 0.05
-
-
-@pytest.fixture(scope="module")
-def model():
-    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return random_task()
 
 
 @pytest.fixture
@@ -148,7 +140,7 @@ def test_the_background_waits_while_a_cell_runs(model, task, monkeypatch):
     class Shell:
         events = EventManager(None, available_events)
 
-    monkeypatch.setattr("acdc_explorer.explorer.own_cells.get_ipython", Shell)
+    monkeypatch.setattr("acdc_explorer.explorer.notebook.own_cells.get_ipython", Shell)
     explorer = ax.Explorer(model, task, THRESHOLD)
     Shell.events.trigger("pre_run_cell", None)
     try:
@@ -389,11 +381,42 @@ def test_an_error_in_the_search_is_shown_and_the_widget_goes_on(explorer, monkey
     assert explorer._page.error.value == ""
 
 
+def test_an_edges_effect_is_shown_before_those_of_its_positions(explorer, model, task, monkeypatch):
+    """In a large model positions take seconds; what is shown whole stays until all is new."""
+    measured = threading.Event()
+
+    def held_up(*arguments):
+        assert measured.wait(10)
+        return with_the_rest(*arguments)
+
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.with_the_rest", held_up)
+    panel, edge = explorer._side_panel.panel, explorer.circuit.kept[0]
+    explorer.selected_edge = edge
+    until(lambda: 'aria-busy="true"' in panel.value)
+    effect = ax.inspect_edge(model, task, explorer.circuit, edge).effect
+    assert f'in this circuit</th><td class="num">{effect:+.3f}' in panel.value
+    assert 'alone in the full model</th><td class="num">measuring …' in panel.value
+    assert "effect by position" not in panel.value
+    assert "effect" not in panel_data(explorer)
+    measured.set()
+    until(lambda: "effect" in panel_data(explorer))
+    assert "effect by position" in panel.value
+    assert "aria-busy" not in panel.value
+    measured.clear()
+    before = panel.value
+    explorer.threshold = 0.1
+    explorer.wait(30)
+    assert panel.value == before
+    measured.set()
+    until(lambda: panel.value != before)
+    assert "effect by position" in panel.value
+
+
 def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch):
     def broken(*_, **__):
         raise ArithmeticError("cannot measure")
 
-    monkeypatch.setattr("acdc_explorer.explorer.side_panel.edge_inspection", broken)
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_effect", broken)
     explorer.selected_edge = explorer.circuit.kept[0]
     until(lambda: "cannot measure" in explorer._side_panel.panel.value)
     assert explorer.status == "done"
@@ -562,7 +585,7 @@ class TestLifetime:
 
     @pytest.fixture(autouse=True)
     def _at_once(self, monkeypatch):
-        monkeypatch.setattr("acdc_explorer.explorer.presence.GRACE_SECONDS", 0.2)
+        monkeypatch.setattr("acdc_explorer.explorer.notebook.presence.GRACE_SECONDS", 0.2)
 
     @staticmethod
     def page(explorer, **message):
@@ -593,7 +616,7 @@ class TestLifetime:
         explorer = ax.Explorer("mini", "ioi", "30%", n_prompts=4)
         self.page(explorer, view="here")
         explorer.wait(60)
-        search = explorer._runner._search
+        search = explorer._runner._at_hand._search
         held = [weakref.ref(each) for each in (search.model, search.engine)]
         del search
         self.page(explorer, view="gone", cleared=True)
@@ -653,7 +676,7 @@ class TestLifetime:
         assert not explorer._runner._rests
 
     def test_a_page_that_does_not_answer_is_one_that_is_closed(self, model, monkeypatch):
-        monkeypatch.setattr("acdc_explorer.explorer.presence.LOOK_SECONDS", 0.2)
+        monkeypatch.setattr("acdc_explorer.explorer.notebook.presence.LOOK_SECONDS", 0.2)
         explorer = ax.Explorer(model, random_task(), 0.05)
         asked = []
         monkeypatch.setattr(explorer._presence, "send", asked.append)
@@ -875,14 +898,15 @@ class TestPositions:
         )
         shown = {text.split("<br>")[0]: text.split("<br>")[2] for text in hits.text}
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
-        assert shown[edge.label] == f"{explorer._graph_view.shares[edge.id]:+.3f}"
+        share = explorer._graph_view.shares[edge.id]
+        assert shown[edge.label] == effect_in_words(share, explorer.circuit)
         assert "what they add at S2" in explorer._page.status.value
         explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position is None
         assert "what they add" not in explorer._page.status.value
         explorer.close()
 
-    def test_the_buttons_search_with_positions_and_by_path_patching(self):
+    def test_the_buttons_search_with_the_rest_and_by_path_patching(self):
         explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=8)
         explorer.wait(60)
         assert explorer._controls.columns.layout.display == "none"
@@ -1093,7 +1117,7 @@ class TestFiles:
     def test_the_picture_in_the_notebook_is_renewed(self, explorer, monkeypatch):
         shown = []
         monkeypatch.delenv("VSCODE_PID", raising=False)
-        for where in ("explorer", "lasting_picture"):
+        for where in ("explorer", "notebook.lasting_picture"):
             monkeypatch.setattr(
                 f"acdc_explorer.explorer.{where}.display",
                 lambda bundle, **options: shown.append(bundle) or Handle(),

@@ -8,79 +8,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import bridge_of, random_gpt2, random_task
+from drawings import (
+    circuit_of_edges,
+    draw,
+    edges_hit,
+    make_figure,
+    n_curves,
+    random_circuit,
+    traces,
+)
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
-from acdc_explorer.explorer.curves import CURVE_POINTS
-from acdc_explorer.explorer.figure import MAX_DRAWN, CircuitFigure
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.layout import LayerLayout, PositionLayout
-from acdc_explorer.explorer.rows import Rows
-from acdc_explorer.explorer.shown import Shown, kept_edges, lit_edges, to_draw
-from acdc_explorer.explorer.traces import line_name
+from acdc_explorer.explorer.drawing.curves import CURVE_POINTS
+from acdc_explorer.explorer.drawing.figure import MAX_DRAWN
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.drawing.layout import LayerLayout, PositionLayout
+from acdc_explorer.explorer.drawing.rows import Rows
+from acdc_explorer.explorer.drawing.shown import kept_edges, lit_edges
+from acdc_explorer.explorer.drawing.traces import line_name
 from acdc_explorer.graph import Graph, graph_of
-from acdc_explorer.models import Model
 from acdc_explorer.runner.state import Snapshot
-
-
-@pytest.fixture(scope="module")
-def model():
-    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return random_task()
-
-
-def circuit_of_edges(graph: Graph, effects: dict[str, float], complete: bool = True) -> Circuit:
-    """A circuit that keeps these edges, of a clean metric of 3."""
-    steps = [
-        EdgeStep(graph.parse_edge(edge), 3.0, 3.0 - effect, kept=True)
-        for edge, effect in effects.items()
-    ]
-    return Circuit(
-        "m", "t", {}, graph, SearchSettings(0.01, "0.01"), "logit_diff", 3.0, 0.0, 3.0,
-        tuple(steps), complete,
-    )  # fmt: skip
-
-
-def random_circuit(n_kept: int, shape: tuple[int, int] = (12, 12)) -> Circuit:
-    """Random kept edges, in GPT-2 small's shape; not finished, so that none is unconnected."""
-    graph = graph_of(*shape)
-    rng = np.random.default_rng(0)
-    cells = np.argwhere(graph.edge_mask)
-    chosen = cells[rng.choice(len(cells), n_kept, replace=False)]
-    effects = {
-        graph.edge_at(*cell).id: effect
-        for cell, effect in zip(chosen, 0.3 * rng.normal(size=n_kept), strict=True)
-    }
-    return circuit_of_edges(graph, effects, complete=False)
-
-
-def make_figure(**listeners):
-    silent = {name: lambda *_: None for name in ("on_edges", "on_node", "on_fold", "on_nothing")}
-    return CircuitFigure(**{**silent, **listeners})
-
-
-def draw(figure: CircuitFigure, circuit: Circuit, shown: Shown | None = None, **options) -> None:
-    kept = to_draw(kept_edges(circuit), shown or Shown())
-    figure.draw(circuit, kept, LayerLayout(circuit.graph), **options)
-
-
-def traces(figure: CircuitFigure):
-    return {trace.name: trace for trace in figure.widget.data}
-
-
-def n_curves(trace) -> int:
-    return int(np.isfinite(np.asarray(trace.x, dtype=float)).sum()) // CURVE_POINTS
-
-
-def edges_hit(figure: CircuitFigure) -> set[str]:
-    return {name for name in traces(figure)["edge-hits"].customdata if name}
 
 
 class View:
@@ -89,7 +38,7 @@ class View:
     def __init__(self, circuit: Circuit):
         self.task = ax.load_task("ioi", ax.load_model("mini"), n_prompts=2)
         nothing = lambda *_: None  # noqa: E731
-        self.view = GraphView(nothing, threading.RLock(), nothing, nothing, nothing)
+        self.view = GraphView(nothing, threading.RLock(), nothing, nothing)
         self.show(circuit)
 
     def show(self, circuit: Circuit, selected: str | None = None) -> None:
@@ -149,6 +98,12 @@ def test_an_effect_that_is_rounding_is_not_said_to_hurt():
     circuit = circuit_of_edges(graph, {"input->logits": -1e-5, "m0->logits": -1e-3})
     hurts = {each.edge.id: each.hurts for each in kept_edges(circuit)}
     assert hurts == {"input->logits": False, "m0->logits": True}
+    figure = make_figure()
+    draw(figure, circuit)
+    hits = traces(figure)["edge-hits"]
+    text = dict(zip(hits.customdata, hits.text, strict=True))
+    assert text["input->logits"].split("<br>")[2] == "no effect"
+    assert text["m0->logits"].split("<br>")[2] == "-0.001"
 
 
 def test_untested_edges_are_told_apart_and_never_drawn_as_kept(model, task):

@@ -7,12 +7,12 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import bridge_of, random_gpt2, random_task
+from conftest import bridge_of, random_gpt2
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.circuits.threshold_path import ThresholdPath
-from acdc_explorer.explorer.threshold_plot import path_html, sensitivity
+from acdc_explorer.explorer.panel.threshold_plot import path_html, sensitivity
 from acdc_explorer.models import Model
 from acdc_explorer.runner.session import CurvePoint
 from acdc_explorer.runner.state import Snapshot
@@ -21,11 +21,6 @@ from acdc_explorer.runner.state import Snapshot
 @pytest.fixture(scope="module")
 def model():
     return Model(bridge_of(random_gpt2("3x2")), "random 3x2")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return random_task()
 
 
 @pytest.fixture(scope="module")

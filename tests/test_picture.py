@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 
 import pytest
-from test_graph_view import circuit_of_edges, draw, make_figure, random_circuit
+from drawings import circuit_of_edges, draw, make_figure, random_circuit
 
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.explorer.file_buttons import FileButtons
-from acdc_explorer.explorer.lasting_picture import LastingPicture
-from acdc_explorer.explorer.picture import graph_svg
-from acdc_explorer.explorer.shown import kept_edges
+from acdc_explorer.explorer.drawing.picture import graph_svg
+from acdc_explorer.explorer.drawing.shown import kept_edges
+from acdc_explorer.explorer.notebook.lasting_picture import LastingPicture
 from acdc_explorer.explorer.style import DASHES, KIND_COLOURS
+from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.graph import graph_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,16 +60,19 @@ def test_the_key_tells_what_occurs():
     svg = picture(circuit_of_edges(graph, {"input->a1.h0<q>": 1.0, "a1.h0->logits": -1.0}))
     assert {"Q-composition", "into an MLP or the logits", "hurts"} <= set(texts(svg))
     assert "K-composition" not in texts(svg)
+    assert "over 10% of the clean metric" in texts(svg)
+    assert "under 2%" not in texts(svg)
     assert "lead from nothing" not in texts(svg)
     svg = picture(circuit_of_edges(graph, {"a1.h0->logits": 1.0}))
     assert "lead from nothing" in texts(svg)
 
 
 def test_nothing_leaves_the_picture():
-    svg = picture(random_circuit(60, (30, 9)))
+    svg = picture(replace(random_circuit(60, (30, 9)), complete=True))
     width, height = float(svg.get("width")), float(svg.get("height"))
     for text in svg.iter(f"{SVG}text"):
-        assert 0 <= float(text.get("x")) <= width
+        length = 6.2 * len(text.text) if text.get("text-anchor") == "start" else 0
+        assert 0 <= float(text.get("x")) <= width - length
         assert 0 <= float(text.get("y")) <= height
 
 
@@ -89,13 +95,36 @@ def published(monkeypatch):
 def test_the_last_picture_takes_the_place_of_the_first(published, monkeypatch):
     monkeypatch.delenv("VSCODE_PID", raising=False)
     picture = LastingPicture()
-    picture.renew("<svg>0</svg>", "none on view yet")
+    picture.renew_soon(lambda: ("<svg>0</svg>", "none on view yet"))
+    picture.finish()
     assert not published
     picture.show("<svg>1</svg>", "one")
-    picture.renew("<svg>2</svg>", "two")
+    picture.renew_soon(lambda: ("<svg>2</svg>", "two"))
+    picture.finish()
     (first, identity, is_update), (second, same, is_later_update) = published
     assert (first, is_update) == ({"image/svg+xml": "<svg>1</svg>", "text/plain": "one"}, False)
     assert (second["image/svg+xml"], same, is_later_update) == ("<svg>2</svg>", identity, True)
+
+
+def test_of_pictures_that_follow_one_another_the_last_alone_is_made(published, monkeypatch):
+    monkeypatch.delenv("VSCODE_PID", raising=False)
+    monkeypatch.setattr("acdc_explorer.explorer.notebook.lasting_picture.REST_SECONDS", 0.2)
+    picture, made = LastingPicture(), []
+
+    def make(number):
+        made.append(number)
+        return f"<svg>{number}</svg>", str(number)
+
+    picture.show(*make(0))
+    for number in range(1, 6):
+        picture.renew_soon(partial(make, number))
+    deadline = time.monotonic() + 10
+    while len(published) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert made == [0, 5]
+    assert [data["text/plain"] for data, *_ in published] == ["0", "5"]
+    picture.finish()
+    assert made == [0, 5]
 
 
 def test_files_are_handed_out_and_taken_in():

@@ -13,8 +13,10 @@ import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
 import acdc_explorer as ax
-from acdc_explorer.explorer.threshold_plot import path_html
+from acdc_explorer.explorer.panel.threshold_plot import path_html
 from acdc_explorer.models import Model
+from acdc_explorer.progress import working_on
+from acdc_explorer.runner.errands import GivenUpError
 from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner
 from acdc_explorer.runner.state import Request
@@ -131,6 +133,74 @@ def test_questions_are_answered_between_steps(model, runner, monkeypatch):
     assert status == "running"
     assert n_tested > 3
     assert full_metric == runner.snapshot().circuit.full_metric
+
+
+def busy_errand(begun, parts=2000):
+    """Takes some seconds, and tells how far it is."""
+
+    def errand(model, engine, circuit):
+        with working_on("being busy", parts) as done:
+            for part in range(parts):
+                begun.set()
+                time.sleep(0.005)
+                done(part + 1)
+        return circuit
+
+    return errand
+
+
+def test_errands_wait_for_the_search_and_questions_do_not_wait_for_them(model, runner, monkeypatch):
+    slowly(monkeypatch)
+    begun, answers = threading.Event(), []
+    runner.start(Request(model, random_task(), 0.05))
+    until(lambda: runner.snapshot().n_done > 5)
+    runner.run_errand(busy_errand(begun, parts=100), lambda *answer: answers.append(answer))
+    assert not begun.is_set()
+    assert runner.wait(30) == "done"
+    assert begun.wait(10)
+    asked = threading.Event()
+    runner.ask(lambda *_: None, lambda *_: asked.set())
+    assert asked.wait(5)
+    assert not answers
+    until(lambda: answers)
+    ((circuit, error),) = answers
+    assert error is None
+    assert circuit.complete
+    assert runner.snapshot().status == "done"
+    assert runner.snapshot().activity != "being busy"
+
+
+@pytest.mark.parametrize("how", ["give up", "another search", "close"])
+def test_errands_are_given_up(model, runner, how):
+    begun, answers = threading.Event(), []
+    task = random_task()
+    runner.start(Request(model, task, 0.05))
+    for _ in range(2):
+        runner.run_errand(busy_errand(begun), lambda *answer: answers.append(answer))
+    assert begun.wait(30)
+    if how == "give up":
+        runner.give_up_errands()
+    elif how == "another search":
+        runner.start(Request(model, task, 0.1))
+        assert runner.wait(30) == "done"
+    else:
+        runner.close()
+    n_told = 1 if how == "close" else 2
+    until(lambda: len(answers) == n_told)
+    assert all(isinstance(error, GivenUpError) for _, error in answers)
+    assert runner.snapshot().status == "done"
+
+
+def test_an_errand_that_fails_tells_who_asked(model, runner):
+    answers = []
+    runner.run_errand(lambda *_: 1, lambda *answer: answers.append(answer))
+    until(lambda: answers)
+    assert str(answers[0][1]) == "no search has begun yet"
+    runner.start(Request(model, random_task(), 0.05))
+    runner.run_errand(lambda *_: 1 // 0, lambda *answer: answers.append(answer))
+    until(lambda: len(answers) == 2)
+    assert isinstance(answers[1][1], ZeroDivisionError)
+    assert runner.wait(10) == "done"
 
 
 def test_a_question_that_fails_tells_its_asker_and_no_one_else(model, runner):

@@ -47,9 +47,7 @@ def engine_for(
     key = id(task), ablation
     variants = of_model.pop(key, None)
     if variants is None:
-        fitting = prompts_that_fit(model.weights, task, ablation, model.memory_gib)
-        check_memory(model.weights, task, ablation, fitting)
-        variants = {(False, True): Engine(model.weights, task, ablation, slice_size=fitting)}
+        variants = {(False, True): new_engine(model, task, ablation)}
     of_model[key] = variants
     while len(of_model) > _ENGINES_KEPT:
         of_model.popitem(last=False)
@@ -58,3 +56,35 @@ def engine_for(
         base = variants[False, True]
         variants[wanted] = base.with_graph(positions=positions, split_qkv=split_qkv)
     return variants[wanted]
+
+
+def new_engine(
+    model: Model,
+    task: Task,
+    ablation: Ablation = "corrupted",
+    *,
+    positions: bool = False,
+    split_qkv: bool = True,
+) -> Engine:
+    """An engine for one use, which is not kept.
+
+    Args:
+        model: as for `engine_for`; so are the others.
+        task: likewise.
+        ablation: likewise.
+        positions: likewise.
+        split_qkv: likewise.
+
+    Raises:
+        ValueError: likewise.
+    """
+    fitting = prompts_that_fit(model.weights, task, ablation, model.memory_gib)
+    check_memory(model.weights, task, ablation, fitting)
+    return Engine(
+        model.weights,
+        task,
+        ablation,
+        positions=positions,
+        split_qkv=split_qkv,
+        slice_size=fitting,
+    )

@@ -30,6 +30,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.patched_inputs import PatchedInputs
 from acdc_explorer.engine.removed_edges import RemovedEdges, computed_senders
 from acdc_explorer.engine.runs import PromptRuns
+from acdc_explorer.engine.scoring import Scoring
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.sublayers import (
     attention,
@@ -72,13 +73,41 @@ def evaluate_by_parts(
         circuits: likewise, but one at least.
         at_most: so many prompts at a time; None: as many as fit in memory.
     """
+    for scores in _scores_by_parts(engine, circuits, [engine.scoring], at_most):
+        yield scores[0]
+
+
+def evaluate_scorings(
+    engine: Engine, circuits: Sequence[RemovedEdges], scorings: Sequence[Scoring]
+) -> Float[Tensor, "scoring circuit prompt"]:
+    """Several metrics of each circuit on each prompt, from one run of it.
+
+    Args:
+        engine: as for `evaluate_removed`.
+        circuits: likewise, but one at least.
+        scorings: of the engine's prompts, one at least.
+    """
+    return torch.cat(list(_scores_by_parts(engine, circuits, scorings)), dim=2)
+
+
+def _scores_by_parts(
+    engine: Engine,
+    circuits: Sequence[RemovedEdges],
+    scorings: Sequence[Scoring],
+    at_most: int | None = None,
+) -> Iterator[Float[Tensor, "scoring circuit some_prompts"]]:
     shared, each = _floats_per_prompt(engine, circuits)
     fitting = max(1, _BATCH_FLOATS // (shared + each))
     for runs in engine.batches(min(fitting, at_most or fitting)):
         size = max(1, (_BATCH_FLOATS // runs.n_prompts - shared) // each)
         of_prompts = [circuit.of_prompts(runs.rows) for circuit in circuits]
         batches = [of_prompts[start : start + size] for start in range(0, len(circuits), size)]
-        yield torch.cat([_PatchedRuns(engine, runs, batch).metric() for batch in batches])
+        scores = []
+        for batch in batches:
+            final = _PatchedRuns(engine, runs, batch).final_at_end()
+            values = [scoring.values(final, runs.rows) for scoring in scorings]
+            scores.append(torch.stack(values).expand(-1, len(batch), -1))
+        yield torch.cat(scores, dim=1)
 
 
 def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tuple[int, int]:
@@ -101,7 +130,7 @@ class _PatchedRuns:
     """
 
     def __init__(self, engine: Engine, runs: PromptRuns, circuits: Sequence[RemovedEdges]):
-        self.engine, self.runs, self.circuits = engine, runs, circuits
+        self.runs, self.circuits = runs, circuits
         self.graph, self.weights = engine.graph, engine.weights
         self.computed = computed_senders(engine.graph, circuits)
         self.inputs = PatchedInputs(engine, runs, circuits, self.computed)
@@ -109,16 +138,14 @@ class _PatchedRuns:
         self.n_before = int(runs.sets.changed.index[:, 0].max())
         self._allowed: dict[int | None, Tensor] = {}
 
-    def metric(self) -> Float[Tensor, "circuit prompt"]:
-        """Runs all blocks and scores the final stream at END."""
+    def final_at_end(self) -> Float[Tensor, "circuit prompt d_model"]:
+        """Runs all blocks; the final stream at END, of one circuit if they all agree."""
         self.inputs.keep_difference(0, self.runs.delta(0, self.inputs.at)[None])
         with working_on("evaluating circuits: blocks", self.graph.n_layers) as done:
             for layer in range(self.graph.n_layers):
                 self._run_block(layer)
                 done(layer + 1)
-        final = self.inputs.read([Receiver(LOGITS)], self.inputs.base(LOGITS))[:, 0, :, 0]
-        values = self.engine.scoring.values(final, self.runs.rows)
-        return values.expand(len(self.circuits), -1)
+        return self.inputs.read([Receiver(LOGITS)], self.inputs.base(LOGITS))[:, 0, :, 0]
 
     def _is_computed(self, node: Node) -> bool:
         return bool(self.computed[self.graph.sender_index[node]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -39,7 +40,7 @@ class Scoring:
         """
         self.metric: Metric = task.metric  # type: ignore[assignment]
         self.clean_final = clean_final
-        self._weights = weights
+        self._weights, self._task = weights, task
         self._answers = task.answer_tokens.to(weights.device)
         self._wrong = task.wrong_tokens.to(weights.device)
         self.clean_values = self._checked_clean_values()
@@ -126,6 +127,10 @@ class Scoring:
                     f"is {by_direction}"
                 )
         return values
+
+    def with_metric(self, metric: Metric) -> Scoring:
+        """The same prompts and answers, judged by another metric."""
+        return Scoring(self._weights, replace(self._task, metric=metric), self.clean_final)
 
     @cached_property
     def has_gradient(self) -> bool:

@@ -18,15 +18,17 @@ from IPython.display import display
 
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.checks.checks import Checks
 from acdc_explorer.explorer.circuit_files import made_file, request_of
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.file_buttons import FileButtons
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.lasting_picture import EMPTY, LastingPicture
-from acdc_explorer.explorer.own_prompts import OwnPrompts
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.page import Page
+from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
-from acdc_explorer.explorer.side_panel import Selection, SidePanel
+from acdc_explorer.explorer.selection import Selection
+from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.graph import Edge
 from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike
@@ -96,6 +98,8 @@ class Explorer(SearchWidget):
         """
         self._ui, self._lifetime = threading.RLock(), threading.RLock()
         self._syncing = False
+        # Of each check of `checks/checks.py` the circuit, and what was found of it.
+        self._found: dict[str, tuple[Circuit, Any]] = {}
         self._picture = LastingPicture()
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
@@ -123,24 +127,17 @@ class Explorer(SearchWidget):
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._make_runner()
         ask = self._runner.ask
-        self._graph_view = GraphView(
-            ask,
-            self._ui,
-            self._edges_clicked,
-            lambda node: self._select(Selection("node", node)),
-            lambda: self._select(None),
-        )
+        self._graph_view = GraphView(ask, self._ui, self._edges_clicked, self._select)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
-        if self.selected_edge is not None:
-            self._side_panel.selection = Selection("edge", self.selected_edge)
-        elif self.selected_node is not None:
-            self._side_panel.selection = Selection("node", self.selected_node)
+        self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
+        self._checks = Checks(self._runner, self._ui, self._found, self._redraw)
         self._page = Page(
             self._controls,
             self._own_prompts,
             self._graph_view,
             self._side_panel,
+            self._checks,
             lambda threshold: self.set_trait("threshold", float(threshold)),
             FileButtons(self._file, self._load),
             self._presence,
@@ -175,7 +172,11 @@ class Explorer(SearchWidget):
             return
         self._unfold()
         display(self._repr_mimebundle_(), raw=True)
-        self._picture.show(self._graph_view.svg() or EMPTY, repr(self))
+        self._picture.show(*self._drawn_picture())
+
+    def _drawn_picture(self) -> tuple[str, str]:
+        with self._ui:
+            return self._graph_view.svg() or EMPTY, repr(self)
 
     def _file(self, kind: str) -> tuple[str, str, str] | None:
         """Name, type and text of a file to save, if there is something to save."""
@@ -198,6 +199,11 @@ class Explorer(SearchWidget):
             self.threshold, self.faithfulness = circuit.settings.threshold_text, None
             self._sync_controls()
         self._start()
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What was found when somebody asked whether the circuit is right, by name of the check."""
+        return {name: result for name, (_, result) in self._found.items()}
 
     def __repr__(self) -> str:
         standing = self.circuit.summary() if self.circuit else "no circuit yet"
@@ -231,11 +237,8 @@ class Explorer(SearchWidget):
             self._shown_version = snapshot.version
             circuit = snapshot.circuit
             # Verification tests what was screened, and changes nothing else that is seen here.
-            drawn = (
-                snapshot.status,
-                snapshot.n_done,
-                circuit and (circuit.settings, circuit.n_screened),
-            )
+            decided = circuit and (circuit.settings, circuit.n_screened)
+            drawn = snapshot.status, snapshot.n_done, decided
             new_circuit = circuit is not None and drawn != self._drawn
             if circuit is not None and new_circuit:
                 self._drawn = drawn
@@ -256,9 +259,8 @@ class Explorer(SearchWidget):
             if circuit is not None and ended:
                 self._side_panel.offer_kept_edges()
             self.status = snapshot.status
-            if new_circuit and snapshot.status in _ENDED and self._picture.is_shown:
-                self._picture.renew(self._graph_view.svg() or EMPTY, repr(self))
             if circuit is not None and new_circuit and snapshot.status in _ENDED:
+                self._picture.renew_soon(self._drawn_picture)
                 if self.shown_position is None or circuit.graph.labels:
                     self._side_panel.measure(self.shown_position)
                 else:
@@ -338,6 +340,7 @@ class Explorer(SearchWidget):
                 selected = None
             has_positions = bool(snapshot.circuit.graph.labels)
             self._controls.show_columns(self.columns if has_positions else None)
+        self._graph_view.steadiness = self._checks.steadiness
         self._graph_view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.clickable import ClickableHTML
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.graph_view import GraphView
-from acdc_explorer.explorer.own_prompts import OwnPrompts
-from acdc_explorer.explorer.side_panel import SidePanel
-from acdc_explorer.explorer.snapshot import write_page
-from acdc_explorer.explorer.status_html import error_html, status_html
+from acdc_explorer.explorer.checks.checks import Checks
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
+from acdc_explorer.explorer.controls.status_html import error_html, status_html
+from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.panel.side_panel import SidePanel
+from acdc_explorer.explorer.panel.threshold_plot import path_html
+from acdc_explorer.explorer.saved_page import write_page
 from acdc_explorer.explorer.style import CSS
-from acdc_explorer.explorer.threshold_plot import path_html
+from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.runner.state import Snapshot
 
 # A widget has these widgets of its own.
@@ -37,6 +38,7 @@ class Page:
         own_prompts: OwnPrompts,
         graph_view: GraphView,
         side_panel: SidePanel,
+        checks: Checks,
         threshold_clicked: Callable[[str], None],
         files: widgets.Widget,
         presence: widgets.Widget,
@@ -48,11 +50,13 @@ class Page:
             own_prompts: below them.
             graph_view: on the left.
             side_panel: on the right.
+            checks: below both.
             threshold_clicked: called with the threshold of a clicked interval.
             files: buttons to save and load, below the graph.
             presence: hears whether the page is on view.
         """
         self._controls, self._graph_view, self._side_panel = controls, graph_view, side_panel
+        self._checks = checks
         self._shown = Snapshot("idle")
         self.status, self.error = widgets.HTML(), widgets.HTML()
         self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
@@ -75,6 +79,7 @@ class Page:
             self.status,
             self.error,
             body,
+            checks.box,
             presence,
         ]
 
@@ -93,6 +98,8 @@ class Page:
         self.write_status(snapshot, shown_position)
         self.error.value = error_html(snapshot.error)
         self._threshold_plot.value = path_html(snapshot)
+        self._checks.circuit_changed(snapshot.circuit, snapshot.status)
+        self._checks.tell(snapshot.activity)
 
     def say_error(self, error: Exception) -> None:
         """Says what went wrong, until there is something else to say."""
@@ -122,8 +129,9 @@ class Page:
             error_html(snapshot.error),
             path_html(snapshot, live=False),
             self._side_panel.html(live=False),
+            self._checks.text(),
         ]
-        write_page(path, figure.widget, parts, snapshot.circuit)
+        write_page(path, figure.widget, parts, snapshot.circuit, self._graph_view.drawn_edges())
 
 
 def close_with_parts(widget: widgets.Widget) -> None:

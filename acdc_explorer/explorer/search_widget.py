@@ -13,9 +13,10 @@ import traitlets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import parse_threshold
-from acdc_explorer.explorer.controls import Controls
-from acdc_explorer.explorer.own_cells import OwnCells
-from acdc_explorer.explorer.presence import Presence
+from acdc_explorer.explorer.controls.controls import Controls
+from acdc_explorer.explorer.notebook.lasting_picture import LastingPicture
+from acdc_explorer.explorer.notebook.own_cells import OwnCells
+from acdc_explorer.explorer.notebook.presence import Presence
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner
@@ -46,6 +47,7 @@ class SearchWidget(widgets.VBox):
 
     _request: Request
     _controls: Controls
+    _picture: LastingPicture
     # Guards every write to the page, and whether such a write is under way that nobody asked for.
     _ui: threading.RLock
     _syncing: bool
@@ -251,6 +253,8 @@ class SearchWidget(widgets.VBox):
         """
         self._runner.wait(timeout)
         self._show(self._runner.snapshot())
+        # A notebook that is run as a whole may end here.
+        self._picture.finish()
         return str(self.status)
 
     def close(self) -> None:
@@ -265,6 +269,7 @@ class SearchWidget(widgets.VBox):
         self._presence.close()
         # Not under the lock, which the worker may wait for.
         self._runner.close()
+        self._picture.finish()
         self._close_page()
         self.layout.close()
         super().close()

@@ -15,6 +15,8 @@ PREVIEW_COLOUR = "#8C6BB1"
 # Kept edges that lie on no path from the input to the logits; and edges beside a selection.
 UNCONNECTED_COLOUR = "#767676"
 DIMMED_COLOUR = "#767676"
+# Of edges that a smaller share than this of repeated searches keeps.
+STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
 # Of lines, by the size of the effect.
 WIDTHS = (1.5, 2.8, 4.8)
 DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px"}
@@ -133,6 +135,19 @@ CSS = """
 .acdc-own-prompts .acdc-error { font-family: var(--jp-code-font-family, monospace); }
 .acdc-own-prompts td, .acdc-own-prompts th { text-align: left; padding: 1px 8px;
   white-space: nowrap; }
+.acdc-checks { font-size: 13px; border-top: 1px solid var(--jp-border-color2, #ddd);
+  padding: 4px; }
+.acdc-check h4 { margin: 8px 0 2px; font-size: 14px; }
+.acdc-check p { margin: 4px 0; max-width: 80em; }
+.acdc-check ul { margin: 4px 0; padding-left: 1.4em; max-width: 80em; }
+.acdc-check table { border-collapse: collapse; margin: 6px 0; display: block; overflow-x: auto; }
+.acdc-check th, .acdc-check td { padding: 1px 10px 1px 2px; text-align: left; border: none;
+  background: transparent; white-space: nowrap; font-weight: normal; }
+.acdc-check thead th { color: var(--jp-content-font-color2, #666); font-size: 12px; }
+.acdc-check .acdc-tests th { font-weight: 600; vertical-align: top; }
+.acdc-check .acdc-tests td { vertical-align: top; white-space: normal; }
+.acdc-check td.num { text-align: right; font-variant-numeric: tabular-nums; }
+.acdc-checks .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 </style>
 """

@@ -31,6 +31,19 @@ def smallest_effect(circuit: Circuit) -> float:
     return min(max(_SMALLEST, share), circuit.threshold)
 
 
+def effect_in_words(effect: float, circuit: Circuit) -> str:
+    """An effect with its sign and unit, "no effect", or a dash if there is none.
+
+    Args:
+        effect: in the units of the circuit's metric.
+        circuit: that it was measured in.
+    """
+    if abs(effect) < smallest_effect(circuit):
+        return "no effect"
+    number = signed(effect, smallest_effect(circuit))
+    return number if math.isnan(effect) else with_unit(number, circuit.metric_unit)
+
+
 def plain(value: float) -> str:
     """A value with three decimals; a dash if there is none."""
     return "–" if math.isnan(value) else f"{value:.3f}"

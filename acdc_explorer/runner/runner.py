@@ -15,26 +15,23 @@ from typing import Any
 
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
 from acdc_explorer.progress import Progress, heard_by
 from acdc_explorer.runner.activities import Activities
 from acdc_explorer.runner.at_exit import close_at_exit
-from acdc_explorer.runner.background import Background
+from acdc_explorer.runner.at_hand import AtHand
 from acdc_explorer.runner.cores import use_cores
-from acdc_explorer.runner.loaded import Loaded
+from acdc_explorer.runner.errands import Errands, GivenUpError
 from acdc_explorer.runner.notices import Notices
 from acdc_explorer.runner.questions import Answer, Questions, as_exception
-from acdc_explorer.runner.session import PathSession, SearchSession
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
-from acdc_explorer.searches.methods import SEARCH_METHODS
 
 
 class Runner:
     """Runs searches in a worker thread.
 
-    One class, since one lock guards all of its state; what is computed lies in `session.py`.
+    One class, since one lock guards all of its state; what it works on lies in `at_hand.py`.
 
     `listener` is called with a snapshot from the worker thread when the status changes, and while a
     search runs at most every `interval` seconds, or every twice the time it takes if that is more.
@@ -44,7 +41,7 @@ class Runner:
         """Starts the worker thread, idle."""
         self._notices = Notices(listener, interval)
         self._condition = threading.Condition()
-        self._questions = Questions()
+        self._questions, self._errands = Questions(), Errands()
         # What was asked for and not yet done, in order.
         self._commands: deque[Command] = deque()
         self._closed = False
@@ -52,12 +49,8 @@ class Runner:
         self._error: Exception | None = None
         self._version = 0
         self._activities = Activities()
-        self._loaded = Loaded()
-        self._request: Request | None = None
-        self._search: SearchSession | None = None
-        self._path: PathSession | None = None
-        # What is done once the search has ended; and whether that waits.
-        self._background: Background | None = None
+        self._at_hand = AtHand(self._condition)
+        # Whether what is done once the search has ended waits.
         self._rests = False
         self._thread = threading.Thread(target=self._work, name="acdc-search", daemon=True)
         close_at_exit(self)
@@ -74,6 +67,8 @@ class Runner:
             self._check_open()
             self._commands.clear()
             self._ask_for(Start(request, afresh))
+        # They are of the circuit that was.
+        self.give_up_errands()
 
     def pause(self) -> None:
         """Halts the running search after the step at hand; `resume` goes on with it."""
@@ -125,17 +120,31 @@ class Runner:
             question: called in the worker with model, engine and the circuit so far.
             answer: called in the worker with the result, or None and what was raised.
         """
-
-        def on_the_search() -> Any:
-            search = self._search
-            if search is None:
-                raise RuntimeError("no search has begun yet")
-            return question(search.model, search.engine, search.circuit())
-
         with self._condition:
             self._check_open()
-            self._questions.add(on_the_search, answer)
+            self._questions.add(partial(self._at_hand.ask, question), answer)
             self._condition.notify_all()
+
+    def run_errand(self, errand: Callable[[Model, Engine, Circuit], Any], answer: Answer) -> None:
+        """Has something computed that takes long, once the search has ended.
+
+        Questions are answered meanwhile; a new search has it given up.
+
+        Args:
+            errand: called in the worker as a question is; it tells how far it is by `working_on`.
+            answer: likewise; what is raised is `GivenUpError` if it was given up.
+        """
+        with self._condition:
+            self._check_open()
+            self._errands.add(partial(self._at_hand.ask, errand), answer)
+            self._condition.notify_all()
+
+    def give_up_errands(self) -> None:
+        """Ends the errand under way, and drops those that wait."""
+        with self._condition:
+            dropped = self._errands.give_up()
+        for answer in dropped:
+            answer(None, GivenUpError("it was given up"))
 
     def rest(self, rests: bool) -> None:
         """Has the background wait, or go on; searches and questions never wait."""
@@ -146,53 +155,25 @@ class Runner:
     def snapshot(self) -> Snapshot:
         """Where things stand now."""
         with self._condition:
-            search, path, status = self._search, self._path, self._status_seen()
-            background = self._background if status == "done" else None
-            return Snapshot(
-                status=status,
-                circuit=search.circuit() if search else None,
-                receiver=search.receiver if search and status != "done" else None,
-                n_done=search.n_done if search else 0,
-                seconds=search.seconds if search else 0.0,
-                error=self._error if status == "error" else None,
-                version=self._version,
-                task=search.engine.task if search else None,
-                tokens=search.tokens if search else {},
-                preview=search.preview if search and not search.complete else (),
-                path=path.path if path else ThresholdPath(),
-                curves=dict(path.curves) if path else {},
-                exploring=self._is_exploring(),
-                target=search.target if search else None,
-                trust=background.trust if background else None,
-                activity=self._activity(),
-                path_gave_up=path.finding_path.gave_up if path else False,
-                note=search.note if search else "",
-                request=self._request if search else None,
-                tasks=self._loaded.tasks,
+            status = self._status_seen()
+            return self._at_hand.snapshot(
+                status,
+                self._error if status == "error" else None,
+                self._version,
+                self._activities.told or self._at_hand.activity(self._status),
             )
-
-    def _activity(self) -> str:
-        """What takes long just now, in words, or nothing."""
-        under_way = {"running": self._search, "done": self._path}.get(self._status)
-        return self._activities.told or (under_way.activity if under_way else "")
 
     def close(self) -> None:
         """Ends the worker thread and lets go of the model."""
         with self._condition:
             self._closed = True
+            self._errands.give_up()
             if self._status_seen() in ("running", "loading", "paused"):
                 self._commands.clear()
                 self._status = "stopped"
             self._condition.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
-
-    def _forget(self) -> None:
-        """Lets go of all that holds the model; in the worker."""
-        for each in (self._background, self._path):
-            if each is not None:
-                each.close()
-        self._search = self._path = self._background = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -215,14 +196,15 @@ class Runner:
             self._notify()
         while self._questions:
             self._questions.answer_next()
+        if not progress.ended:
+            self._errands.check_wanted()
 
     def _work(self) -> None:
         while True:
             with self._condition:
                 self._condition.wait_for(self._has_work)
                 if self._closed:
-                    self._forget()
-                    self._loaded.forget()
+                    self._at_hand.forget()
                     return
                 job = self._next_job()
             use_cores(in_background=job == self._explore)
@@ -239,13 +221,12 @@ class Runner:
             or self._questions
             or self._commands
             or self._status == "running"
-            or (self._is_exploring() and not self._rests)
+            or self._may_run_errands()
+            or (self._status == "done" and self._at_hand.explores and not self._rests)
         )
 
-    def _is_exploring(self) -> bool:
-        """Whether there is something to do in the background."""
-        background = self._background
-        return self._status == "done" and background is not None and not background.finished
+    def _may_run_errands(self) -> bool:
+        return bool(self._errands) and self._status in ("idle", "done", "stopped", "error")
 
     def _next_job(self) -> Callable[[], None]:
         """What comes first: a question, what was asked for, a step of the search, the path."""
@@ -257,13 +238,21 @@ class Runner:
                 # Before the lock is let go: who waits must not see the last search's end meanwhile.
                 self._set_status("loading")
             return partial(self._obey, command)
-        return self._advance if self._status == "running" else self._explore
+        if self._status == "running":
+            return self._advance
+        return self._do_errand if self._may_run_errands() else self._explore
+
+    def _do_errand(self) -> None:
+        self._errands.do_next()
+        # What was told of its progress is over.
+        self._notify()
 
     def _obey(self, command: Command) -> None:
         """Carries out what was asked for."""
         if isinstance(command, Start):
             self._notify()
-            self._begin(command.request, afresh=command.afresh)
+            ended = self._at_hand.begin(command.request, afresh=command.afresh)
+            self._set_status("done" if ended else "running")
         elif command == "stop":
             self._set_status("stopped")
         elif command == "pause" and self._status == "running":
@@ -272,79 +261,20 @@ class Runner:
             self._set_status("running")
         self._notify()
 
-    def _begin(self, request: Request, *, afresh: bool) -> None:
-        if not self._loaded.has_model_of(request):
-            self._forget()
-        try:
-            fitted, note = self._loaded.fitted(request)
-            model, wanted = self._loaded.prepare(fitted)
-        except BaseException:
-            # What the last request led to must not stand for this one.
-            self._forget()
-            raise
-        if self._search and not self._search.is_of(wanted.engine, wanted.settings):
-            self._forget()
-        before = self._search
-        # Not under the lock: this computes, and tells how far it is.
-        if before and self._path and not afresh:
-            search = self._path.going_on(before, wanted)
-        else:
-            before, search = None, SearchSession(model, wanted)
-        search.add_note(note)
-        # What is known of other thresholds holds even where this one is searched afresh.
-        path = self._path or PathSession(search)
-        if before is None:
-            search.attribute_first()
-        with self._condition:
-            self._request, self._search, self._path = request, search, path
-            if search.complete:
-                self._done()
-            else:
-                self._set_status("running")
-
     def _advance(self) -> None:
-        assert self._search is not None
-        if self._search.advance():
-            if self._notices.due:
-                self._notify()
-        else:
-            assert self._path is not None
-            if SEARCH_METHODS[self._search.settings.method].is_exact:
-                for circuit in (*self._search.found, self._search.circuit()):
-                    self._path.add(circuit)
-            self._done()
-            self._notify()
-
-    def _done(self) -> None:
-        """The search has ended; what may be worth knowing besides is found in the background."""
-        assert self._search is not None
-        assert self._path is not None
-        with self._condition:
-            if self._background is not None:
-                self._background.close()
-            self._background = Background(self._search, self._path)
+        if not self._at_hand.advance():
             self._set_status("done")
+            self._notify()
+        elif self._notices.due:
+            self._notify()
 
     def _explore(self) -> None:
         """Does a bit of what is to be done in the background."""
-        background = self._background
-        assert background is not None
-        new = background.advance()
-        if background.verified:
-            self._put_right(background.verified)
-        if background.finished or (new and self._notices.due):
+        new = self._at_hand.explore()
+        if not self._at_hand.explores or (new and self._notices.due):
             with self._condition:
                 self._version += 1
             self._notify()
-
-    def _put_right(self, verified: Circuit) -> None:
-        """Shows a verified circuit in place of the screened one."""
-        assert self._search is not None
-        assert self._path is not None
-        if self._search.circuit().n_screened:
-            with self._condition:
-                self._search = self._search.ended_in(verified)
-                self._path.put_right(self._search.circuit())
 
     def _notify(self) -> None:
         self._notices.give(self.snapshot)

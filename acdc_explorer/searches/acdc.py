@@ -40,6 +40,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.prompt_slices import SlicedCircuit, SlicedTrials
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.searches.attribution import edge_scores, scores_for_order
+from acdc_explorer.searches.avoided import AvoidedEdges
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule, exact_values
 from acdc_explorer.searches.order import search_receivers, search_senders
@@ -59,6 +60,7 @@ def acdc_steps(
     settings: SearchSettings,
     chain_length: int | None = None,
     replay: Iterable[Step] = (),
+    avoided: AvoidedEdges | None = None,
 ) -> Iterator[Step]:
     """Runs ACDC and yields a step for every receiver and every tested edge.
 
@@ -68,8 +70,9 @@ def acdc_steps(
         chain_length: how many edges to evaluate at once; chosen by the work at hand unless given.
             The decisions do not depend on it.
         replay: the steps so far of a search that differs from this one in the threshold at most.
+        avoided: edges that are tested first and stay only at a higher threshold.
     """
-    yield from _AcdcSearch(engine, settings, chain_length, replay).steps()
+    yield from _AcdcSearch(engine, settings, chain_length, replay, avoided).steps()
 
 
 class _AcdcSearch:
@@ -79,6 +82,7 @@ class _AcdcSearch:
         settings: SearchSettings,
         chain_length: int | None,
         replay: Iterable[Step],
+        avoided: AvoidedEdges | None = None,
     ):
         self.engine, self.graph, self.settings = engine, engine.graph, settings
         self.to_replay = deque(step for step in replay if isinstance(step, EdgeStep))
@@ -88,7 +92,8 @@ class _AcdcSearch:
         self.can_come_back = not sums_what_is_left
         self.lengths = ChainLength(engine, chain_length)
         self.screen = Screen(engine, settings)
-        self.rule = DecisionRule(engine, settings)
+        self.avoided = avoided
+        self.rule = DecisionRule(engine, settings, avoided)
         self.metric = engine.full_metric
         self.removed = engine.graph.mask_of([])
         self.n_kept = 0
@@ -109,6 +114,8 @@ class _AcdcSearch:
         senders = search_senders(
             self.graph, receiver, settings.order, settings.order_seed, self.order_scores
         )
+        if self.avoided is not None:
+            senders = self.avoided.first(receiver, senders)
         trials = SlicedTrials(self.circuit, receiver)
         walk = ReceiverWalk(self, self.graph, receiver, senders, trials, self.metric)
         n_known = min(len(self.to_replay), len(senders))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 import numpy as np
-import torch
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep
-from acdc_explorer.engine.edge_trials import Link
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.prompt_slices import SlicedCircuit, SlicedTrials
-from acdc_explorer.graph import Edge
 from acdc_explorer.progress import working_on
-from acdc_explorer.searches.chains import ChainLength
+from acdc_explorer.searches.binomial import upper_bound
 from acdc_explorer.searches.decisions import DecisionRule, exact_values
+from acdc_explorer.searches.replaying import measured_steps
 
 CONFIDENCE = 0.95
 
@@ -67,31 +62,7 @@ def most_wrong(n_wrong: int, n_tested: int, n: int) -> float:
     """
     if n_tested >= n:
         return n_wrong / n if n else 0.0
-    if n_wrong == n_tested:
-        return 1.0
-    low, high = n_wrong / n_tested, 1.0
-    # The chance to find so few falls as the share rises.
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _chance_of_at_most(n_wrong, n_tested, middle) > 1 - CONFIDENCE:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _chance_of_at_most(k: int, n: int, share: float) -> float:
-    if not 0 < share < 1:
-        return float(share == 0)
-    logs = [
-        math.lgamma(n + 1)
-        - math.lgamma(i + 1)
-        - math.lgamma(n - i + 1)
-        + i * math.log(share)
-        + (n - i) * math.log1p(-share)
-        for i in range(k + 1)
-    ]
-    return math.fsum(map(math.exp, logs))
+    return upper_bound(n_wrong, n_tested, CONFIDENCE)
 
 
 def audit_circuit(engine: Engine, circuit: Circuit, n: int, seed: int) -> Audit:
@@ -130,63 +101,9 @@ def audit_tests(engine: Engine, circuit: Circuit, n: int, seed: int) -> Iterator
     """
     screened = [step.edge for step in circuit.decisions if step.screened]
     drawn = np.random.default_rng(seed).permutation(len(screened))[:n]
-    yield from _tests(engine, circuit, {screened[number] for number in drawn})
-
-
-def _tests(engine: Engine, circuit: Circuit, to_test: set[Edge]) -> Iterator[EdgeStep]:
-    """Goes through a circuit's decisions and tests some of the edges on the way."""
-    live = SlicedCircuit(engine, sums_what_is_left=engine.ablation == "zero")
-    lengths, rule = ChainLength(engine), DecisionRule(engine, circuit.settings)
-    removed, n_left = engine.graph.mask_of([]), len(to_test)
-    for receiver, group in groupby(circuit.decisions, lambda step: step.edge.receiver):
-        if not n_left:
-            return
-        trials = SlicedTrials(live, receiver)
-        steps = list(group)
-        while steps:
-            n_links = lengths.next(trials, 2 * len(steps), alone=True)
-            chain, n_done, tested = _chain(engine, steps, to_test, max(2, n_links))
-            before = torch.cat(live.values).double().mean().item()
-            measured = trials.try_removing(chain).double().mean(-1).tolist() if chain else []
-            values = [before, *measured]
-            for step in steps[:n_done]:
-                if step.kept:
-                    trials.keep(engine.graph.sender_index[step.edge.sender])
-                if step.edge in tested:
-                    number = tested[step.edge]
-                    exact = partial(exact_values, engine, removed, step.edge)
-                    yield rule.decide(step.edge, values[number], values[number + 1], exact)
-                    n_left -= 1
-                removed[engine.graph.cell(step.edge)] = not step.kept
-            trials.accept(len(chain))
-            steps = steps[n_done:]
-        trials.finish()
-
-
-def _chain(
-    engine: Engine, steps: Sequence[EdgeStep], to_test: set[Edge], most: int
-) -> tuple[list[Link], int, dict[Edge, int]]:
-    """The removals of the first of some steps, cut where a value is wanted.
-
-    Returns:
-        The chain; how many steps it covers; and for each edge to test the number of the link that
-        removes it, whose value is the one after; the one before it is that of the link before.
-    """
-    chain, pending, tested = list[Link](), list[int](), dict[Edge, int]()
-    n_covered = 0
-    for step in steps:
-        sender = engine.graph.sender_index[step.edge.sender]
-        if step.edge in to_test:
-            if len(chain) + 2 > most:
-                break
-            if pending:
-                chain.append(Link(pending))
-                pending = []
-            tested[step.edge] = len(chain)
-            chain.append(Link([sender]))
-        elif not step.kept:
-            pending.append(sender)
-        n_covered += 1
-    if pending:
-        chain.append(Link(pending))
-    return chain, n_covered, tested
+    rule = DecisionRule(engine, circuit.settings)
+    for measured in measured_steps(engine, circuit, {screened[number] for number in drawn}):
+        edge = measured.step.edge
+        before, after = measured.before.mean().item(), measured.after.mean().item()
+        exact = partial(exact_values, engine, measured.removed, edge)
+        yield rule.decide(edge, before, after, exact)

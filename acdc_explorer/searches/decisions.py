@@ -15,6 +15,7 @@ from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge
+from acdc_explorer.searches.avoided import AvoidedEdges
 
 # Changes this close to the threshold, relative to the size of the metric's values, are decided in
 # float64. Rounding differs between batch shapes by some 1e-6 (measured in tests/test_search.py).
@@ -24,25 +25,35 @@ BORDERLINE = 1e-5
 class DecisionRule:
     """Compares changes of the metric with the threshold."""
 
-    def __init__(self, engine: Engine, settings: SearchSettings):
-        """Takes rule and threshold from the settings, sizes from the engine."""
-        self._settings, self._engine = settings, engine
+    def __init__(
+        self, engine: Engine, settings: SearchSettings, avoided: AvoidedEdges | None = None
+    ):
+        """Takes rule and threshold from the settings, sizes from the engine.
+
+        Args:
+            engine: that is searched.
+            settings: of the search.
+            avoided: edges with a higher threshold.
+        """
+        self._settings, self._engine, self._avoided = settings, engine, avoided
         self._tolerance = BORDERLINE * max(1.0, engine.clean_by_prompt.abs().max().item())
 
-    def is_borderline(self, before: float, after: float) -> bool:
+    def is_borderline(self, edge: Edge, before: float, after: float) -> bool:
         """Whether rounding could decide."""
-        return abs(self._distance(before, after, self._engine.full_metric)) <= self._tolerance
+        distance = self._distance(edge, before, after, self._engine.full_metric)
+        return abs(distance) <= self._tolerance
 
-    def keeps(self, before: float, after: float, *, exact: bool = False) -> bool:
+    def keeps(self, edge: Edge, before: float, after: float, *, exact: bool = False) -> bool:
         """Whether an edge stays.
 
         Args:
+            edge: the edge.
             before: the metric with it.
             after: the metric without it.
             exact: whether both were computed in float64.
         """
         engine = self._engine.in_float64 if exact else self._engine
-        return self._distance(before, after, engine.full_metric) >= 0
+        return self._distance(edge, before, after, engine.full_metric) >= 0
 
     def decide(
         self,
@@ -62,19 +73,21 @@ class DecisionRule:
             exact_values: both in float64; asked if need be.
             exact: whether both are in float64 already.
         """
-        if not exact and self.is_borderline(before, after):
+        if not exact and self.is_borderline(edge, before, after):
             exact, (before, after) = True, exact_values()
-        return EdgeStep(edge, before, after, self.keeps(before, after, exact=exact), exact)
+        kept = self.keeps(edge, before, after, exact=exact)
+        return EdgeStep(edge, before, after, kept, exact)
 
-    def _distance(self, before: float, after: float, full: float) -> float:
-        """How far a change is above the threshold; negative if the edge goes."""
+    def _distance(self, edge: Edge, before: float, after: float, full: float) -> float:
+        """How far a change is above an edge's threshold; negative if the edge goes."""
         settings, metric = self._settings, self._engine.metric
         if not math.isfinite(after):
             raise ValueError(
                 f"metric {metric.name!r} is {after} once an edge is removed; a search needs finite "
                 "values"
             )
-        return settings.change(before, after, full, metric.higher_is_better) - settings.threshold
+        threshold = settings.threshold * (self._avoided.penalty_of(edge) if self._avoided else 1.0)
+        return settings.change(before, after, full, metric.higher_is_better) - threshold
 
 
 def exact_values(

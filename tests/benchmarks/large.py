@@ -109,9 +109,9 @@ def everything_tested(graph: Graph) -> tuple[Step, ...]:
 
 
 def table_row(n_layers: int, n_heads: int) -> str:
-    from acdc_explorer.explorer.figure import CircuitFigure
-    from acdc_explorer.explorer.layout import LayerLayout
-    from acdc_explorer.explorer.shown import kept_edges
+    from acdc_explorer.explorer.drawing.figure import CircuitFigure
+    from acdc_explorer.explorer.drawing.layout import LayerLayout
+    from acdc_explorer.explorer.drawing.shown import kept_edges
 
     graph = graph_of(n_layers, n_heads)
     cells = [f"{n_layers} x {n_heads}: {graph.n_edges:,} edges"]

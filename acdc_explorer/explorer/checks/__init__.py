@@ -1,0 +1,1 @@
+"""Below the graph: whether the circuit is right, measured when somebody asks."""

@@ -1,0 +1,1 @@
+"""What stands above the graph: what is searched for, and how far the search has come."""

@@ -1,0 +1,221 @@
+"""The graph on the page: which layout, drawn by which numbers."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.explorer.drawing.figure import CircuitFigure
+from acdc_explorer.explorer.drawing.key import Key
+from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.drawing.picture import graph_svg
+from acdc_explorer.explorer.drawing.shown import (
+    PREVIEW,
+    DrawnEdge,
+    Shown,
+    kept_edges,
+    lit_edges,
+    to_draw,
+)
+from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.words import counted
+from acdc_explorer.graph import REST, Edge, Node
+from acdc_explorer.inspection import shares_at
+from acdc_explorer.models.model import Model
+from acdc_explorer.runner.state import Snapshot
+
+
+class GraphView:
+    """Draws snapshots of a search, with a key that tells what is drawn and chooses of it.
+
+    Attributes:
+        box: the key and the figure, to be put on the page.
+        figure: the Plotly figure.
+        key: what colours, dashes and widths mean.
+        shown: what the user wants to see.
+        shares: edge id -> what it adds at one position label, by which edges are drawn once that
+            has been measured; None: by their effects.
+        steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        lock: threading.RLock,
+        edges_clicked: Callable[[list[str]], None],
+        select: Callable[[Selection | None], None],
+    ):
+        """Makes the figure.
+
+        Args:
+            ask: has something measured by the worker.
+            lock: held around every write to the page.
+            edges_clicked: called with the ids of the edges near a click, the nearest first.
+            select: called with a node that was clicked; or None, where there was nothing to click.
+        """
+        self._ask, self._lock = ask, lock
+        self.figure = CircuitFigure(
+            edges_clicked,
+            lambda node: select(Selection("node", node)),
+            self._open_fold,
+            lambda: select(None),
+        )
+        self.key = Key(self._toggle)
+        self.box = widgets.VBox([self.key.widget, self.figure.box])
+        self.shown = Shown()
+        self.shares: dict[str, float] | None = None
+        self.steadiness: dict[str, float] | None = None
+        self._label: str | None = None
+        self._snapshot: Snapshot | None = None
+        # With what they were made of.
+        self._kept: tuple[tuple[object, ...], list[DrawnEdge]] = ((None, None, None), [])
+        self._selected: str | None = None
+        self._columns = "heads"
+
+    def draw(self, snapshot: Snapshot, selected: str | None, columns: str) -> None:
+        """Draws the circuit of a snapshot, if it has one.
+
+        Args:
+            snapshot: of the search.
+            selected: id of an edge or node that stands out.
+            columns: "heads" or "positions"; the latter needs a circuit with positions.
+        """
+        self._snapshot, self._selected, self._columns = snapshot, selected, columns
+        self._redraw()
+
+    def select(self, selection: Selection | None) -> None:
+        """Has one edge or node stand out, or none."""
+        self._selected = None if selection is None else selection.id
+        self._redraw()
+
+    def svg(self) -> str | None:
+        """What is drawn, as SVG; None: nothing has been drawn."""
+        circuit = self._snapshot.circuit if self._snapshot else None
+        if circuit is None or self.figure.layout is None:
+            return None
+        title = (
+            f"{circuit.model_name} · {circuit.task_name} · threshold "
+            f"{circuit.settings.threshold_text} · {counted(len(circuit.kept), 'edge')}"
+            f" · faithfulness {circuit.faithfulness:.1%}"
+        )
+        return graph_svg(self.figure.widget, self.figure.layout, title, self.drawn_edges())
+
+    def drawn_edges(self) -> list[DrawnEdge]:
+        """The kept edges that are to be seen, the largest first."""
+        circuit = self._snapshot.circuit if self._snapshot else None
+        return [] if circuit is None else to_draw(self._kept_edges(circuit), self.shown)
+
+    def _toggle(self, part: str) -> None:
+        with self._lock:
+            self.shown = self.shown.toggled(part)
+            self._redraw()
+
+    def _open_fold(self, layers: range) -> None:
+        with self._lock:
+            self.shown = replace(self.shown, opened=self.shown.opened | {*layers})
+            self._redraw()
+
+    def _redraw(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.circuit is None or snapshot.task is None:
+            return
+        circuit, graph = snapshot.circuit, snapshot.circuit.graph
+        kept = self._kept_edges(circuit)
+        selected = None
+        if self._selected is not None:
+            selected = graph.parse(self._selected)
+        layout = self._layout(snapshot, kept, selected)
+        preview = [edge for edge, effect in sorted(snapshot.preview, key=lambda e: -abs(e[1]))]
+        self.key.show(
+            kept,
+            self.shown,
+            labels=[label for label in snapshot.task.label_order if label in graph.labels],
+            has_preview=bool(preview),
+            can_merge=graph.split_qkv,
+            can_fold=layout.can_fold,
+        )
+        is_removed = isinstance(selected, Edge) and bool(circuit.removed_mask[graph.cell(selected)])
+        # Together, so that the page draws once.
+        with self.figure.widget.batch_update():
+            self.figure.draw(
+                circuit,
+                to_draw(kept, self.shown),
+                layout,
+                receiver=snapshot.receiver,
+                lit=None if selected is None else lit_edges(kept, graph, selected),
+                preview=preview if self.shown.shows(PREVIEW) else [],
+            )
+            self.figure.select(selected, is_removed=is_removed)
+
+    def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
+        """Made once, however often they are drawn: there may be a hundred thousand."""
+        made_of = circuit, self.shares, self.steadiness
+        if not all(map(operator.is_, made_of, self._kept[0])):
+            self._kept = made_of, kept_edges(*made_of)
+        return self._kept[1]
+
+    def _layout(
+        self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None
+    ) -> Layout:
+        """Where things lie; folded once the search has ended, lest nodes move while it runs."""
+        circuit, task = snapshot.circuit, snapshot.task
+        assert circuit is not None
+        assert task is not None
+        edges = [each.edge for each in kept]
+        is_folded = circuit.complete and self.shown.folded
+        if circuit.graph.labels and self._columns == "positions":
+            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
+            opened = self.shown.opened if is_folded else None
+            return PositionLayout(circuit.graph, edges, names, task.sees, opened)
+        ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
+        used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
+        used |= {selected} if isinstance(selected, Node) else set()
+        return LayerLayout(circuit.graph, used if is_folded else None, self.shown.opened)
+
+    def measure_shares(
+        self,
+        label: str | None,
+        circuit: Circuit | None,
+        measured: Callable[[Exception | None], None],
+    ) -> None:
+        """Has what every kept edge adds at a position label measured.
+
+        Args:
+            label: of the task; None: edges are to be drawn by their effects.
+            circuit: as far as the search has come; one with positions has no such shares.
+            measured: called, under the lock, when `shares` is up to date or with what went wrong.
+        """
+        self._label = label
+        if circuit is None or circuit.graph.labels or label is None:
+            with self._lock:
+                self.shares = None
+                measured(None)
+            return
+
+        def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
+            return shares_at(engine, circuit, label) if self._label == label else None
+
+        def answer(result: Any, error: Exception | None) -> None:
+            with self._lock:
+                if self._label == label:
+                    self.shares = result
+                    measured(error)
+
+        self._ask(question, answer)
+
+
+def _column_name(label: str, tokens: Mapping[str, str]) -> str:
+    """A position label and, below it, what stands there in the first prompt."""
+    token = tokens.get(label, "")
+    if label == REST or not token:
+        return f"<b>{escape(label)}</b>"
+    short = token if len(token) <= 12 else f"{token[:11]}…"
+    return f"<b>{escape(label)}</b><br>e.g. {escape(short)}"

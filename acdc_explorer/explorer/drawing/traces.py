@@ -1,0 +1,153 @@
+"""The figure's empty traces, its layout, and what is written in it."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import plotly.graph_objects as go
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.drawing.curves import with_gaps
+from acdc_explorer.explorer.drawing.shown import KINDS, N_SIZES, DrawnEdge
+from acdc_explorer.explorer.style import (
+    DASHES,
+    DIMMED_COLOUR,
+    KIND_COLOURS,
+    KIND_NAMES,
+    PREVIEW_COLOUR,
+    SELDOM_OPACITY,
+    SELECTED_COLOUR,
+    UNCONNECTED_COLOUR,
+    WIDTHS,
+)
+from acdc_explorer.explorer.words import effect_in_words
+from acdc_explorer.graph import Node
+
+# A trace without points.
+NAN = np.array([np.nan], dtype=np.float32)
+
+
+def make_layout() -> go.Layout:
+    """Everything about the figure but its traces."""
+    axis = {
+        "showgrid": False, "zeroline": False, "tickfont": {"size": 11}, "fixedrange": False,
+        "tickvals": [],
+    }  # fmt: skip
+    return go.Layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 52, "r": 8, "t": 8, "b": 40},
+        hovermode="closest",
+        hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#222222", "size": 12}},
+        hoverdistance=12,
+        dragmode="pan",
+        clickanywhere=True,
+        showlegend=False,
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#9a9a9a", "activecolor": "#767676"},
+        xaxis=axis,
+        yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.18)"},
+    )
+
+
+def make_traces() -> list[go.Scatter]:
+    """All traces, those on top last."""
+    traces = [
+        _line_trace("untested", "#9a9a9a", 0.7, 0.45, DASHES["hurts"]),
+        _line_trace("dimmed", DIMMED_COLOUR, 1.2, 0.22),
+        _line_trace("preview", PREVIEW_COLOUR, 1.5, 0.8, DASHES["preview"]),
+        _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 0.8, DASHES["unconnected"]),
+    ]
+    traces += [
+        _line_trace(line_name(kind, size, hurts=hurts, seldom=seldom), KIND_COLOURS[kind],
+                    WIDTHS[size], SELDOM_OPACITY if seldom else 1.0,
+                    DASHES["hurts"] if hurts else "solid")
+        for seldom in (True, False) for size in range(N_SIZES) for kind in KINDS
+        for hurts in (False, True)
+    ]  # fmt: skip
+    traces.append(_line_trace("selected", SELECTED_COLOUR, 5, 1.0))
+    traces.append(_line_trace("selected-removed", SELECTED_COLOUR, 2.5, 1.0, DASHES["unconnected"]))
+    traces.append(
+        _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
+    )
+    for name, sizes in (("folds", 9), ("nodes", 11)):
+        traces.append(
+            _marker_trace(
+                name,
+                mode="markers+text",
+                opacity=1,
+                textfont={"size": sizes, "color": "#222222"},
+                textposition="middle center",
+                hovertemplate="%{hovertext}<extra></extra>",
+                line={"width": 1.2},
+            )
+        )
+    for name, colour, width in (("testing", "#B87A00", 2), ("selected-node", SELECTED_COLOUR, 3)):
+        line = {"width": width}
+        traces.append(
+            _marker_trace(name, hoverinfo="skip", symbol="circle-open", color=colour, line=line)
+        )
+    return traces
+
+
+def line(curves: np.ndarray) -> np.ndarray:
+    """Curves in one trace, with gaps between them."""
+    return with_gaps(curves) if len(curves) else NAN
+
+
+def line_name(kind: str, size: int, *, hurts: bool, seldom: bool = False) -> str:
+    """Of the trace of all edges of one kind and size that help, or hurt.
+
+    Args:
+        kind: of the edges.
+        size: likewise, as in `DrawnEdge`.
+        hurts: likewise.
+        seldom: whether it is of those that many of the repeated searches do without.
+    """
+    return f"edges-{kind}-{size}-{'hurts' if hurts else 'helps'}{'-seldom' if seldom else ''}"
+
+
+def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
+    """Of the trace that draws an edge."""
+    if dimmed:
+        return "dimmed"
+    if not drawn.connected:
+        return "unconnected"
+    return line_name(drawn.edge.kind, drawn.size, hurts=drawn.hurts, seldom=drawn.is_seldom)
+
+
+def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
+    """What is said of a line under the mouse, an edge of this circuit."""
+    effect = effect_in_words(drawn.effect, circuit)
+    lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
+    lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
+    if drawn.steadiness is not None:
+        lines.append(f"kept in {drawn.steadiness:.0%} of the repeated searches")
+    if not drawn.connected:
+        lines.append("not on any path from input to logits")
+    return "<br>".join(lines)
+
+
+def node_text(node: Node) -> str:
+    """What stands in a node."""
+    if node.kind == "head":
+        return f"{node.layer}.{node.head}"
+    return f"m{node.layer}" if node.kind == "mlp" else node.id
+
+
+def _line_trace(
+    name: str, colour: str, width: float, opacity: float, dash: str = "solid"
+) -> go.Scatter:
+    """An empty trace of lines."""
+    return go.Scatter(
+        name=name, x=NAN, y=NAN, mode="lines", hoverinfo="skip",
+        line={"color": colour, "width": width, "dash": dash, "shape": "spline"},
+        opacity=opacity,
+    )  # fmt: skip
+
+
+def _marker_trace(name: str, *, mode: str = "markers", **options: object) -> go.Scatter:
+    """An empty trace of markers."""
+    marker = {key: options.pop(key) for key in ("size", "symbol", "color", "opacity", "line")
+              if key in options}  # fmt: skip
+    return go.Scatter(name=name, x=NAN, y=NAN, mode=mode, marker=marker, **options)

@@ -1,0 +1,1 @@
+"""What the explorer hears of its notebook, and leaves in it."""

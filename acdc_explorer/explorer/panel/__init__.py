@@ -1,0 +1,1 @@
+"""What stands beside the graph: the selection in numbers, and other thresholds."""

@@ -1,0 +1,1 @@
+"""Widgets with scripts of their own, which know nothing of circuits."""

@@ -1,0 +1,102 @@
+"""Buttons that hand the page's reader files, and take one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import traitlets
+
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
+
+# Button -> what it says, and what it is for.
+_BUTTONS = {
+    "png": ("PNG", "The graph as a picture, twice as sharp as on the page"),
+    "svg": ("SVG", "The graph as a drawing"),
+    "json": ("Save", "The circuit with all its decisions, as a file"),
+    "load": ("Load", "A circuit from a file that was saved"),
+}
+
+
+class FileButtons(anywidget.AnyWidget):
+    """Files go through the browser, so that they land with the reader wherever the kernel runs."""
+
+    _buttons = traitlets.Dict(_BUTTONS).tag(sync=True)
+
+    _esm = (
+        HEARING
+        + """
+    const offer = (name, blob) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = name;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    };
+    const asPng = (svg) => new Promise((done, failed) => {
+      const image = new Image();
+      image.onload = () => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [2 * image.width, 2 * image.height];
+        canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+        canvas.toBlob(done, "image/png");
+      };
+      image.onerror = failed;
+      image.src = "data:image/svg+xml," + encodeURIComponent(svg);
+    });
+    async function receive({ name, type, text }) {
+      offer(name, type === "image/png" ? await asPng(text) : new Blob([text], { type }));
+    }
+    function render({ model, el }) {
+      const input = document.createElement("input");
+      input.type = "file";
+      input.accept = ".json";
+      input.hidden = true;
+      input.addEventListener("change", async () => {
+        const [file] = input.files;
+        input.value = "";
+        if (file) model.send({ loaded: await file.text(), name: file.name });
+      });
+      el.append(input);
+      for (const [wanted, [text, title]] of Object.entries(model.get("_buttons"))) {
+        const button = document.createElement("button");
+        Object.assign(button, { type: "button", textContent: text, title });
+        button.className = "jupyter-button widget-button acdc-file";
+        button.addEventListener("click", () =>
+          wanted === "load" ? input.click() : model.send({ wanted }));
+        el.append(button);
+      }
+      model.on("msg:custom", receive);
+      return () => model.off("msg:custom", receive);
+    }
+    export default { initialize: ({ model }) => { hearing(model); }, render };
+    """
+    )
+
+    def __init__(
+        self,
+        make: Callable[[str], tuple[str, str, str] | None],
+        load: Callable[[str, str], None],
+    ):
+        """Makes the buttons.
+
+        Args:
+            make: from "png", "svg" or "json" to a file's name, its type and its text, for a PNG
+                the text of an SVG; None: there is nothing yet.
+            load: called with the name and the text of a file that was chosen.
+        """
+        super().__init__(_dom_classes=("acdc-files",))
+        self._make, self._load = make, load
+        self.on_msg(lambda _, content, buffers: self._received(content))
+
+    def _received(self, content: Any) -> None:
+        if not isinstance(content, dict):
+            return
+        if "loaded" in content:
+            self._load(str(content["name"]), str(content["loaded"]))
+        elif content.get("wanted") in _BUTTONS:
+            made = self._make(content["wanted"])
+            if made is not None:
+                name, type_, text = made
+                self.send({"name": name, "type": type_, "text": text})

@@ -1,0 +1,146 @@
+"""What chance would give: random circuits, random other edges, and edges added at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.graph import INPUT, LOGITS, Graph
+from acdc_explorer.measures import hypotheses
+from acdc_explorer.measures.hypotheses import HypothesisTest
+from acdc_explorer.measures.random_circuits import (
+    alike_edges,
+    any_edges,
+    connected_edges,
+    path_through,
+)
+from acdc_explorer.measures.scores import Scores, evaluated, share
+
+Kept = Bool[np.ndarray, "receiver sender"]
+
+
+def against_random(
+    engine: Engine, kept: Kept, scores: Scores, n: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, HypothesisTest]:
+    """How many random circuits of its size come as near to the full model as a circuit.
+
+    Args:
+        engine: model, prompts, ablation.
+        kept: the circuit.
+        scores: of it.
+        n: how many of each kind.
+        rng: draws them.
+
+    Returns:
+        `Measurement.random`; and the test of sufficiency, against connected ones.
+    """
+    graph, n_edges = engine.graph, int(kept.sum())
+    draws = {
+        "any edges": lambda: any_edges(graph.edge_mask, n_edges, rng),
+        "alike edges": lambda: alike_edges(graph, kept, rng),
+        "connected edges": lambda: connected_edges(graph, n_edges, rng),
+    }
+    full, ablated = scores.full.mean(), scores.ablated.mean()
+    distance = abs(full - scores.circuit.mean())
+    rows = {}
+    for kind, draw in draws.items():
+        circuits = [draw() for _ in range(n)]
+        values = evaluated(engine, circuits, f"evaluating random circuits of {kind}").mean(1)
+        distances = np.abs(full - values)
+        test = hypotheses.sufficiency(distance, distances, f"random circuits of {kind}")
+        faithfulness = share(values, full, ablated)
+        rows[kind] = {
+            "n": n,
+            "as_near": int((distances <= distance).sum()),
+            "shared": float(np.mean([(each & kept).sum() for each in circuits])),
+            "faithfulness_median": float(np.median(faithfulness)),
+            "faithfulness_best": float(faithfulness[distances.argmin()]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("random circuits"), test
+
+
+def against_other_edges(
+    engine: Engine, kept: Kept, scores: Scores, n: int, rng: np.random.Generator
+) -> HypothesisTest:
+    """Whether removing a circuit does more damage than removing as many other edges.
+
+    Args:
+        engine: as for `against_random`; so are the others.
+        kept: likewise.
+        scores: likewise.
+        n: how often edges outside of the circuit are drawn.
+        rng: likewise.
+    """
+    outside = engine.graph.edge_mask & ~kept
+    removed = [any_edges(outside, int(kept.sum()), rng) for _ in range(n)]
+    circuits = [engine.graph.edge_mask & ~each for each in removed]
+    values = evaluated(engine, circuits, "removing other edges").mean(1)
+    sign, full = engine.metric.sign, scores.full.mean()
+    return hypotheses.partial_necessity(
+        sign * (full - scores.without.mean()), sign * (full - values)
+    )
+
+
+def each_alone(
+    engine: Engine, kept: Kept, n: int, max_edges: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, HypothesisTest]:
+    """What each kept edge does in a circuit, against edges that are added to it at random.
+
+    Args:
+        engine: as for `against_random`; so are the others.
+        kept: likewise.
+        n: how often a random path is added, of which one edge is removed again.
+        max_edges: so many kept edges at most.
+        rng: likewise.
+
+    Returns:
+        `Measurement.edges`, and the test of minimality.
+    """
+    graph = engine.graph
+    cells = rng.permutation(np.argwhere(kept))[:max_edges]
+    # As they stand in the graph.
+    cells = cells[np.lexsort(cells.T[::-1])]
+    less_one = [_without(kept, tuple(cell)) for cell in cells]
+    values = evaluated(engine, [kept, *less_one], "removing each kept edge alone")
+    by_prompt = values[0] - values[1:]
+    # To the whole graph nothing can be added.
+    n_added = 0 if (kept == graph.edge_mask).all() else n
+    added = [_with_random_path(graph, kept, rng) for _ in range(n_added)]
+    pairs = [each for circuit, cell in added for each in (circuit, _without(circuit, cell))]
+    of_added = evaluated(engine, pairs, "adding random paths").mean(1)
+    by_chance = np.abs(of_added[::2] - of_added[1::2])
+    effects = by_prompt.mean(1)
+    test, p_values = hypotheses.minimality(np.abs(effects), by_chance)
+    n_prompts = by_prompt.shape[1]
+    table = pd.DataFrame(
+        {
+            "edge": [graph.edge_at(*cell).id for cell in cells],
+            "effect": effects,
+            "standard_error": by_prompt.std(1, ddof=1) / np.sqrt(n_prompts)
+            if n_prompts > 1
+            else np.full(len(cells), np.nan),
+            "p_value": p_values,
+            "above_random": p_values <= hypotheses.ALPHA,
+        }
+    )
+    return table, test
+
+
+def _with_random_path(
+    graph: Graph, kept: Kept, rng: np.random.Generator
+) -> tuple[Kept, tuple[int, int]]:
+    """A circuit with a random path through an edge that it lacks, and one of the edges added."""
+    row, column = rng.choice(np.argwhere(graph.edge_mask & ~kept))
+    path = path_through(graph, (row, column), {INPUT, LOGITS}, rng)
+    added = [cell for cell in path if not kept[cell]]
+    inflated = kept.copy()
+    inflated[tuple(np.array(path).T)] = True
+    return inflated, added[rng.integers(len(added))]
+
+
+def _without(kept: Kept, cell: tuple[int, int]) -> Kept:
+    less = kept.copy()
+    less[cell] = False
+    return less
