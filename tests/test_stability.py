@@ -113,8 +113,8 @@ class TestRuns:
                 mini, task.take(prompts_by_template(task)["IO … S1 … S1+1 … S2"]), "10%"
             ),
         }
-        rows = np.random.default_rng([1, 2]).integers(N_PROMPTS, size=N_PROMPTS)
-        expected["draw 2"] = ax.find_circuit(mini, task.take(sorted(rows)), "10%")
+        rows = np.random.default_rng(5).integers(N_PROMPTS, size=N_PROMPTS)
+        expected["draw 5"] = ax.find_circuit(mini, task.take(sorted(rows)), "10%")
         for factor in (2, 1, 1 / 2):
             threshold = found.circuit.threshold * factor
             circuit = ax.find_circuit(mini, task, threshold)
@@ -176,13 +176,7 @@ class TestRuns:
         first, second, again = (
             ax.stability(mini, task, "10%", seed=seed, **options) for seed in (0, 1, 0)
         )
-        both = [
-            {(run.name, run.kept) for run in each.runs if run.kind == kind}
-            for kind in options["kinds"]
-            for each in (first, second)
-        ]
-        for of_first, of_second in zip(both[::2], both[1::2], strict=True):
-            assert not of_first & of_second
+        assert len({run.name for run in (*first.runs, *second.runs)}) == 12
         assert again.runs == first.runs
 
     def test_with_screening_and_other_options(self, mini, task):
