@@ -38,7 +38,7 @@ Ranking = Literal["signed", "absolute"]
 RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
 
 # A table with the columns "edge" and "score", or edge ids -> scores.
-Scores = pd.DataFrame | pd.Series | Mapping[str, float]
+EdgeScores = pd.DataFrame | pd.Series | Mapping[str, float]
 ScoreMatrix = Float[np.ndarray, "receiver sender"]
 
 # The lowest threshold for method "acdc", as a share of |clean - ablated metric|.
@@ -190,7 +190,7 @@ def exact_scores(engine: Engine) -> ScoreMatrix:
     return scores
 
 
-def score_matrix(graph: Graph, scores: Scores) -> ScoreMatrix:
+def score_matrix(graph: Graph, scores: EdgeScores) -> ScoreMatrix:
     """Scores of edges as a matrix; 0 for edges that have none.
 
     Args:

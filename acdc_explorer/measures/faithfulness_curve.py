@@ -23,8 +23,8 @@ from acdc_explorer.graph import Graph
 from acdc_explorer.measures.edge_scoring import (
     RANKINGS,
     SCORING_METHODS,
+    EdgeScores,
     ScoreMatrix,
-    Scores,
     check_method,
     ranked_by,
     score_matrix,
@@ -104,7 +104,7 @@ class FaithfulnessCurve:
 def faithfulness_curve(
     model: ModelLike,
     task: Task | str,
-    methods: Sequence[str] | Mapping[str, Scores] = SCORING_METHODS,
+    methods: Sequence[str] | Mapping[str, EdgeScores] = SCORING_METHODS,
     *,
     held_out: Task | bool | None = None,
     shares: Sequence[float] = SHARES,
@@ -165,7 +165,7 @@ def faithfulness_curve(
     return FaithfulnessCurve(table, measured_on.told, measured_on.held_out)
 
 
-def _check_methods(methods: Sequence[str] | Mapping[str, Scores]) -> None:
+def _check_methods(methods: Sequence[str] | Mapping[str, EdgeScores]) -> None:
     if isinstance(methods, str):
         raise ValueError(f"methods must be a list of names, not the single string {methods!r}")
     if not methods:

@@ -13,7 +13,7 @@ from acdc_explorer.circuits.published import PublishedCircuit
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import Edge, Graph
-from acdc_explorer.measures.edge_scoring import Ranking, Scores, ranked_by, score_matrix
+from acdc_explorer.measures.edge_scoring import EdgeScores, Ranking, ranked_by, score_matrix
 from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.models.toys import HANDMADE
@@ -99,7 +99,7 @@ class Recovery:
 
 def recovery(
     model: ModelLike,
-    found: Circuit | ThresholdPath | Scores,
+    found: Circuit | ThresholdPath | EdgeScores,
     true_edges: PublishedCircuit | Iterable[str | Edge] | None = None,
     *,
     ablation: Ablation | None = None,
