@@ -134,9 +134,9 @@ def certify(
         search = RepeatedSearch.of(loaded, task, threshold, options)
         vote = SubsetVote(search, n, subset_size, confidence, seed)
         with working_on("searching on subsets of the prompts: circuits found", n) as done:
-            for step in vote.steps():
-                if isinstance(step, Circuit):
-                    done(vote.n_done)
+            # After every step, so that whoever listens can do something else, or give it up.
+            for _ in vote.steps():
+                done(vote.n_done)
         return vote.result()
 
 
