@@ -104,6 +104,8 @@ def test_every_line_can_be_told_from_the_background(background):
     """WCAG 1.4.11 wants 3:1; in both of JupyterLab's themes, since Plotly knows no theme."""
     behind = np.array([*bytes.fromhex(background[1:])]) / 255
     lines = [trace for trace in make_traces() if trace.mode == "lines"]
+    # What few searches keep is to look faint; its share is told besides.
+    lines = [trace for trace in lines if not trace.name.endswith("-seldom")]
     assert len(lines) == 30
     for trace in lines:
         colour = np.array([*bytes.fromhex(trace.line.color[1:])]) / 255
