@@ -145,6 +145,9 @@ def test_wrong_arguments_are_named(five_heads):
         ax.faithfulness_curve(model, task, "eap")
     with pytest.raises(ValueError, match="one method at least"):
         ax.faithfulness_curve(model, task, [])
+    other = replace(task, positions={"END": task.end})
+    with pytest.raises(ValueError, match="labels of the task, state, END; it has END"):
+        ax.faithfulness_curve(model, task, ["eap"], held_out=other, positions=True)
     constant = replace(task, metric=lambda logits: 0 * logits[:, 0])
     with pytest.raises(ValueError, match="faithfulness is not defined: the metric is 0 with all"):
         ax.faithfulness_curve(model, constant, {"none": {}}, held_out=False)

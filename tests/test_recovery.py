@@ -103,6 +103,8 @@ def test_a_circuit_counts_by_its_kept_edges_under_its_own_ablation(or_gate, abla
     assert found.precision == 1
     assert found.auc == pytest.approx((1 + found.recall) / 2)
     assert len(found.curve) == 3
+    listed = ax.recovery(or_gate, circuit.kept, ablation=ablation)
+    assert (listed.found, listed.auc) == (found.found, found.auc)
     path = ax.threshold_path(or_gate, task, 0.1, 2.0, ablation=ablation)
     assert ax.recovery(or_gate, path).found == found.found
     assert len(ax.recovery(or_gate, path, ablation="mean").true_edges) == 5
@@ -163,8 +165,8 @@ def test_wrong_arguments_of_recovery_are_named(or_gate, random_model):
         ax.recovery(or_gate, pd.DataFrame({"edge": edges}))
     with pytest.raises(ValueError, match="is scored twice"):
         ax.recovery(or_gate, pd.DataFrame({"edge": edges[:1] * 2, "score": [1.0, 2.0]}))
-    with pytest.raises(ValueError, match="got list"):
-        ax.recovery(or_gate, edges)
+    with pytest.raises(ValueError, match="not the single string"):
+        ax.recovery(or_gate, edges[0])
 
 
 @pytest.mark.parametrize("metric", ["logit_diff", "kl_divergence"])
@@ -224,6 +226,12 @@ def test_acdc_scores_of_five_small_effects():
     scores = by_edge(ax.score_edges(model, task))
     assert set(scores[scores > 0].index) == set(HANDMADE["five-heads"].true_edges["corrupted"])
     assert set(scores) == {0.0, 1.0}
+
+
+def test_acdc_scores_above_all_effects_are_zero():
+    table = ax.score_edges("five-heads", "five-heads", lowest=2.0)
+    assert (table["score"] == 0).all()
+    assert len(table) == 21
 
 
 def test_wrong_arguments_of_scores_are_named(random_model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -38,7 +39,7 @@ Ranking = Literal["signed", "absolute"]
 RANKINGS: tuple[Ranking, ...] = get_args(Ranking)
 
 # A table with the columns "edge" and "score", or edge ids -> scores.
-Scores = pd.DataFrame | pd.Series | Mapping[str, float]
+EdgeScores = pd.DataFrame | pd.Series | Mapping[str, float]
 ScoreMatrix = Float[np.ndarray, "receiver sender"]
 
 # The lowest threshold for method "acdc", as a share of |clean - ablated metric|.
@@ -74,9 +75,9 @@ def score_edges(
 
     Returns:
         One row per edge: edge, sender, receiver, qkv, position, score (in the metric's units), the
-        largest |score| first. Positive: the edge helps, whatever the metric's direction: of KL
-        divergence, of which lower is better, where `attribute` gives what the metric falls by,
-        this is the opposite. Of "acdc", thresholds, which are never negative.
+        largest |score| first. Positive: the edge helps, whatever the metric's direction. (Of
+        metrics of which lower is better, as KL divergence, `attribute` gives the opposite: what the
+        metric falls by.) Scores of "acdc" are thresholds, and never negative.
 
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
@@ -160,9 +161,7 @@ def _empty_circuit(
 ) -> Circuit:
     """The circuit of a threshold so high that no edge is kept, and all higher ones."""
     while True:
-        at = SearchSettings(
-            threshold, f"{threshold:.6g}", rule=settings.rule, ablation=settings.ablation
-        )
+        at = replace(settings, threshold=threshold, threshold_text=f"{threshold:.6g}")
         circuit = circuit_of(model_name, engine, at, list(search_steps(engine, at)))
         if not circuit.kept:
             return circuit
@@ -190,7 +189,7 @@ def exact_scores(engine: Engine) -> ScoreMatrix:
     return scores
 
 
-def score_matrix(graph: Graph, scores: Scores) -> ScoreMatrix:
+def score_matrix(graph: Graph, scores: EdgeScores) -> ScoreMatrix:
     """Scores of edges as a matrix; 0 for edges that have none.
 
     Args:

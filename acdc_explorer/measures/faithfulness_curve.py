@@ -23,8 +23,8 @@ from acdc_explorer.graph import Graph
 from acdc_explorer.measures.edge_scoring import (
     RANKINGS,
     SCORING_METHODS,
+    EdgeScores,
     ScoreMatrix,
-    Scores,
     check_method,
     ranked_by,
     score_matrix,
@@ -104,7 +104,7 @@ class FaithfulnessCurve:
 def faithfulness_curve(
     model: ModelLike,
     task: Task | str,
-    methods: Sequence[str] | Mapping[str, Scores] = SCORING_METHODS,
+    methods: Sequence[str] | Mapping[str, EdgeScores] = SCORING_METHODS,
     *,
     held_out: Task | bool | None = None,
     shares: Sequence[float] = SHARES,
@@ -118,7 +118,8 @@ def faithfulness_curve(
     int(share x number of edges) are taken; those of them that are on no path from the input to the
     logits are removed as well; all others carry their ablated output. Other than in MIB
 
-    - faithfulness is measured for both rankings and all methods, on the same circuits' two axes;
+    - every method is measured by both rankings, and areas are given on a linear and on a
+      logarithmic axis;
     - edges of the same score are taken from the logits backwards, where MIB leaves it to the
       sort; of ACDC's scores many are the same;
     - "acdc" is no method of MIB; its edges rank by the largest threshold at which they are kept, so
@@ -156,8 +157,13 @@ def faithfulness_curve(
         def engine_of(prompts: Task) -> Engine:
             return engine_for(loaded, prompts, ablation, positions=positions, split_qkv=split_qkv)
 
+        graph = engine_of(measured_on.task).graph
+        if positions and graph != engine_of(task).graph:
+            raise ValueError(
+                f"held_out must have the position labels of the task, {', '.join(task.positions)}; "
+                f"it has {', '.join(measured_on.task.positions)}"
+            )
         if isinstance(methods, Mapping):
-            graph = engine_of(measured_on.task).graph
             scores = {name: score_matrix(graph, given) for name, given in methods.items()}
         else:
             scores = {name: scores_by(loaded.name, engine_of(task), name) for name in methods}
@@ -165,7 +171,7 @@ def faithfulness_curve(
     return FaithfulnessCurve(table, measured_on.told, measured_on.held_out)
 
 
-def _check_methods(methods: Sequence[str] | Mapping[str, Scores]) -> None:
+def _check_methods(methods: Sequence[str] | Mapping[str, EdgeScores]) -> None:
     if isinstance(methods, str):
         raise ValueError(f"methods must be a list of names, not the single string {methods!r}")
     if not methods:

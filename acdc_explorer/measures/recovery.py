@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,13 @@ from acdc_explorer.circuits.published import PublishedCircuit
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import Edge, Graph
-from acdc_explorer.measures.edge_scoring import Ranking, Scores, ranked_by, score_matrix
+from acdc_explorer.measures.edge_scoring import (
+    EdgeScores,
+    Ranking,
+    ScoreMatrix,
+    ranked_by,
+    score_matrix,
+)
 from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.models.toys import HANDMADE
@@ -99,7 +105,7 @@ class Recovery:
 
 def recovery(
     model: ModelLike,
-    found: Circuit | ThresholdPath | Scores,
+    found: Circuit | ThresholdPath | EdgeScores | Iterable[str | Edge],
     true_edges: PublishedCircuit | Iterable[str | Edge] | None = None,
     *,
     ablation: Ablation | None = None,
@@ -114,13 +120,14 @@ def recovery(
     Args:
         model: anything that `load_model` takes; whose graph, and if it is hand-built or compiled,
             whose circuit.
-        found: a circuit, whose kept edges score 1 and all others 0; a threshold path, whose edges
-            score the largest threshold at which they are kept; or scores, as `score_edges` and
-            `attribute` return them, or edge ids -> scores.
+        found: a circuit, whose kept edges score 1 and all others 0, or a list of edges, which are
+            scored likewise; a threshold path, whose edges score the largest threshold at which they
+            are kept; or scores, as `score_edges` and `attribute` return them, or edge ids ->
+            scores.
         true_edges: of the known circuit: ids, or a `PublishedCircuit`. None: the circuit that a
             hand-built or compiled model was made with, as it is under the ablation.
         ablation: for which the hand-built model's circuit is taken. None: that of the circuit or
-            the path; of scores, "corrupted".
+            the path; of anything else, "corrupted".
         ranking: whether edges rank by the size of their score ("absolute"), so that edges that hurt
             are found too, or by the score ("signed").
         above: edges count as found if they rank above this; the curve has all cuts.
@@ -142,10 +149,7 @@ def recovery(
     if ablation not in (None, *ABLATIONS):
         raise unknown_name("ablation", ablation, ABLATIONS)
     true = _true_mask(loaded.name, graph, true_edges, ablation or of_search)
-    if isinstance(found, Circuit):
-        scores = found.kept_mask.astype(float)
-    else:
-        scores = score_matrix(graph, found.scores if isinstance(found, ThresholdPath) else found)
+    scores = _scores_of(graph, found)
     ranks = np.where(graph.edge_mask, ranked_by(scores, ranking), -np.inf)
     return Recovery(
         n_edges=graph.n_edges,
@@ -153,6 +157,18 @@ def recovery(
         found=tuple(graph.ids_of(ranks > above)),
         curve=roc_curve(ranks[graph.edge_mask], true[graph.edge_mask]),
     )
+
+
+def _scores_of(
+    graph: Graph, found: Circuit | ThresholdPath | EdgeScores | Iterable[str | Edge]
+) -> ScoreMatrix:
+    if isinstance(found, Circuit):
+        return found.kept_mask.astype(float)
+    if isinstance(found, ThresholdPath):
+        return score_matrix(graph, found.scores)
+    if isinstance(found, pd.DataFrame | pd.Series | Mapping):
+        return score_matrix(graph, found)
+    return graph.mask_of(found).astype(float)
 
 
 def roc_curve(scores: np.ndarray, true: np.ndarray) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """The RASP programs that are compiled to models (`compile_rasp.py`).
 
 `reverse` and `proportion` are those on which ACDC was tested (Conmy et al. 2023, arXiv 2304.14997);
-the others are after the small programs of InterpBench (Gupta et al. 2024, arXiv 2407.14494) and of
-the RASP paper (Weiss et al. 2021, arXiv 2106.06981), as far as they make sense read at the last
-letter, by a model that sees no letter after the one it is at.
+the others are small ones in the manner of the RASP paper's (Weiss et al. 2021, arXiv 2106.06981)
+and of InterpBench's (Gupta et al. 2024, arXiv 2407.14494), made to be read at the last letter, by a
+model that sees no letter after the one it is at.
 """
 
 from __future__ import annotations

@@ -219,8 +219,8 @@ def _asked(
 
 
 _ACDC = "Lindner et al. 2023, arXiv 2301.05062; Conmy et al. 2023, arXiv 2304.14997"
-_RASP = "compiled by Tracr; after Weiss et al. 2021, arXiv 2106.06981"
-_INTERP_BENCH = "compiled by Tracr; after Gupta et al. 2024, arXiv 2407.14494"
+_TRACR = "compiled by Tracr; Lindner et al. 2023, arXiv 2301.05062"
+_RASP = f"{_TRACR}; after Weiss et al. 2021, arXiv 2106.06981"
 
 # By the name of the model that goes with each.
 RASP_TASKS: dict[str, TaskRecipe] = {
@@ -234,25 +234,19 @@ RASP_TASKS: dict[str, TaskRecipe] = {
         source=_ACDC,
         pairs=counted_pairs,
     ),
-    "rasp-previous": _asked("the letter before", "ABC", 4, previous_letter, _INTERP_BENCH),
+    "rasp-previous": _asked("the letter before", "ABC", 4, previous_letter, _TRACR),
     "rasp-induction": _asked(
-        "the letter that came after this one before", "ABC", 4, letter_after, _RASP
+        "the letter that came after this one before", "ABC", 4, letter_after, _TRACR
     ),
     "rasp-pointer": _asked(
-        "the digit at the place that the first one tells", "123", 4, pointed_digit, _INTERP_BENCH
+        "the digit at the place that the first one tells", "123", 4, pointed_digit, _TRACR
     ),
-    "rasp-first": _asked(
-        "whether this is the first letter again", "ABC", 4, same_as_first, _INTERP_BENCH
-    ),
+    "rasp-first": _asked("whether this is the first letter again", "ABC", 4, same_as_first, _TRACR),
     "rasp-histogram": _asked("how often this letter is there", "ABC", 4, times_there, _RASP),
-    "rasp-duplicate": _asked(
-        "whether this letter was there before", "ABC", 4, was_there, _INTERP_BENCH
-    ),
-    "rasp-count": _asked("how many x there are", "xyz", 4, number_of_x, _INTERP_BENCH),
-    "rasp-parity": _asked("whether the number of x is odd", "xyz", 4, parity_of_x, _INTERP_BENCH),
-    "rasp-largest": _asked(
-        "the last of the letters in order", "abc", 4, largest_letter, _INTERP_BENCH
-    ),
+    "rasp-duplicate": _asked("whether this letter was there before", "ABC", 4, was_there, _TRACR),
+    "rasp-count": _asked("how many x there are", "xyz", 4, number_of_x, _TRACR),
+    "rasp-parity": _asked("whether the number of x is odd", "xyz", 4, parity_of_x, _TRACR),
+    "rasp-largest": _asked("the last of the letters in order", "abc", 4, largest_letter, _TRACR),
     "rasp-majority": _asked("the most frequent letter", "abc", 5, most_frequent, _RASP),
     "rasp-balance": TaskRecipe(
         description="how many more brackets open than close",
@@ -267,7 +261,7 @@ RASP_TASKS: dict[str, TaskRecipe] = {
         _RASP,
         {"match": "yes", "below": "no", "uneven": "no"},
     ),
-    "rasp-bigram": _asked("whether an a is followed by a b", "abc", 4, has_ab, _INTERP_BENCH),
+    "rasp-bigram": _asked("whether an a is followed by a b", "abc", 4, has_ab, _TRACR),
 }
 
 
