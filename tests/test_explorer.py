@@ -77,7 +77,7 @@ def test_a_screened_circuit_is_said_to_be_one(model, task):
         assert math.isnan(found.effect_when_decided)
         assert not math.isnan(found.effect)
         assert "<b>screened</b> · audit …" in line
-        assert "○ ACDC, screened" in explorer._page._threshold_plot.value
+        assert "○</span> ACDC, screened" in explorer._page._threshold_plot.value
         # In the background it is audited, then verified, and is the exact one from then on.
         explorer._runner.rest(False)
         until(lambda: re.search(r"audit <b>\d+ of \d+</b> wrong", explorer._page.status.value), 30)

@@ -52,7 +52,7 @@ def test_every_known_interval_can_be_gone_to(model, task, circuit):
     # On the ruler and in the plot.
     assert len(found) == 2 * len(wanted)
     assert f"{len(path.circuits)} intervals known" in text
-    assert ">EAP</span>" in text.replace("┄ ", ">")
+    assert "┄</span> EAP" in text
     assert "EAP-IG" not in text
     coordinates = [float(value) for value in re.findall(r'(?:cx|cy|x|y|x1|y1)="(-?[\d.]+)"', text)]
     assert all(-1 <= value <= 341 for value in coordinates)

@@ -118,7 +118,7 @@ def _ruler(circuit: Circuit, path: ThresholdPath, live: bool) -> str:
         width = max(x(high) - x(low), 0.8)
         parts.append(
             f'<rect class="known" x="{x(low):.1f}" y="6" width="{width:.1f}" height="10" '
-            f'fill-opacity="{0.25 if number % 2 else 0.45}"{_goes_to(known) if live else ""}>'
+            f'fill-opacity="{0.7 if number % 2 else 1.0}"{_goes_to(known) if live else ""}>'
             f"<title>{_title(known)}</title></rect>"
         )
     low, high = circuit.valid_interval
@@ -232,12 +232,12 @@ def _legend(method: str, path: ThresholdPath, curves: Mapping[str, Sequence[Curv
     kinds = {"●": name, "○": f"{name}, screened"}
     there = {"○" if circuit.n_screened else "●" for circuit in path.circuits} or {"●"}
     parts = [
-        f'<span style="color:{colour}">{mark} {kinds[mark]}</span>'
+        f'<span style="color:{colour}">{mark}</span> {kinds[mark]}'
         for mark in kinds
         if mark in there
     ]
     parts += [
-        f'<span style="color:{CURVE_COLOURS[name]}">┄ {METHOD_NAMES[name]}</span>'
+        f'<span style="color:{CURVE_COLOURS[name]}">┄</span> {METHOD_NAMES[name]}'
         for name in curves
     ]
     return ", ".join(parts)
