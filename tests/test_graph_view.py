@@ -28,6 +28,7 @@ from acdc_explorer.explorer.drawing.layout import LayerLayout, PositionLayout
 from acdc_explorer.explorer.drawing.rows import Rows
 from acdc_explorer.explorer.drawing.shown import kept_edges, lit_edges
 from acdc_explorer.explorer.drawing.traces import line_name, make_traces
+from acdc_explorer.explorer.selection import Selection
 from acdc_explorer.graph import Graph, graph_of
 from acdc_explorer.runner.state import Snapshot
 
@@ -38,8 +39,12 @@ class View:
     def __init__(self, circuit: Circuit):
         self.task = ax.load_task("ioi", ax.load_model("mini"), n_prompts=2)
         nothing = lambda *_: None  # noqa: E731
-        self.view = GraphView(nothing, threading.RLock(), nothing, nothing)
+        self.view = GraphView(nothing, threading.RLock(), nothing, self.select)
         self.show(circuit)
+
+    def select(self, selection: Selection | None) -> None:
+        self.selected = selection and selection.id
+        self.view.select(selection)
 
     def show(self, circuit: Circuit, selected: str | None = None) -> None:
         self.view.draw(Snapshot("done", circuit, task=self.task), selected, "heads")
@@ -392,6 +397,43 @@ class TestSelection:
         view.show(circuit, "m1->logits")
         assert n_curves(view.traces["selected-removed"]) == 0
         assert n_curves(view.traces["selected"]) == 1
+
+
+class TestArrowKeys:
+    """Nodes can be reached without a mouse: in its row, or the nearest of the next row."""
+
+    effects = {  # noqa: RUF012
+        "a1.h0->logits": 1.0, "a1.h3->logits": 1.0, "a0.h1->a1.h0<q>": 0.5, "m0->a1.h3<v>": 0.5,
+        "input->a0.h1<v>": 0.5, "input->m0": 0.5,
+    }  # fmt: skip
+
+    def test_they_go_from_node_to_node_of_the_circuit(self):
+        view = View(circuit_of_edges(graph_of(2, 4), self.effects))
+        keys = view.view.figure.box.children[-1]
+        ways = ["up", "down", "right", "right", "down", "down", "left", "down", "up", "sideways"]
+        gone = []
+        for way in ways:
+            keys._handle_custom_msg({"way": way}, [])
+            gone.append(view.selected)
+        assert gone == [
+            "logits", "a1.h0", "a1.h3", "a1.h3", "m0", "a0.h1", "a0.h1", "input", "a0.h1", "a0.h1",
+        ]  # fmt: skip
+
+    def test_from_an_edge_they_go_on_from_where_it_leads(self):
+        view = View(circuit_of_edges(graph_of(2, 4), self.effects))
+        view.view.select(Selection("edge", "a0.h1->a1.h0<q>"))
+        view.view.figure.box.children[-1]._handle_custom_msg({"way": "right"}, [])
+        assert view.selected == "a1.h3"
+
+    def test_a_node_of_several_columns_leads_to_the_nearest_from_any(self):
+        graph = graph_of(1, 1, labels=("A", "END"))
+        names = "input->a0.h0<v>@A", "input->a0.h0<q>@END", "a0.h0->logits@END"
+        edges = [graph.parse_edge(name) for name in names]
+        layout = PositionLayout(graph, edges, {"A": "A", "END": "END"}, lambda *_: True)
+        head, nodes = graph.parse_node("a0.h0"), set(graph.nodes)
+        assert len(layout.spots_of(graph.parse_node("input"))) == 2
+        assert layout.neighbour(graph.parse_node("input"), "up", nodes) == head
+        assert layout.neighbour(head, "up", nodes) == graph.parse_node("logits")
 
 
 class TestFolding:

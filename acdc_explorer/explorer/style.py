@@ -31,6 +31,8 @@ CSS = """
   fill: var(--jp-content-font-color1, #222) !important; }
 .acdc-explorer .acdc-graph > .js-plotly-plot { width: 100%; height: 100%; min-width: 0; }
 .acdc-explorer .acdc-graph > :not(.js-plotly-plot) { display: none; }
+.acdc-explorer .acdc-graph:focus-visible { outline-offset: -2px;
+  outline: 2px solid var(--jp-brand-color1, #1976d2); }
 .acdc-explorer .acdc-graph > .acdc-no-graph { display: block; padding: 2em; }
 /* Once its kernel is gone: the last state, that nothing in it acts any more, and how to go on. */
 .acdc-explorer .jupyter-widgets-disconnected::before { display: none !important; }

@@ -367,6 +367,29 @@ def test_keyboard_alone_finds_edges_and_nodes(explorer):
     lab.screenshot("unknown-edge")
 
 
+def test_the_arrow_keys_go_through_the_nodes_of_the_graph(explorer):
+    lab = explorer()
+    lab.wait_status("done", timeout=60)
+    lab.wait_figure("edge-hits")
+    graph = lab.page.locator(".acdc-graph").last
+    # From the last button above the graph, the Tab key comes to it.
+    lab.page.locator(".acdc-key button[data-part=merged]").last.focus()
+    lab.page.keyboard.press("Tab")
+    assert graph.evaluate("(graph) => document.activeElement === graph")
+    assert "arrow keys" in graph.get_attribute("aria-label")
+    lab.page.keyboard.press("ArrowUp")
+    assert wait_panel(lab, "node")["node"] == "logits"
+    lab.page.keyboard.press("ArrowDown")
+    lab.page.wait_for_selector('.acdc-edge-panel[data-node]:not([data-node="logits"])')
+    assert panel(lab)["node"].startswith(("m3", "a3."))
+    # The notebook has not taken the keys for its own, nor the graph the focus from the keyboard.
+    assert graph.evaluate("(graph) => document.activeElement === graph")
+    lab.wait_figure("selected-node")
+    lab.screenshot("arrow-keys")
+    lab.page.keyboard.press("Escape")
+    lab.page.wait_for_selector(".acdc-edge-panel:not([data-node])")
+
+
 def test_the_finder_says_what_is_selected_and_takes_the_names_on_the_page(explorer):
     lab = explorer()
     lab.wait_status("done", timeout=60)

@@ -26,8 +26,9 @@ from acdc_explorer.explorer.drawing.shown import (
     to_draw,
 )
 from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
-from acdc_explorer.graph import REST, Edge, Node
+from acdc_explorer.graph import LOGITS, REST, Edge, Node
 from acdc_explorer.inspection import shares_at
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.state import Snapshot
@@ -68,6 +69,9 @@ class GraphView:
             self._open_fold,
             lambda: select(None),
         )
+        label = "The graph: the arrow keys select its nodes, one after the other"
+        self.figure.box.children += (ArrowKeys(label, self._go),)
+        self._select = select
         self.key = Key(self._toggle)
         self.box = widgets.VBox([self.key.widget, self.figure.box])
         self.shown = Shown()
@@ -117,6 +121,22 @@ class GraphView:
         with self._lock:
             self.shown = self.shown.toggled(part)
             self._redraw()
+
+    def _go(self, way: str) -> None:
+        """Selects the node of the circuit that lies next that way; the logits, if none is."""
+        with self._lock:
+            snapshot, layout = self._snapshot, self.figure.layout
+            if snapshot is None or snapshot.circuit is None or layout is None:
+                return
+            edges = [edge for each in self.drawn_edges() for edge in each.all_edges]
+            inside = {node for edge in edges for node in (edge.sender, edge.receiver.node)}
+            graph = snapshot.circuit.graph
+            selected = graph.parse(self._selected) if self._selected else None
+            if isinstance(selected, Edge):
+                selected = selected.receiver.node
+            node = LOGITS if selected is None else layout.neighbour(selected, way, inside)
+            if node is not None:
+                self._select(Selection("node", node.id))
 
     def _open_fold(self, layers: range) -> None:
         with self._lock:

@@ -18,6 +18,8 @@ from acdc_explorer.explorer.drawing.curves import CURVE_POINTS, Curves, Ends, be
 from acdc_explorer.explorer.drawing.rows import MLP_RISE, Rows
 from acdc_explorer.graph import END, LOGITS, REST, Edge, Graph, Node
 
+# Which way -> where that is, on the axes.
+_WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
 _PORT_SIDE = {"q": -1.0, "k": 0.0, "v": 1.0, "other": 0.0}
 # Between columns of positions, and what one takes in which nothing stands, in nodes.
 _COLUMN_GAP, _EMPTY_COLUMN = 0.7, 0.35
@@ -80,6 +82,28 @@ class Layout:
     def spots_of(self, node: Node) -> list[Spot]:
         """Every place of one node."""
         return self._spots_of.get(node, [])
+
+    def neighbour(self, node: Node, way: str, among: Collection[Node]) -> Node | None:
+        """The nearest node that way: of the next row, or within the row.
+
+        Args:
+            node: from where.
+            way: "left", "right", "up" or "down".
+            among: nodes to which it may lead.
+
+        Returns:
+            None: there is none that way.
+        """
+        along = np.array(_WAYS[way])
+        found = []
+        for start in self.spots_of(node):
+            for spot in self.spots:
+                step = np.array([spot.x - start.x, spot.y - start.y]) * self.pixels
+                ahead, aside = round(float(step @ along)), abs(float(step @ along[::-1]))
+                is_that_way = ahead > 0 and (along[1] or aside < 1)
+                if is_that_way and spot.node != node and spot.node in among:
+                    found.append((ahead, aside, spot.node))
+        return min(found, default=(0, 0.0, None), key=lambda each: each[:2])[2]
 
     def ends(self, edge: Edge) -> list[tuple[Spot, Spot]]:
         """From where to where an edge is drawn; none if one of its ends has no place."""
