@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
-    from acdc_explorer.measures.another_circuit import another_circuit
-    from acdc_explorer.measures.certified import certify
+    from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
+    from acdc_explorer.measures.certified import CertifiedCircuit, certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
     from acdc_explorer.measures.measure import measure
     from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.measures.recovery import Recovery, recovery
-    from acdc_explorer.measures.stability import stability
-    from acdc_explorer.measures.uncertainty import uncertainty
+    from acdc_explorer.measures.stability import Stability, stability
+    from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.progress import show_progress
@@ -36,6 +36,8 @@ __version__ = "0.1.0"
 
 # Public name -> the module that it comes from.
 _HOMES = {
+    "AnotherCircuit": "measures.another_circuit",
+    "CertifiedCircuit": "measures.certified",
     "Circuit": "circuits.circuit",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
@@ -45,8 +47,10 @@ _HOMES = {
     "PromptPair": "tasks",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
+    "Stability": "measures.stability",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
+    "Uncertainty": "measures.uncertainty",
     "another_circuit": "measures.another_circuit",
     "attribute": "api",
     "audit": "verification",
@@ -75,6 +79,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnotherCircuit",
+    "CertifiedCircuit",
     "Circuit",
     "Explorer",
     "FaithfulnessCurve",
@@ -84,8 +90,10 @@ __all__ = [
     "PromptPair",
     "PublishedCircuit",
     "Recovery",
+    "Stability",
     "Task",
     "ThresholdPath",
+    "Uncertainty",
     "another_circuit",
     "attribute",
     "audit",

@@ -27,7 +27,7 @@ from acdc_explorer.explorer.drawing.graph_view import GraphView
 from acdc_explorer.explorer.drawing.layout import LayerLayout, PositionLayout
 from acdc_explorer.explorer.drawing.rows import Rows
 from acdc_explorer.explorer.drawing.shown import kept_edges, lit_edges
-from acdc_explorer.explorer.drawing.traces import line_name
+from acdc_explorer.explorer.drawing.traces import line_name, make_traces
 from acdc_explorer.graph import Graph, graph_of
 from acdc_explorer.runner.state import Snapshot
 
@@ -91,6 +91,29 @@ def test_width_is_a_share_of_the_clean_metric_and_what_hurts_is_dotted():
     assert widths == {0, 1, 2}
     thickness = [drawn[line_name("q", size, hurts=False)].line.width for size in range(3)]
     assert thickness == sorted(set(thickness))
+
+
+def luminance(colour: np.ndarray) -> float:
+    """Relative, of sRGB from 0 to 1, as in WCAG 2.2."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#111111"])
+def test_every_line_can_be_told_from_the_background(background):
+    """WCAG 1.4.11 wants 3:1; in both of JupyterLab's themes, since Plotly knows no theme."""
+    behind = np.array([*bytes.fromhex(background[1:])]) / 255
+    lines = [trace for trace in make_traces() if trace.mode == "lines"]
+    # What few searches keep is to look faint; its share is told besides.
+    lines = [trace for trace in lines if not trace.name.endswith("-seldom")]
+    assert len(lines) == 30
+    for trace in lines:
+        colour = np.array([*bytes.fromhex(trace.line.color[1:])]) / 255
+        drawn = trace.opacity * colour + (1 - trace.opacity) * behind
+        darker, lighter = sorted(map(luminance, (drawn, behind)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 3, trace.name
+        # A thinner one is smeared over two rows of pixels.
+        assert trace.line.width >= 1
 
 
 def test_an_effect_that_is_rounding_is_not_said_to_hurt():

@@ -148,6 +148,28 @@ def test_circuits_by_position_are_measured_by_position(model):
         ax.measure(model, task, circuit, held_out=random_task(), **FEW)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"split_qkv": False},
+        {"method": "eap"},
+        {"method": "path_patching", "positions": True},
+        {"screen": 0.5, "ablation": "zero"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("metric", ["logit_diff", "kl_divergence"])
+def test_circuits_of_every_kind_of_search_are_measured(model, options, metric):
+    task = replace(labelled_task(), metric=metric)
+    circuit = ax.find_circuit(model, task, 0.1, **options)
+    measured = ax.measure(model, task, circuit, held_out=False, ablations=[], **FEW)
+    assert measured.faithfulness == pytest.approx(circuit.faithfulness, abs=1e-3, nan_ok=True)
+    assert measured.n_kept == len(circuit.kept) == len(measured.edges)
+    assert list(measured.ablations.index) == [options.get("ablation", "corrupted")]
+    assert len(measured.tests) == 5
+    assert str(measured)
+
+
 def test_held_out_prompts_are_others_of_the_same_kind():
     mini = ax.load_model("mini")
     task = ax.load_task("ioi", mini, 16)

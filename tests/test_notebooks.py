@@ -16,6 +16,9 @@ from real_model import require_smollm2
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELL_SECONDS = 600
+# It is run in the browser, cell by cell (tests/browser/test_explorer.py).
+RUN_ELSEWHERE = "ioi"
+ON_A_REAL_MODEL = "real_model", "how_good"
 
 
 class ThisPython(KernelSpecManager):
@@ -43,9 +46,11 @@ def test_there_are_notebooks() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("kernel_environment")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem != RUN_ELSEWHERE], ids=lambda path: path.stem
+)
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
-    if path.stem == "real_model":
+    if path.stem in ON_A_REAL_MODEL:
         require_smollm2()
     notebook = nbformat.read(path, as_version=4)
     manager = AsyncKernelManager(kernel_spec_manager=ThisPython())

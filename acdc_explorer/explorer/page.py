@@ -64,8 +64,11 @@ class Page:
             [self._threshold_plot, side_panel.box], layout=widgets.Layout(flex="1 0 350px")
         )
         side.add_class("acdc-side")
+        below = widgets.HBox(
+            [files, controls.columns], layout=widgets.Layout(justify_content="space-between")
+        )
         graph = widgets.VBox(
-            [graph_view.box, files], layout=widgets.Layout(flex="3 1 420px", min_width="420px")
+            [graph_view.box, below], layout=widgets.Layout(flex="3 1 420px", min_width="420px")
         )
         body = widgets.HBox(
             [graph, side],

@@ -12,9 +12,10 @@ KIND_NAMES = {
 SELECTED_COLOUR = "#C72C86"
 # Edges that attribution expects, before the search has come to them.
 PREVIEW_COLOUR = "#8C6BB1"
-# Kept edges that lie on no path from the input to the logits; and edges beside a selection.
+# Kept edges that lie on no path from the input to the logits; and edges beside a selection, and
+# untested ones, whose lines are thin.
 UNCONNECTED_COLOUR = "#767676"
-DIMMED_COLOUR = "#767676"
+DIMMED_COLOUR = "#808080"
 # Of edges that a smaller share than this of repeated searches keeps.
 STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
 # Of lines, by the size of the effect.
@@ -41,12 +42,21 @@ CSS = """
 /* The notebook's picture of the graph is for when there is no live one. */
 .jp-OutputArea:has(.acdc-explorer)
   .jp-OutputArea-child:has(img[src*="acdc-picture"], svg#acdc-picture) { display: none; }
-.acdc-threshold { display: flex; align-items: center; gap: 8px; min-width: 400px; }
+.acdc-threshold { display: flex; align-items: center; gap: 8px; flex: 1 1 280px; }
 .acdc-threshold label { white-space: nowrap; font-size: 13px; }
-.acdc-threshold input[type="range"] { flex: 1 1 300px; min-width: 300px; margin: 0; }
+.acdc-threshold input[type="range"] { flex: 1 1 120px; min-width: 120px; margin: 0; }
 .acdc-threshold input[type="text"] { width: 52px; margin-left: 6px; padding: 2px 4px;
   font-size: 13px; color: inherit; background: var(--jp-layout-color0, #fff);
   border: 1px solid var(--jp-border-color1, #bbb); border-radius: 3px; }
+.acdc-faithfulness .widget-readout { min-width: 34px; }
+.acdc-progress { font-size: 13px; line-height: 24px; min-height: 24px; padding: 0 8px;
+  border: 1px solid var(--jp-border-color2, #ddd); border-radius: 3px; --colour: 0,114,178;
+  background: linear-gradient(to right, rgba(var(--colour, 0,114,178),.22) var(--done, 0%),
+    transparent var(--done, 0%)); }
+.acdc-progress[data-search="done"] { --colour: 0,158,115; }
+.acdc-progress[data-search="paused"], .acdc-progress[data-search="stopped"] {
+  --colour: 184,122,0; }
+.acdc-progress[data-search="error"] { --colour: 213,94,0; }
 .acdc-files { display: flex; gap: 4px; padding: 2px 0; }
 .acdc-files .acdc-file { width: auto; height: 24px; line-height: 22px; padding: 0 10px; }
 /* Where the panel has no room beside the graph, it comes right below it. */

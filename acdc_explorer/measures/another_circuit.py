@@ -142,7 +142,8 @@ def another_circuit(
             for step in attempt_steps(engine, circuit, tolerance):
                 if isinstance(step, Attempt):
                     attempts.append(step)
-                    done(len(attempts))
+                # After every step, so that whoever listens can do something else, or give it up.
+                done(len(attempts))
     return most_unlike(circuit, attempts, most_shared)
 
 

@@ -78,8 +78,8 @@ class CertifiedCircuit:
         counts = self.edges["decision"].value_counts()
         n_abstained = int(counts.get(ABSTAIN, 0))
         radii = self.edges.loc[self.edges["decision"] == IN, "radius"].tolist()
-        for_radius = [
-            f"{sum(radius >= n for radius in radii)} of {n}"
+        staying = [
+            f"{sum(radius >= n for radius in radii)} ({n} prompt{'s' * (n > 1)})"
             for n in range(1, max(radii, default=0) + 1)
         ]
         said = (
@@ -88,8 +88,8 @@ class CertifiedCircuit:
             f"it. {n_abstained} are too close to say, {int(counts.get(OUT, 0)):,} are out. "
             f"Faithfulness of those that are in: {self.faithfulness:.1%}."
         )
-        if for_radius:
-            said += f" They stay in under any change of so many prompts: {', '.join(for_radius)}."
+        if staying:
+            said += f" Still in after any swap of prompts for others: {', '.join(staying)}."
         return said
 
 
@@ -134,9 +134,9 @@ def certify(
         search = RepeatedSearch.of(loaded, task, threshold, options)
         vote = SubsetVote(search, n, subset_size, confidence, seed)
         with working_on("searching on subsets of the prompts: circuits found", n) as done:
-            for step in vote.steps():
-                if isinstance(step, Circuit):
-                    done(vote.n_done)
+            # After every step, so that whoever listens can do something else, or give it up.
+            for _ in vote.steps():
+                done(vote.n_done)
         return vote.result()
 
 

@@ -47,7 +47,9 @@ def prompts_to_measure_on(model: Model, task: Task, held_out: Task | bool | None
         raise ValueError(
             f"held_out must be a Task, True, False or None; got {type(held_out).__name__}"
         )
-    own = f"the {task.n_prompts} prompts that the circuit was found on"
+    n = task.n_prompts
+    own = f"the {n} prompts that" if n != 1 else "the one prompt that"
+    own += " the circuit was found on"
     if held_out is False:
         return MeasuredOn(task, False, own)
     if not is_drawn(model, task):

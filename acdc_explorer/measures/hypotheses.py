@@ -62,9 +62,8 @@ def equivalence(
         passed,
         p_value,
         f"The circuit does better than the full model on {n_better} of {len(full)} prompts, worse "
-        f"on {n - n_better}: "
-        + ("no difference that chance would not make" if passed else "they differ")
-        + f" ({p_text(p_value)}).",
+        f"on {n - n_better}: {'as may be by chance' if passed else 'they differ'} "
+        f"({p_text(p_value)}).",
     )
 
 

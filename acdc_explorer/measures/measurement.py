@@ -11,7 +11,7 @@ import pandas as pd
 from acdc_explorer.measures.hypotheses import HypothesisTest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """How right a circuit is.
 
@@ -78,13 +78,14 @@ class Measurement:
 
     def summary(self) -> str:
         """In a line."""
-        row = self.ablations.loc[self.ablation]
+        row = self.ablations.to_dict("index")[self.ablation]
         return (
             f"{self.model_name} · {self.task_name}, {self.n_kept} "
             f"edge{'s' * (self.n_kept != 1)} on {self.measured_on}: faithfulness "
-            f"{row.faithfulness:.0%} ({row.faithfulness_low:.0%} to {row.faithfulness_high:.0%}), "
-            f"{row.remainder:.0%} left without it, accuracy {row.accuracy:.0%} of "
-            f"{row.full_accuracy:.0%}, KL {row.kl:.3g} nats"
+            f"{percent(row['faithfulness'])} ({percent(row['faithfulness_low'])} to "
+            f"{percent(row['faithfulness_high'])}), {percent(row['remainder'])} left without it, "
+            f"accuracy {percent(row['accuracy'])} of {percent(row['full_accuracy'])}, "
+            f"KL {row['kl']:.3f} nats"
         )
 
     def sentences(self) -> list[str]:
@@ -94,6 +95,9 @@ class Measurement:
     def __str__(self) -> str:
         return "\n".join([self.summary(), *(f"  {line}" for line in self.sentences())])
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.sentences())
         return (
@@ -101,3 +105,9 @@ class Measurement:
             f"{self.ablations.to_html(float_format='{:.3g}'.format)}"
             f"{self.random.to_html(float_format='{:.3g}'.format)}</div>"
         )
+
+
+def percent(share: float) -> str:
+    """A share in per cent; a dash if there is none."""
+    # No "-0%".
+    return "–" if math.isnan(share) else f"{round(share, 2) + 0:.0%}"

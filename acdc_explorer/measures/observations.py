@@ -11,10 +11,13 @@ from jaxtyping import Bool, Float
 from acdc_explorer.circuits.connected import on_paths
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.graph import LOGITS, Node
+from acdc_explorer.measures.measurement import percent
 from acdc_explorer.measures.scores import evaluated
 
 # A head's direct effect is told from this share of |full - ablated| on.
 LEAST_SHARE = 0.03
+# A circuit that does more than the full model does so by more than this share.
+_OVERSHOOT = 0.01
 # Faithfulness by which two ablations, or found and held-out prompts, differ so that it is told.
 _FAR_APART = 0.2
 # So many heads are named.
@@ -145,7 +148,7 @@ def _on_overshoot(
     row: pd.Series,
     roles: HeadRoles,
 ) -> list[str]:
-    if not row.faithfulness_low > 1:
+    if not row.faithfulness_low > 1 + _OVERSHOOT:
         return []
     graph = engine.graph
     missing = [
@@ -155,8 +158,8 @@ def _on_overshoot(
     ]
     why = f", as {_named(engine, missing)}" if missing else ""
     return [
-        f"The circuit does {row.faithfulness:.0%} of what the full model does: it lacks what works "
-        f"against the answer{why}. That is not more faithful than 100%."
+        f"The circuit does {percent(row.faithfulness)} of what the full model does: it lacks what "
+        f"works against the answer{why}. That is not more faithful than 100%."
     ]
 
 
@@ -164,15 +167,15 @@ def _on_prompts(faithfulness: float, found: float) -> list[str]:
     if not abs(faithfulness - found) > _FAR_APART:
         return []
     return [
-        f"On the prompts that it was found on its faithfulness is {found:.0%}, on these "
-        f"{faithfulness:.0%}."
+        f"On the prompts that it was found on its faithfulness is {percent(found)}, on these "
+        f"{percent(faithfulness)}."
     ]
 
 
 def _on_ablations(faithfulness: pd.Series) -> list[str]:
     if not faithfulness.max() - faithfulness.min() > _FAR_APART:
         return []
-    each = ", ".join(f"{name} {value:.0%}" for name, value in faithfulness.items())
+    each = ", ".join(f"{name} {percent(value)}" for name, value in faithfulness.items())
     return [f"How faithful it is depends on what removed edges carry: {each}."]
 
 

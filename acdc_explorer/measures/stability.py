@@ -23,6 +23,13 @@ from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
 
 _ALL = "all"
+_IN_WORDS: dict[VariationKind, str] = {
+    "orders": "orders of the tests",
+    "prompts": "draws of the prompts",
+    "seeds": "seeds of the task",
+    "thresholds": "thresholds from half to twice",
+    "templates": "templates",
+}
 # Edges that so many of the runs keep are the consensus.
 _CONSENSUS = 0.5
 
@@ -82,11 +89,12 @@ class Stability:
         told = []
         for row in self.kinds[self.kinds["kind"] != _ALL].to_dict("records"):
             interval = f" ({row['low']:.2f} to {row['high']:.2f})" if row["runs"] > 2 else ""
-            told.append(f"{row['runs']} {row['kind']} {row['jaccard']:.2f}{interval}")
+            told.append(
+                f"{row['jaccard']:.2f}{interval} for {row['runs']} {_IN_WORDS[row['kind']]}"
+            )
         n_shared = len(set(self.consensus) & set(self.circuit.kept))
         sentences = [
-            f"Mean Jaccard index of the circuits of two runs, by what was varied: "
-            f"{', '.join(told)}.",
+            f"Mean Jaccard index of two runs' circuits, with its 95% interval: {', '.join(told)}.",
             f"At least half of all {len(self.runs)} runs keep {len(self.consensus)} edges, "
             f"{n_shared} of which are among the {len(self.circuit.kept)} of the circuit as asked "
             f"for; their faithfulness is {self.consensus_faithfulness:.1%}, the circuit's "

@@ -94,8 +94,8 @@ def _orders(search: RepeatedSearch, n: int, seed: int) -> Iterator[Variation]:
 def _prompts(search: RepeatedSearch, n: int, seed: int) -> Iterator[Variation]:
     """The bootstrap: as many of the prompts, drawn with replacement."""
     n_prompts = search.task.n_prompts
-    for number in range(n):
-        rows = np.random.default_rng([seed, number]).integers(n_prompts, size=n_prompts)
+    for number in range(seed * n, (seed + 1) * n):
+        rows = np.random.default_rng(number).integers(n_prompts, size=n_prompts)
         task = partial(search.task.take, np.sort(rows).tolist())
         yield Variation("prompts", f"draw {number}", task)
 

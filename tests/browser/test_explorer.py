@@ -198,12 +198,14 @@ def test_files_are_saved_and_loaded_and_a_picture_outlasts_the_kernel(explorer, 
     )
     assert ask(lab, "explorer.circuit.kept") == kept
     # The picture is in the notebook, renewed, and not on view beside the widget.
-    outputs = lab.page.evaluate("() => acdcTest.cells().toJSON().cells")[1]["outputs"]
-    pictures = [
-        each["data"]["image/svg+xml"] for each in outputs if "image/svg+xml" in each["data"]
-    ]
-    assert len(pictures) == 1
-    assert f"{len(kept)} edges" in "".join(pictures[0])
+    lab.page.wait_for_function(
+        """(text) => {
+          const pictures = acdcTest.cells().toJSON().cells[1].outputs
+            .map((output) => output.data?.["image/svg+xml"]).filter(Boolean);
+          return pictures.length === 1 && [pictures[0]].flat().join("").includes(text);
+        }""",
+        arg=f"{len(kept)} edges",
+    )
     picture = lab.page.locator('img[src*="acdc-picture"]')
     assert picture.count() == 1
     assert not picture.is_visible()

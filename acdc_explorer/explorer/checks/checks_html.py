@@ -10,7 +10,7 @@ import pandas as pd
 from acdc_explorer.explorer.style import STEADY_SHARE
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.measures.another_circuit import AnotherCircuit
-from acdc_explorer.measures.measurement import Measurement
+from acdc_explorer.measures.measurement import Measurement, percent
 from acdc_explorer.measures.stability import Stability
 from acdc_explorer.measures.uncertainty import Uncertainty
 
@@ -64,12 +64,12 @@ def _ablations(found: Measurement) -> str:
     for name, row in found.ablations.iterrows():
         cells = [
             *(f"{row[each]:.3f}" for each in ("full", "ablated", "circuit", "without")),
-            f"<b>{_percent(row.faithfulness)}</b> "
-            f"({_percent(row.faithfulness_low)} to {_percent(row.faithfulness_high)})",
-            _percent(row.remainder),
-            f"{_percent(row.prompts_low)} to {_percent(row.prompts_high)}",
-            f"{row.kl:.3g}",
-            f"{_percent(row.accuracy)} of {_percent(row.full_accuracy)}",
+            f"<b>{percent(row.faithfulness)}</b> "
+            f"({percent(row.faithfulness_low)} to {percent(row.faithfulness_high)})",
+            percent(row.remainder),
+            f"{percent(row.prompts_low)} to {percent(row.prompts_high)}",
+            f"{row.kl:.3f}",
+            f"{percent(row.accuracy)} of {percent(row.full_accuracy)}",
         ]
         mark = " (as in the search)" if name == found.ablation else ""
         rows.append(f"<th>{escape(str(name))}{mark}</th>{_cells(cells)}")
@@ -89,8 +89,8 @@ def _random(found: Measurement) -> str:
         cells = [
             f"{row.as_near:.0f}",
             f"{row.shared:.1f}",
-            _percent(row.faithfulness_median),
-            _percent(row.faithfulness_best),
+            percent(row.faithfulness_median),
+            percent(row.faithfulness_best),
         ]
         rows.append(f"<th>{escape(str(kind))}</th>{_cells(cells)}")
     return _table(heads, rows)
@@ -123,8 +123,8 @@ def stability_html(found: Stability) -> str:
         f"<p>{counted(always, 'edge')} of this circuit {'is' if always == 1 else 'are'} kept in "
         f"every run, {sometimes} in some. At least half of the runs keep "
         f"{counted(len(found.consensus), 'edge')}, {n_shared} of which are in it; the faithfulness "
-        f"of just these is {_percent(found.consensus_faithfulness)}, the circuit's "
-        f"{_percent(found.circuit.faithfulness)}. In the graph, edges that under "
+        f"of just these is {percent(found.consensus_faithfulness)}, the circuit's "
+        f"{percent(found.circuit.faithfulness)}. In the graph, edges that under "
         f"{STEADY_SHARE:.0%} of the runs keep are faint.</p>"
         f"{_table(heads, rows)}"
         f"{''.join(f'<p>{escape(note)}</p>' for note in found.notes)}</section>"
@@ -179,10 +179,6 @@ def _kept_always(edges: pd.DataFrame) -> tuple[int, int]:
     """How many edges of the circuit all runs keep, and how many not all."""
     shares = edges["all"][edges["kept"]]
     return int((shares == 1).sum()), int((shares < 1).sum())
-
-
-def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{share:.0%}".replace("-0%", "0%")
 
 
 def _cells(cells: list[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.controls.status_html import progress_text
+from acdc_explorer.explorer.controls.status_html import progress_html
 from acdc_explorer.explorer.widgets.buttons import icon_button
 from acdc_explorer.explorer.widgets.clickable import ToggleStates
 from acdc_explorer.explorer.widgets.threshold_slider import HIGHEST, LOWEST, ThresholdSlider
@@ -25,7 +25,12 @@ from acdc_explorer.tasks.task import Task
 
 
 class Controls:
-    """What is searched, the threshold, and the buttons of the search."""
+    """What is searched, the threshold, and the buttons of the search.
+
+    Attributes:
+        box: all of them but `columns`, in two rows where there is room, with more on demand.
+        columns: what the graph's columns are; to stand beside the graph.
+    """
 
     def __init__(self, models: Sequence[str], tasks: Sequence[str]):
         """Makes the widgets; `connect` says what they do.
@@ -84,7 +89,7 @@ class Controls:
         self.threshold = ThresholdSlider(lambda percent, rests: self._slide(percent, rests))
         self.faithfulness = widgets.FloatSlider(
             value=0.0, min=0.0, max=100.0, step=1.0, description="Faithfulness %", style=narrow,
-            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="270px"),
+            readout_format=".0f", continuous_update=False, layout=widgets.Layout(width="230px"),
             tooltip="Looks for the largest threshold whose circuit keeps this share of the metric",
         )  # fmt: skip
         self.faithfulness.add_class("acdc-faithfulness")
@@ -107,25 +112,20 @@ class Controls:
         self.stop = icon_button("", "stop", "Stop the search and keep what it found", "", "36px")
         self.options = widgets.ToggleButton(
             description="Options", icon="sliders", layout=widgets.Layout(width="92px"),
-            tooltip="Method, rule, positions, prompts of your own",
+            tooltip="Method, rule, positions, number of prompts, prompts of your own",
         )  # fmt: skip
-        self.progress = widgets.FloatProgress(
-            min=0.0,
-            max=1.0,
-            layout=widgets.Layout(width="110px"),
-        )
-        self.progress_text = widgets.HTML()
-        request = [self.model, self.task, self.n_prompts, self.seed]
+        self.progress = widgets.HTML(layout=widgets.Layout(flex="1 1 280px"))
         threshold = [self.threshold, self.lower, self.higher, self.threshold_text]
-        options = [self.method, widgets.Label("Rule"), self.rule, self.positions, self.own_prompts]
-        self._options = _line(options)
+        buttons = [self.run, self.pause, self.stop, self.options]
+        rule = _line([widgets.Label("Rule"), self.rule])
+        prompts = [self.n_prompts, self.seed, self.own_prompts]
+        self._options = _line([self.method, rule, self.positions, *prompts])
         self._options.layout.display = "none"
         self.options.observe(lambda change: self._show_options(change.new), "value")
         self.box = widgets.VBox(
             [
-                _line([*request, self.run, self.pause, self.stop, self.options]),
-                _line([*threshold, self.columns]),
-                _line([self.faithfulness, self.progress, self.progress_text]),
+                _line([self.model, self.task, *threshold]),
+                _line([*buttons, self.faithfulness, self.progress]),
                 self._options,
                 ToggleStates(),
             ]
@@ -239,13 +239,7 @@ class Controls:
         paused = status == "paused"
         self.pause.tooltip = "Go on with the search" if paused else "Pause the search"
         self.pause.icon = "play" if paused else "pause"
-        self.progress_text.value = progress_text(snapshot)
-        if snapshot.circuit is None:
-            self.progress.value = 0.0
-            return
-        self.progress.value = snapshot.n_done / snapshot.circuit.graph.n_edges
-        styles = {"done": "success", "error": "danger", "stopped": "warning", "paused": "warning"}
-        self.progress.bar_style = styles.get(status, "info")
+        self.progress.value = progress_html(snapshot)
 
 
 def _line(children: Sequence[widgets.Widget]) -> widgets.HBox:

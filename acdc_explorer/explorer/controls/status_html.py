@@ -94,6 +94,17 @@ def _trust(trust: Trust, exploring: bool) -> str:
     return f'<span class="acdc-trust">{" · ".join(parts)}</span>'
 
 
+def progress_html(snapshot: Snapshot) -> str:
+    """How far the search has come: a bar, and words on it."""
+    circuit = snapshot.circuit
+    percent = 100 * snapshot.n_done / circuit.graph.n_edges if circuit else 0.0
+    return (
+        f'<div class="acdc-progress" data-search="{snapshot.status}" role="progressbar" '
+        f'aria-label="progress of the search" aria-valuenow="{percent:.0f}" '
+        f'style="--done: {percent:.1f}%">{progress_text(snapshot)}</div>'
+    )
+
+
 def progress_text(snapshot: Snapshot) -> str:
     """How far the search has come, how fast it is, how long it will take."""
     circuit, activity = snapshot.circuit, escape(snapshot.activity)

@@ -53,10 +53,10 @@ def make_layout() -> go.Layout:
 def make_traces() -> list[go.Scatter]:
     """All traces, those on top last."""
     traces = [
-        _line_trace("untested", "#9a9a9a", 0.7, 0.45, DASHES["hurts"]),
-        _line_trace("dimmed", DIMMED_COLOUR, 1.2, 0.22),
-        _line_trace("preview", PREVIEW_COLOUR, 1.5, 0.8, DASHES["preview"]),
-        _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 0.8, DASHES["unconnected"]),
+        _line_trace("untested", DIMMED_COLOUR, 1.3, 1.0, DASHES["hurts"]),
+        _line_trace("dimmed", DIMMED_COLOUR, 1.0, 1.0),
+        _line_trace("preview", PREVIEW_COLOUR, 1.5, 1.0, DASHES["preview"]),
+        _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 1.0, DASHES["unconnected"]),
     ]
     traces += [
         _line_trace(line_name(kind, size, hurts=hurts, seldom=seldom), KIND_COLOURS[kind],
