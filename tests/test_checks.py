@@ -150,8 +150,17 @@ def test_results_are_there_again_when_the_explorer_is(explorer, tmp_path):
 def test_uncertain_decisions_are_named(explorer):
     found = check(explorer, "uncertainty")
     assert str(found) in text_of(explorer)
-    for edge in found.edges.edge[found.edges.uncertain][:30]:
+    uncertain = found.edges[found.edges.uncertain]
+    for edge in uncertain.edge[:30]:
         assert edge in text_of(explorer)
+    notes = {each.edge.id: each.note for each in explorer._graph_view.drawn_edges()}
+    kept = uncertain[uncertain.decision == "kept"]
+    assert {edge for edge, note in notes.items() if note} == {*kept.edge}
+    edge, prompts = kept.edge.iloc[0], kept.prompts_to_settle.iloc[0]
+    assert notes[edge] == f"uncertain at 5 prompts; {prompts:,.0f} would settle it"
+    figure = explorer._graph_view.figure.widget
+    hits = next(trace for trace in figure.data if trace.name == "edge-hits")
+    assert any(notes[edge] in text for text in hits.text)
 
 
 @pytest.mark.parametrize(("model_name", "is_found"), [("or-gate", True), ("five-heads", False)])

@@ -187,9 +187,11 @@ def test_induction_heads_attend_to_what_came_after():
     assert before.tolist() == [[0, 0, 1, 2, 3, 4]] * 4
 
 
-def test_the_reference_agrees(known, ablation):
-    model, task, recipe = known
-    true = recipe.true_edges[ablation]
+@pytest.mark.parametrize("name", [*BY_HAND, "rasp-reverse", "rasp-proportion", "rasp-duplicate"])
+def test_the_reference_agrees(name, ablation):
+    model = ax.load_model(name)
+    task = ax.load_task(name, model, 8)
+    true = HANDMADE[name].true_edges[ablation]
     reference = Reference(model.bridge, task, ablation)
     rest = model.graph.edge_mask & ~model.graph.mask_of(true)
     for removed in (rest, model.graph.mask_of(true[:2]), model.graph.mask_of(true[-1:])):

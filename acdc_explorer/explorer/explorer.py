@@ -98,7 +98,6 @@ class Explorer(SearchWidget):
         """
         self._ui, self._lifetime = threading.RLock(), threading.RLock()
         self._syncing = False
-        # Of each check of `checks/checks.py` the circuit, and what was found of it.
         self._found: dict[str, tuple[Circuit, Any]] = {}
         self._picture = LastingPicture()
         check_threshold(threshold)
@@ -340,8 +339,9 @@ class Explorer(SearchWidget):
                 selected = None
             has_positions = bool(snapshot.circuit.graph.labels)
             self._controls.show_columns(self.columns if has_positions else None)
-        self._graph_view.steadiness = self._checks.steadiness
-        self._graph_view.draw(snapshot, selected, self.columns)
+        view, checks = self._graph_view, self._checks
+        view.steadiness, view.notes = checks.steadiness, checks.notes
+        view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:
         with self._ui:

@@ -69,7 +69,8 @@ class FaithfulnessCurve:
             reports cpr of ranking "signed" and cmd of "absolute"; half of it are circuits of more
             than half of all edges. On "log10", over the share's logarithm, small circuits count as
             much as large ones; divided by the axis's length, so that cpr of a faithfulness that is
-            1 throughout is 1.
+            1 throughout is 1. (MIB's code can do that, too, with natural logarithms and without the
+            division.)
         """
         rows = []
         for (method, ranking), curve in self.table.groupby(["method", "ranking"], sort=False):

@@ -6,7 +6,8 @@ of what a node writes, it is known whether anything that leads to the answer rea
 belongs to the circuit if the receiver alone, with what this sender writes ablated and all else it
 reads as it is, writes something else where that is needed: the sender writes what the receiver
 reads, what is read makes a difference to what is written, and that is used. Nothing is removed from
-the model, and no search is made: one node at a time is computed, by its weights.
+the model, and no search is made: one node at a time is computed, by its weights. Where either of
+two inputs suffices, neither is seen; the programs have no such thing.
 
 That these edges are all that is needed, that each is, and that no part of them does the same is
 what the tests hold them to, by the model as a whole. Writes the circuits of all compiled models

@@ -17,6 +17,7 @@ from acdc_explorer.explorer.checks.checks_html import (
     error_html,
     measurement_html,
     stability_html,
+    uncertain_notes,
     uncertainty_html,
     waiting_html,
 )
@@ -123,6 +124,7 @@ class Checks:
     Attributes:
         box: all the widgets.
         steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
+        notes: edge id -> that its decision is uncertain, in words.
     """
 
     def __init__(
@@ -139,16 +141,17 @@ class Checks:
             lock: held around every write to the page.
             results: of each check the circuit and what was found; kept up to date, and outlives
                 the page.
-            changed: called when `steadiness` has changed.
+            changed: called when `steadiness` or `notes` have changed.
         """
         self._runner, self._lock, self._changed = runner, lock, changed
         self._results = results
         self.steadiness: dict[str, float] | None = None
+        self.notes: dict[str, str] = {}
         self._error: Exception | None = None
         self._circuit: Circuit | None = None
         self._waits_for = ""
         self.buttons = {
-            name: icon_button(check.button, check.icon, check.tooltip, width="116px")
+            name: icon_button(check.button, check.icon, check.tooltip, width="auto")
             for name, check in CHECKS.items()
         }
         for name, button in self.buttons.items():
@@ -221,11 +224,15 @@ class Checks:
             self._show()
 
     def _take_in_results(self) -> None:
-        before, self.steadiness = self.steadiness, None
-        if "stability" in self._results:
-            edges = self._results["stability"][1].edges
+        before = self.steadiness, self.notes
+        found = {name: result for name, (_, result) in self._results.items()}
+        self.steadiness, self.notes = None, {}
+        if "stability" in found:
+            edges = found["stability"].edges
             self.steadiness = dict(zip(edges["edge"], edges["all"], strict=True))
-        if self.steadiness != before:
+        if "uncertainty" in found:
+            self.notes = uncertain_notes(found["uncertainty"])
+        if before != (self.steadiness, self.notes):
             self._changed()
 
     def _show(self) -> None:

@@ -159,6 +159,16 @@ def uncertainty_html(found: Uncertainty) -> str:
     )
 
 
+def uncertain_notes(found: Uncertainty) -> dict[str, str]:
+    """For every uncertain edge what is to be said of it."""
+    uncertain = found.edges[found.edges["uncertain"]]
+    notes = {}
+    for edge, prompts in zip(uncertain["edge"], uncertain["prompts_to_settle"], strict=True):
+        settled = "" if pd.isna(prompts) else f"; {prompts:,.0f} would settle it"
+        notes[edge] = f"uncertain at {counted(found.n_prompts, 'prompt')}{settled}"
+    return notes
+
+
 def another_circuit_html(found: AnotherCircuit) -> str:
     """Whether the task has another circuit, and which edges it has."""
     shared = {*found.shared}

@@ -45,6 +45,7 @@ class GraphView:
         shares: edge id -> what it adds at one position label, by which edges are drawn once that
             has been measured; None: by their effects.
         steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
+        notes: edge id -> what else is to be said of it.
     """
 
     def __init__(
@@ -77,10 +78,11 @@ class GraphView:
         self.shown = Shown()
         self.shares: dict[str, float] | None = None
         self.steadiness: dict[str, float] | None = None
+        self.notes: dict[str, str] = {}
         self._label: str | None = None
         self._snapshot: Snapshot | None = None
         # With what they were made of.
-        self._kept: tuple[tuple[object, ...], list[DrawnEdge]] = ((None, None, None), [])
+        self._kept: tuple[tuple[object, ...], list[DrawnEdge]] = ((None, None, None, None), [])
         self._selected: str | None = None
         self._columns = "heads"
 
@@ -177,7 +179,7 @@ class GraphView:
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""
-        made_of = circuit, self.shares, self.steadiness
+        made_of = circuit, self.shares, self.steadiness, self.notes
         if not all(map(operator.is_, made_of, self._kept[0])):
             self._kept = made_of, kept_edges(*made_of)
         return self._kept[1]

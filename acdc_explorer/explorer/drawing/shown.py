@@ -67,6 +67,7 @@ class DrawnEdge:
         connected: whether it lies on a path from the input to the logits, as far as known.
         others: with which it is merged, the largest effect first.
         steadiness: the share of repeated searches that keep it; None: there were none.
+        note: what else is said of it, in words; may be empty.
     """
 
     edge: Edge
@@ -76,6 +77,7 @@ class DrawnEdge:
     connected: bool = True
     others: tuple[tuple[Edge, float], ...] = ()
     steadiness: float | None = None
+    note: str = ""
 
     @property
     def is_seldom(self) -> bool:
@@ -102,6 +104,7 @@ def kept_edges(
     circuit: Circuit,
     effects: Mapping[str, float] | None = None,
     steadiness: Mapping[str, float] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> list[DrawnEdge]:
     """The kept edges of a circuit, the largest first; after the connected ones the others.
 
@@ -109,7 +112,9 @@ def kept_edges(
         circuit: finished or not. Only of a finished one it is known which edges are connected.
         effects: edge id -> the effect to draw it by, if not the one it was decided by.
         steadiness: edge id -> the share of repeated searches that keep it, if there were any.
+        notes: edge id -> what else is to be said of it.
     """
+    notes = notes or {}
     cell = circuit.graph.cell
     connected = circuit.connected_mask if circuit.complete else circuit.graph.edge_mask
     scale, smallest = abs(circuit.full_metric), smallest_effect(circuit)
@@ -122,7 +127,8 @@ def kept_edges(
             hurts = effect <= -smallest
             is_connected = bool(connected[cell(step.edge)])
             steady = None if steadiness is None else steadiness.get(step.edge.id, 0.0)
-            kept.append(DrawnEdge(step.edge, effect, size, hurts, is_connected, steadiness=steady))
+            note = notes.get(step.edge.id, "")
+            kept.append(DrawnEdge(step.edge, effect, size, hurts, is_connected, (), steady, note))
     return sorted(kept, key=lambda each: (not each.connected, -abs(each.effect)))
 
 

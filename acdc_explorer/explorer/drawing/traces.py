@@ -123,6 +123,8 @@ def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
     lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
     if drawn.steadiness is not None:
         lines.append(f"kept in {drawn.steadiness:.0%} of the repeated searches")
+    if drawn.note:
+        lines.append(escape(drawn.note))
     if not drawn.connected:
         lines.append("not on any path from input to logits")
     return "<br>".join(lines)
