@@ -20,6 +20,7 @@ from ipywidgets import Widget
 import acdc_explorer as ax
 from acdc_explorer.arguments import SearchOptions
 from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
+from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.explorer.words import effect_in_words
 from acdc_explorer.inspection import with_the_rest
@@ -46,6 +47,13 @@ def until(condition, seconds=10.0):
 def drag(controls, percent, *, rests=True):
     """What the page tells of the threshold slider."""
     controls.threshold._handle_custom_msg({"percent": percent, "rests": rests}, [])
+
+
+def parts_of(widget):
+    """A widget and all that it is made of."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from parts_of(child)
 
 
 def trace_number(explorer, name):
@@ -1081,10 +1089,7 @@ class TestFiles:
 
     def file(self, explorer, kind):
         sent = []
-        buttons = next(
-            part for part in explorer._page.parts[-2].children[0].children
-            if type(part).__name__ == "FileButtons"
-        )  # fmt: skip
+        buttons = next(part for part in parts_of(explorer) if isinstance(part, FileButtons))
         buttons.send = sent.append
         buttons._handle_custom_msg({"wanted": kind}, [])
         return buttons, sent
