@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from acdc_explorer.explorer.widgets.anywidget_private import HEARING
+
 from .lab import LabPage
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "ioi.ipynb"
@@ -789,3 +791,15 @@ def test_own_prompts_from_the_paste_to_the_circuit(explorer):
     lab.run("explorer.wait(60)")
     assert ask(lab, "explorer.circuit.task_name") == "own prompts"
     assert ask(lab, "len(explorer.circuit.kept)") > 3
+
+
+def test_a_widget_starts_where_anywidgets_private_names_are_missing(browser):
+    """As they may be outside of JupyterLab: nothing is heard again there, and nothing waits."""
+    page = browser.new_page()
+    script = (
+        "async () => {" + HEARING + "const model = {"
+        "on(event, told) { this.told = told; }, off() {}, set() { this.told(model); } };"
+        "return await hearing(model); }"
+    )
+    assert page.evaluate(script) is False
+    page.close()
