@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
@@ -17,8 +20,10 @@ from acdc_explorer.measures.random_circuits import (
     path_through,
 )
 from acdc_explorer.measures.scores import Scores, evaluated, share
+from acdc_explorer.progress import working_on
 
 Kept = Bool[np.ndarray, "receiver sender"]
+_Draw = TypeVar("_Draw")
 
 
 def against_random(
@@ -46,7 +51,7 @@ def against_random(
     distance = abs(full - scores.circuit.mean())
     rows = {}
     for kind, draw in draws.items():
-        circuits = [draw() for _ in range(n)]
+        circuits = _drawn(draw, n)
         values = evaluated(engine, circuits, f"evaluating random circuits of {kind}").mean(1)
         distances = np.abs(full - values)
         test = hypotheses.sufficiency(distance, distances, f"random circuits of {kind}")
@@ -74,8 +79,8 @@ def against_other_edges(
         rng: likewise.
     """
     outside = engine.graph.edge_mask & ~kept
-    removed = [any_edges(outside, int(kept.sum()), rng) for _ in range(n)]
-    circuits = [engine.graph.edge_mask & ~each for each in removed]
+    n_edges, everything = int(kept.sum()), engine.graph.edge_mask
+    circuits = _drawn(lambda: everything & ~any_edges(outside, n_edges, rng), n)
     values = evaluated(engine, circuits, "removing other edges").mean(1)
     sign, full = engine.metric.sign, scores.full.mean()
     return hypotheses.partial_necessity(
@@ -107,7 +112,7 @@ def each_alone(
     by_prompt = values[0] - values[1:]
     # To the whole graph nothing can be added.
     n_added = 0 if (kept == graph.edge_mask).all() else n
-    added = [_with_random_path(graph, kept, rng) for _ in range(n_added)]
+    added = _drawn(lambda: _with_random_path(graph, kept, rng), n_added)
     pairs = [each for circuit, cell in added for each in (circuit, _without(circuit, cell))]
     of_added = evaluated(engine, pairs, "adding random paths").mean(1)
     by_chance = np.abs(of_added[::2] - of_added[1::2])
@@ -126,6 +131,16 @@ def each_alone(
         }
     )
     return table, test
+
+
+def _drawn(draw: Callable[[], _Draw], n: int) -> list[_Draw]:
+    """Draws, which takes a while in a large graph."""
+    drawn = []
+    with working_on("drawing at random", n) as done:
+        for _ in range(n):
+            drawn.append(draw())
+            done(len(drawn))
+    return drawn
 
 
 def _with_random_path(
