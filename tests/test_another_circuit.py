@@ -106,6 +106,8 @@ class TestHandBuilt:
         assert other.shared == ("m0->logits",)
         assert other.jaccard == pytest.approx(1 / 5)
         assert other.faithfulness == 1
+        # Found at the circuit's own threshold, so that no lower one is tried.
+        assert set(other.attempts["threshold"]) == {0.5}
         assert str(other) == (
             "There is another circuit (3 edges, 1 of them among the 3 of the given one; "
             "faithfulness 100.0%, the given one's 100.0%): do not say 'the' circuit."
@@ -207,7 +209,7 @@ class TestOnMini:
 
     def test_step_by_step(self, given):
         model, task, circuit = given
-        steps, n_tests = attempt_steps(engine_for(model, task), circuit, 0.05), 0
+        steps, n_tests = attempt_steps(engine_for(model, task), circuit, 0.05, 0.5), 0
         for step in steps:
             n_tests += isinstance(step, EdgeStep)
             if isinstance(step, Attempt):

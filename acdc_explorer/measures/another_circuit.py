@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby, product
 
 import pandas as pd
 
@@ -103,9 +102,10 @@ def another_circuit(
 
     ACDC with the given circuit's settings, but at each receiver the edges of that circuit are
     tested first, while all that could take their place is there; and they stay only if they change
-    the metric by 1, 2, 4 or 8 of its thresholds. Other edges stay at its threshold, a half or a
-    quarter of it. Of the circuits found that way the one counts that is as faithful and shares the
-    fewest edges with the given one; of several, the smallest.
+    the metric by 1, 2, 4 or 8 of its thresholds. Other edges stay at its threshold; where that does
+    not lead to another circuit, at a half of it, then at a quarter, which takes longer. Of the
+    circuits found that way the one counts that is as faithful and shares the fewest edges with the
+    given one; of several, the smallest.
 
     That none is found does not prove that there is none.
 
@@ -139,7 +139,7 @@ def another_circuit(
         attempts: list[Attempt] = []
         n_most = len(_THRESHOLDS) * len(_PENALTIES)
         with working_on("looking for another circuit: circuits found", n_most) as done:
-            for step in attempt_steps(engine, circuit, tolerance):
+            for step in attempt_steps(engine, circuit, tolerance, most_shared):
                 if isinstance(step, Attempt):
                     attempts.append(step)
                 # After every step, so that whoever listens can do something else, or give it up.
@@ -147,26 +147,32 @@ def another_circuit(
     return most_unlike(circuit, attempts, most_shared)
 
 
-def attempt_steps(engine: Engine, circuit: Circuit, tolerance: float) -> Iterator[Step | Attempt]:
+def attempt_steps(
+    engine: Engine, circuit: Circuit, tolerance: float, most_shared: float
+) -> Iterator[Step | Attempt]:
     """Searches for circuits without the edges of a given one.
 
     Args:
         engine: on which it was found.
         circuit: the given one.
         tolerance: as for `another_circuit`.
+        most_shared: likewise.
 
     Yields:
         Every step, so that whoever drives this can do something else in between, and every attempt
-        as it ends: at each threshold with rising penalties, as long as circuits are as faithful.
+        as it ends: at each threshold with rising penalties, as long as circuits are as faithful;
+        at the next one only if no other circuit is found so far.
     """
-    given = set(circuit.kept)
+    given, found = set(circuit.kept), False
     worst = abs(1 - circuit.faithfulness) + tolerance
-    for share, of_threshold in groupby(product(_THRESHOLDS, _PENALTIES), lambda pair: pair[0]):
+    for share in _THRESHOLDS:
+        if found:
+            return
         threshold = circuit.threshold * share
         settings = replace(
             circuit.settings, method="acdc", threshold=threshold, threshold_text=f"{threshold:.6g}"
         )
-        for _, penalty in of_threshold:
+        for penalty in _PENALTIES:
             avoided = AvoidedEdges(engine.graph, circuit.kept_mask, penalty / share)
             steps: list[Step] = []
             for step in acdc_steps(engine, settings, avoided=avoided):
@@ -176,9 +182,16 @@ def attempt_steps(engine: Engine, circuit: Circuit, tolerance: float) -> Iterato
             kept = tuple(other.kept)
             as_faithful = abs(1 - other.faithfulness) <= worst
             n_shared = len(given.intersection(kept))
-            yield Attempt(threshold, penalty, kept, n_shared, other.faithfulness, as_faithful)
+            attempt = Attempt(threshold, penalty, kept, n_shared, other.faithfulness, as_faithful)
+            yield attempt
+            found |= _is_another(attempt, circuit, most_shared)
             if not as_faithful:
                 break
+
+
+def _is_another(attempt: Attempt, circuit: Circuit, most_shared: float) -> bool:
+    """Whether an attempt is as faithful and has few enough edges of the given circuit."""
+    return attempt.as_faithful and attempt.n_shared <= most_shared * len(circuit.kept)
 
 
 def most_unlike(circuit: Circuit, attempts: list[Attempt], most_shared: float) -> AnotherCircuit:
@@ -205,7 +218,7 @@ def most_unlike(circuit: Circuit, attempts: list[Attempt], most_shared: float) -
     )
     return AnotherCircuit(
         circuit=circuit,
-        found=best.as_faithful and best.n_shared <= most_shared * len(given),
+        found=_is_another(best, circuit, most_shared),
         kept=best.kept,
         shared=tuple(edge for edge in best.kept if edge in given),
         jaccard=_jaccard(best, given),
