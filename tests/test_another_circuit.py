@@ -106,6 +106,8 @@ class TestHandBuilt:
         assert other.shared == ("m0->logits",)
         assert other.jaccard == pytest.approx(1 / 5)
         assert other.faithfulness == 1
+        # Found at the circuit's own threshold, so that no lower one is tried.
+        assert set(other.attempts["threshold"]) == {0.5}
         assert str(other) == (
             "There is another circuit (3 edges, 1 of them among the 3 of the given one; "
             "faithfulness 100.0%, the given one's 100.0%): do not say 'the' circuit."
@@ -157,20 +159,26 @@ class TestChoice:
     def test_the_fewest_shared_edges_of_those_as_faithful(self, circuit):
         attempts = [
             self.attempt(8, 1, 1.0, circuit),
-            self.attempt(5, 4, 0.96, circuit),
-            self.attempt(5, 3, 0.97, circuit),
+            self.attempt(4, 5, 0.96, circuit),
+            self.attempt(4, 4, 0.97, circuit),
             self.attempt(0, 2, 0.9, circuit),
         ]
         found = most_unlike(circuit, attempts, 0.5)
         assert found.found
         assert found.kept == attempts[2].kept
-        assert found.shared == attempts[2].kept[:5]
-        assert found.jaccard == pytest.approx(5 / 13)
+        assert found.shared == attempts[2].kept[:4]
+        assert found.jaccard == pytest.approx(4 / 14)
         assert not most_unlike(circuit, attempts, 0.4).found
         table = found.attempts
         assert table["edges"].tolist() == [9, 9, 8, 2]
-        assert table["shared"].tolist() == [8, 5, 5, 0]
-        np.testing.assert_allclose(table["jaccard"], [8 / 11, 5 / 14, 5 / 13, 0])
+        assert table["shared"].tolist() == [8, 4, 4, 0]
+        np.testing.assert_allclose(table["jaccard"], [8 / 11, 4 / 15, 4 / 14, 0])
+
+    def test_a_part_of_the_given_circuit_is_no_other(self, circuit):
+        part, other = self.attempt(2, 1, 1.0, circuit), self.attempt(3, 6, 1.0, circuit)
+        assert not most_unlike(circuit, [part], 0.5).found
+        # Though that shares more edges.
+        assert most_unlike(circuit, [part, other], 0.5).kept == other.kept
 
     def test_the_most_faithful_where_none_is_as_faithful(self, circuit):
         attempts = [
@@ -207,7 +215,7 @@ class TestOnMini:
 
     def test_step_by_step(self, given):
         model, task, circuit = given
-        steps, n_tests = attempt_steps(engine_for(model, task), circuit, 0.05), 0
+        steps, n_tests = attempt_steps(engine_for(model, task), circuit, 0.05, 0.5), 0
         for step in steps:
             n_tests += isinstance(step, EdgeStep)
             if isinstance(step, Attempt):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby, product
 
 import pandas as pd
 
@@ -54,7 +53,7 @@ class AnotherCircuit:
 
     Attributes:
         circuit: the given one.
-        found: whether there is another: as faithful, with few enough of the given one's edges.
+        found: whether there is another: as faithful, with few enough edges in common.
         kept: ids of the edges of the most unlike circuit that is as faithful, whether it counts as
             another or not; where none is, of the most faithful one that was tried.
         shared: ids of those that the given circuit keeps too.
@@ -103,11 +102,13 @@ def another_circuit(
 
     ACDC with the given circuit's settings, but at each receiver the edges of that circuit are
     tested first, while all that could take their place is there; and they stay only if they change
-    the metric by 1, 2, 4 or 8 of its thresholds. Other edges stay at its threshold, a half or a
-    quarter of it. Of the circuits found that way the one counts that is as faithful and shares the
+    the metric by 1, 2, 4 or 8 of its thresholds. Other edges stay at its threshold; where that does
+    not lead to another circuit, at a half of it, then at a quarter, which takes longer. Of the
+    circuits found that way those count that are as faithful, and of them the one that shares the
     fewest edges with the given one; of several, the smallest.
 
-    That none is found does not prove that there is none.
+    That none is found does not prove that there is none. And where the given circuit is not very
+    faithful, it takes little to be as faithful.
 
     Args:
         model: that the circuit was found on, as `find_circuit` takes it.
@@ -115,7 +116,8 @@ def another_circuit(
         circuit: the given one.
         tolerance: a circuit is as faithful if its faithfulness is no further from 1 than the given
             one's and this, as a share.
-        most_shared: it is another one if it has at most this share of the given one's edges.
+        most_shared: it is another one if the two share at most this share of the edges of the
+            smaller of them.
 
     Raises:
         ValueError: if the circuit is of another model or other prompts, keeps no edge, or is hardly
@@ -139,7 +141,7 @@ def another_circuit(
         attempts: list[Attempt] = []
         n_most = len(_THRESHOLDS) * len(_PENALTIES)
         with working_on("looking for another circuit: circuits found", n_most) as done:
-            for step in attempt_steps(engine, circuit, tolerance):
+            for step in attempt_steps(engine, circuit, tolerance, most_shared):
                 if isinstance(step, Attempt):
                     attempts.append(step)
                 # After every step, so that whoever listens can do something else, or give it up.
@@ -147,26 +149,32 @@ def another_circuit(
     return most_unlike(circuit, attempts, most_shared)
 
 
-def attempt_steps(engine: Engine, circuit: Circuit, tolerance: float) -> Iterator[Step | Attempt]:
+def attempt_steps(
+    engine: Engine, circuit: Circuit, tolerance: float, most_shared: float
+) -> Iterator[Step | Attempt]:
     """Searches for circuits without the edges of a given one.
 
     Args:
         engine: on which it was found.
         circuit: the given one.
         tolerance: as for `another_circuit`.
+        most_shared: likewise.
 
     Yields:
         Every step, so that whoever drives this can do something else in between, and every attempt
-        as it ends: at each threshold with rising penalties, as long as circuits are as faithful.
+        as it ends: at each threshold with rising penalties, as long as circuits are as faithful;
+        at the next one only if no other circuit is found so far, and the first one here was as
+        faithful.
     """
     given = set(circuit.kept)
     worst = abs(1 - circuit.faithfulness) + tolerance
-    for share, of_threshold in groupby(product(_THRESHOLDS, _PENALTIES), lambda pair: pair[0]):
+    for share in _THRESHOLDS:
         threshold = circuit.threshold * share
         settings = replace(
             circuit.settings, method="acdc", threshold=threshold, threshold_text=f"{threshold:.6g}"
         )
-        for _, penalty in of_threshold:
+        of_threshold: list[Attempt] = []
+        for penalty in _PENALTIES:
             avoided = AvoidedEdges(engine.graph, circuit.kept_mask, penalty / share)
             steps: list[Step] = []
             for step in acdc_steps(engine, settings, avoided=avoided):
@@ -176,20 +184,33 @@ def attempt_steps(engine: Engine, circuit: Circuit, tolerance: float) -> Iterato
             kept = tuple(other.kept)
             as_faithful = abs(1 - other.faithfulness) <= worst
             n_shared = len(given.intersection(kept))
-            yield Attempt(threshold, penalty, kept, n_shared, other.faithfulness, as_faithful)
+            attempt = Attempt(threshold, penalty, kept, n_shared, other.faithfulness, as_faithful)
+            yield attempt
+            of_threshold.append(attempt)
             if not as_faithful:
                 break
+        found = any(_is_another(each, circuit, most_shared) for each in of_threshold)
+        if found or not of_threshold[0].as_faithful:
+            return
+
+
+def _is_another(attempt: Attempt, circuit: Circuit, most_shared: float) -> bool:
+    """Whether an attempt is as faithful and shares few enough edges with the given circuit."""
+    # Of the smaller of the two: neither a part of the given circuit nor more than it is another.
+    smaller = min(len(attempt.kept), len(circuit.kept))
+    return attempt.as_faithful and attempt.n_shared <= most_shared * smaller
 
 
 def most_unlike(circuit: Circuit, attempts: list[Attempt], most_shared: float) -> AnotherCircuit:
     """Chooses among some attempts, at least one; arguments as for `another_circuit`."""
     given = set(circuit.kept)
 
-    def rank(attempt: Attempt) -> tuple[bool, float, int]:
+    def rank(attempt: Attempt) -> tuple[int, float, int]:
+        size = len(attempt.kept)
         if attempt.as_faithful:
-            return False, attempt.n_shared, len(attempt.kept)
+            return int(not _is_another(attempt, circuit, most_shared)), attempt.n_shared, size
         distance = abs(1 - attempt.faithfulness)
-        return True, math.inf if math.isnan(distance) else distance, len(attempt.kept)
+        return 2, math.inf if math.isnan(distance) else distance, size
 
     best = min(attempts, key=rank)
     table = pd.DataFrame(
@@ -205,7 +226,7 @@ def most_unlike(circuit: Circuit, attempts: list[Attempt], most_shared: float) -
     )
     return AnotherCircuit(
         circuit=circuit,
-        found=best.as_faithful and best.n_shared <= most_shared * len(given),
+        found=_is_another(best, circuit, most_shared),
         kept=best.kept,
         shared=tuple(edge for edge in best.kept if edge in given),
         jaccard=_jaccard(best, given),
