@@ -23,3 +23,15 @@ def unknown_name(what: str, given: object, allowed: Iterable[str]) -> ValueError
     hint = f" Did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     return ValueError(f"unknown {what} {given!r}.{hint} Allowed: {listed}.")
+
+
+def check_whole_number(name: str, value: object, least: int) -> None:
+    """Raises a ValueError if an argument is no whole number, or is below the least allowed.
+
+    Args:
+        name: of the argument.
+        value: that was given.
+        least: that is allowed.
+    """
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")

@@ -44,6 +44,8 @@ class Metric:
             circuits, and of some of the prompts with their answers: faster. The metrics by name do.
         linear: whether it is the mean answer logit minus the mean wrong logit, so that it can be
             computed by one dot product with the final stream instead of a whole unembedding.
+        of_these_prompts: whether it is for the prompts that it was given with, and no others: as a
+            function of the logits may be, which knows their answers by their order.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Metric:
     default_rule: Rule = "abs"
     linear: bool = False
     takes_batches: bool = False
+    of_these_prompts: bool = False
 
     @property
     def sign(self) -> float:
@@ -178,7 +181,9 @@ def get_metric(metric: Metric | str | Callable[[Logits], PromptValues]) -> Metri
             f"at END; got {type(metric).__name__}"
         )
     name = getattr(metric, "__name__", type(metric).__name__)
-    return Metric(name, name.replace("_", " "), "", lambda logits, *_: metric(logits))
+    return Metric(
+        name, name.replace("_", " "), "", lambda logits, *_: metric(logits), of_these_prompts=True
+    )
 
 
 def values_of(

@@ -10,6 +10,7 @@ from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.errors import check_whole_number
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.progress import working_on
 from acdc_explorer.searches.audit import Audit, audit_circuit
@@ -37,8 +38,7 @@ def audit(
             edges.
     """
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if type(value) is not int or value < least:
-            raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+        check_whole_number(name, value, least)
     with plain_arithmetic():
         return audit_circuit(_engine_of(model, task, circuit)[1], circuit, n, seed)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import re
 import time
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from conftest import bridge_of, random_gpt2, random_task
 
@@ -56,7 +58,7 @@ def test_a_measurement_is_shown(explorer, model):
     assert not checks.html.value
     found = check(explorer, "measurement")
     direct = ax.measure(model, random_task(), explorer.circuit)
-    assert found.ablations.equals(direct.ablations)
+    pd.testing.assert_frame_equal(found.ablations, direct.ablations, rtol=1e-4, atol=1e-5)
     text = text_of(explorer)
     for line in (*found.observations, *(test.told for test in found.tests)):
         assert line in text
@@ -95,12 +97,23 @@ def test_results_go_with_their_circuit(explorer):
     check(explorer, "measurement")
     kept = explorer.circuit.kept
     low, high = explorer.circuit.valid_interval
+    check(explorer, "uncertainty")
+    assert any(each.note for each in explorer._graph_view.drawn_edges())
     explorer.threshold = (low + high) / 2
     explorer.wait(30)
     assert explorer.circuit.kept == kept
-    assert "measurement" in explorer.found
+    # The edges are the same; what the decisions were compared with is not.
+    assert [*explorer.found] == ["measurement"]
     assert explorer._checks.html.value
-    explorer.threshold = high * 1.5
+    assert not any(each.note for each in explorer._graph_view.drawn_edges())
+    pause = explorer._options(ablation="zero")
+    explorer._request = replace(explorer._request, options=pause)
+    explorer.run()
+    explorer.wait(30)
+    assert explorer.found == {}
+    check(explorer, "measurement")
+    assert explorer.found["measurement"].ablation == "zero"
+    explorer.threshold = 3.0
     explorer.wait(30)
     assert explorer.circuit.kept != kept
     assert explorer.found == {}

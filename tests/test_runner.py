@@ -185,10 +185,32 @@ def test_errands_are_given_up(model, runner, how):
         assert runner.wait(30) == "done"
     else:
         runner.close()
-    n_told = 1 if how == "close" else 2
-    until(lambda: len(answers) == n_told)
+    until(lambda: len(answers) == 2)
     assert all(isinstance(error, GivenUpError) for _, error in answers)
     assert runner.snapshot().status == "done"
+
+
+def test_a_question_answered_while_an_errand_is_given_up_has_its_answer(model, runner):
+    begun, asked, answers, errands = threading.Event(), threading.Event(), [], []
+    runner.start(Request(model, random_task(), 0.05))
+    runner.run_errand(busy_errand(begun), lambda *answer: errands.append(answer))
+    assert begun.wait(30)
+
+    def question(model, engine, circuit):
+        asked.set()
+        with working_on("answering", 3) as done:
+            for part in range(3):
+                time.sleep(0.1)
+                done(part + 1)
+        return "answered"
+
+    runner.ask(question, lambda *answer: answers.append(answer))
+    assert asked.wait(10)
+    runner.give_up_errands()
+    until(lambda: answers)
+    assert answers == [("answered", None)]
+    until(lambda: errands)
+    assert isinstance(errands[0][1], GivenUpError)
 
 
 def test_an_errand_that_fails_tells_who_asked(model, runner):

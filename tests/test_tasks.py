@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -243,6 +245,12 @@ def test_some_of_the_prompts_are_a_task():
     assert torch.equal(some.positions["S2"], task.positions["S2"][[5, 2, 5]])
     one, all_prompts = ax.evaluate(model, some, removed=[]), ax.evaluate(model, task, removed=[])
     assert one != pytest.approx(all_prompts)
+    assert some.take([2, 0]).options["rows"] == [5, 5]
+    with pytest.raises(ValueError, match="numbers of prompts; got True or False"):
+        task.take([True, False])
+    by_function = replace(task, metric=lambda logits: logits[:, 5] - logits[:, 7])
+    with pytest.raises(ValueError, match="give the task a Metric, or one by name"):
+        by_function.take([0])
     for rows, told in (([8], "got 8"), ([], "none is named"), ([-1], "got -1")):
         with pytest.raises(ValueError, match=f"prompts 0 to 7; {told}"):
             task.take(rows)

@@ -18,6 +18,7 @@ from IPython.display import display
 
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.errors import check_whole_number
 from acdc_explorer.explorer.checks.checks import Checks
 from acdc_explorer.explorer.circuit_files import made_file, request_of
 from acdc_explorer.explorer.controls.controls import Controls
@@ -104,8 +105,7 @@ class Explorer(SearchWidget):
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         parse_target(faithfulness, None, options)
         for name, value, least in (("n_prompts", n_prompts, 1), ("seed", seed, 0)):
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+            check_whole_number(name, value, least)
         self._request = Request(
             model, task, threshold, n_prompts, seed, dict(options), device, faithfulness
         )

@@ -58,7 +58,13 @@ class SearchWidget(widgets.VBox):
 
     def _make_runner(self) -> None:
         """Makes the worker; before `super().__init__`, so that the page's parts can ask it."""
-        self._runner = Runner(self._show)
+
+        def show(snapshot: Snapshot) -> None:
+            # The last one of a page that is gone may still have something to say.
+            if self._runner is runner:
+                self._show(snapshot)
+
+        self._runner = runner = Runner(show)
         self._on_view = True
         self._own_cells = OwnCells(lambda _: self._decide_rest())
         self._presence = Presence(lambda: self._own_cells.running, self._seen, self._fold)
@@ -167,11 +173,13 @@ class SearchWidget(widgets.VBox):
         """Follows the slider: at once where the circuit is known, else where it comes to rest."""
         with self._ui:
             threshold = f"{percent:.3g}%"
-            if rests or self._is_known(threshold):
-                self.threshold = threshold
-            elif self.circuit is not None:
+            goes_there = rests or self._is_known(threshold)
+            if not goes_there and self.circuit is not None:
                 unit = self.circuit.metric_unit
                 self._controls.show_threshold(threshold, self.circuit.full_metric, unit)
+        # Not under the lock: it may make a new page, for which another one is taken first.
+        if goes_there:
+            self.threshold = threshold
 
     def _is_known(self, threshold: str) -> bool:
         """Whether the circuit of a threshold can be shown without a search."""
@@ -188,13 +196,14 @@ class SearchWidget(widgets.VBox):
                 return
             low, high = self.circuit.valid_interval
             threshold = low * (1 - BEYOND) if by < 0 else high * (1 + BEYOND)
-            if 0 < threshold < math.inf:
-                self.threshold = threshold
+        if 0 < threshold < math.inf:
+            self.threshold = threshold
 
     def _faithfulness_slid(self, percent: float) -> None:
         with self._ui:
-            if not self._syncing:
-                self.faithfulness = f"{percent:g}%"
+            if self._syncing:
+                return
+        self.faithfulness = f"{percent:g}%"
 
     def _ask_for_faithfulness(self, faithfulness: float | str) -> None:
         self._request = replace(self._request, faithfulness=faithfulness, options=self._options())

@@ -34,6 +34,7 @@ from acdc_explorer.arguments import THRESHOLD, KindOfSearch, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import Step
+from acdc_explorer.errors import check_whole_number
 from acdc_explorer.measures.repeated_search import RepeatedSearch
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.progress import working_on
@@ -168,8 +169,7 @@ class SubsetVote:
             ValueError: likewise.
         """
         for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+            check_whole_number(name, value, least)
         n_prompts = search.task.n_prompts
         if n_prompts < 2:
             raise ValueError("subsets need at least two prompts; got 1")

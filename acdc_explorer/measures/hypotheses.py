@@ -1,8 +1,8 @@
 """Five questions to a circuit, each a statistical test.
 
 After Shi et al. 2024, "Hypothesis testing the circuit hypothesis in LLMs" (arXiv 2410.13032), which
-asks them; the tests are exact or by permutation, and where many edges are tested at once (the
-minimality of each), the share of false alarms is held down for all of them together.
+asks them. The tests are exact, by permutation or against random draws, and where many edges are
+tested at once (the minimality of each), the share of false alarms is held down for all together.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from acdc_explorer.progress import working_on
+
 # A result that chance alone gives less often than this is taken for one.
 ALPHA = 0.05
 _N_PERMUTATIONS = 2000
-# Scores closer than this share of the largest are the same.
+# Scores closer than this share of the largest are the same: other batches round differently.
 _TIE = 1e-5
 
 
@@ -26,20 +28,31 @@ class HypothesisTest:
 
     Attributes:
         name: of the test.
-        passed: whether the answer speaks for the circuit.
+        passed: whether the answer speaks for the circuit; None: the question cannot be answered.
         p_value: how often chance alone would give as much; see the function that made it. Of
             equivalence and independence a small one speaks against the circuit, of the others for
-            it.
+            it. NaN where there is none.
         told: the answer in a sentence.
     """
 
     name: str
-    passed: bool
+    passed: bool | None
     p_value: float
     told: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {'yes' if self.passed else 'no'}. {self.told}"
+        answer = {True: "yes", False: "no", None: "no answer"}[self.passed]
+        return f"{self.name}: {answer}. {self.told}"
+
+
+def no_answer(name: str, why: str) -> HypothesisTest:
+    """A question that cannot be answered, and why."""
+    return HypothesisTest(name, None, math.nan, why)
+
+
+def tie(*scores: Float[np.ndarray, " prompt"]) -> float:
+    """Scores closer than this are the same, as far as rounding tells."""
+    return _TIE * float(max(np.abs(each).max() for each in scores))
 
 
 def equivalence(
@@ -52,8 +65,10 @@ def equivalence(
         full: the full model's.
     """
     difference = circuit - full
-    apart = np.abs(difference) > _TIE * max(np.abs(full).max(), np.abs(circuit).max())
+    apart = np.abs(difference) > tie(circuit, full)
     n, n_better = int(apart.sum()), int((difference[apart] > 0).sum())
+    if n and 2 / 2**n > ALPHA:
+        return no_answer("equivalence", f"{n} prompts that tell them apart are too few.")
     tail = sum(math.comb(n, k) for k in range(min(n_better, n - n_better) + 1)) / 2**n
     p_value = min(1.0, 2 * tail)
     passed = p_value > ALPHA
@@ -82,13 +97,20 @@ def independence(
         full: the full model's.
         rng: draws the permutations.
     """
+    if np.ptp(full) <= tie(full):
+        return no_answer("independence", "The full model scores the same on every prompt.")
+    if 1 / math.factorial(len(full)) > ALPHA:
+        return no_answer("independence", f"{len(full)} prompts are too few.")
     one, other = _kernel(without), _kernel(full)
     centered = one - one.mean(0) - one.mean(1, keepdims=True) + one.mean()
-    measured = (centered * other).sum()
-    orders = [rng.permutation(len(full)) for _ in range(_N_PERMUTATIONS)]
-    by_chance = np.array([(centered * other[np.ix_(order, order)]).sum() for order in orders])
-    # Where either is constant all are equal, up to rounding.
-    n_as_much = int((by_chance >= measured - 1e-9 * max(1.0, abs(measured))).sum())
+    measured, n_as_much = (centered * other).sum(), 0
+    # Where what is left is constant all are equal, up to rounding.
+    least = measured - 1e-9 * max(1.0, abs(measured))
+    with working_on("testing independence: permutations", _N_PERMUTATIONS) as done:
+        for number in range(_N_PERMUTATIONS):
+            order = rng.permutation(len(full))
+            n_as_much += bool((centered * other[np.ix_(order, order)]).sum() >= least)
+            done(number + 1)
     p_value = (1 + n_as_much) / (1 + _N_PERMUTATIONS)
     passed = p_value > ALPHA
     return HypothesisTest(
@@ -96,46 +118,49 @@ def independence(
         passed,
         p_value,
         "What is left without the circuit "
-        + ("tells nothing of" if passed else "still goes with")
-        + f" the full model's score from prompt to prompt ({p_text(p_value)}).",
+        + ("does not show to go" if passed else "still goes")
+        + f" with the full model's score from prompt to prompt ({p_text(p_value)}).",
     )
 
 
 def minimality(
-    effects: Float[np.ndarray, " edge"], by_chance: Float[np.ndarray, " draw"]
+    effects: Float[np.ndarray, " edge"], by_chance: Float[np.ndarray, " draw"], n_kept: int
 ) -> tuple[HypothesisTest, Float[np.ndarray, " edge"]]:
     """Whether each kept edge matters more than edges that were added at random.
 
     Each edge's p-value is its place among the effects by chance; they are then adjusted for being
     many (Benjamini and Hochberg 1995), so that of the edges that pass at most 5% are expected to be
-    false alarms.
+    false alarms. With n draws no edge can pass unless about 20 / n of all edges do more than any
+    draw.
 
     Args:
-        effects: of each kept edge, removed from the circuit alone: the size of the change.
+        effects: of each kept edge, removed from the circuit alone: the size of the change, 0 for
+            what is rounding.
         by_chance: the same of random edges of random paths added to the circuit.
+        n_kept: how many edges are kept, of which those may have been drawn.
 
     Returns:
         The test, which passes if every edge does, and the edges' adjusted p-values.
     """
+    if not len(effects) or not len(by_chance):
+        why = "no edge is kept" if not len(effects) else "there is no edge to add"
+        return no_answer("minimality", f"{why.capitalize()}."), np.full(len(effects), np.nan)
     n_as_large = (by_chance[None] >= effects[:, None]).sum(1)
     adjusted = adjusted_for_many((1 + n_as_large) / (1 + len(by_chance)))
-    n_above = int((adjusted <= ALPHA).sum())
-    largest = float(adjusted.max(initial=0.0))
+    n_above, n_largest = int((adjusted <= ALPHA).sum()), int((n_as_large == 0).sum())
     n = len(effects)
-    return (
-        HypothesisTest(
-            "minimality",
-            n_above == n,
-            largest,
-            f"{n_above} of {n} kept edge{'s' * (n != 1)}, each removed alone, matter more than "
-            f"edges added to the circuit at random.",
-        ),
-        adjusted,
-    )
+    of = f"{n} kept edge{'s' * (n != 1)}" + (f" drawn from {n_kept:,}" if n < n_kept else "")
+    told = f"{n_above} of {of}, each removed alone, matter more than edges added at random."
+    if n_largest and not n_above:
+        told += (
+            f" {n_largest} do more than any of the {len(by_chance)} draws, which are too few to "
+            "tell."
+        )
+    return HypothesisTest("minimality", n_above == n, float(adjusted.max()), told), adjusted
 
 
 def sufficiency(
-    distance: float, by_chance: Float[np.ndarray, " draw"], what: str
+    distance: float, by_chance: Float[np.ndarray, " draw"], what: str, near: float = 0.0
 ) -> HypothesisTest:
     """Whether the circuit comes nearer to the full model than random ones of its size.
 
@@ -143,8 +168,9 @@ def sufficiency(
         distance: |full model's metric - circuit's|.
         by_chance: the same of random circuits.
         what: what those are called.
+        near: distances closer than this are the same.
     """
-    n_as_near = int((by_chance <= distance).sum())
+    n_as_near = int((by_chance <= distance + near).sum())
     p_value = (1 + n_as_near) / (1 + len(by_chance))
     return HypothesisTest(
         "sufficiency",
@@ -155,14 +181,17 @@ def sufficiency(
     )
 
 
-def partial_necessity(damage: float, by_chance: Float[np.ndarray, " draw"]) -> HypothesisTest:
+def partial_necessity(
+    damage: float, by_chance: Float[np.ndarray, " draw"], near: float = 0.0
+) -> HypothesisTest:
     """Whether the model without the circuit does worse than without as many other edges.
 
     Args:
         damage: by how much removing the circuit's edges worsens the metric.
         by_chance: the same for random edges outside of it.
+        near: damages closer than this are the same.
     """
-    n_as_bad = int((by_chance >= damage).sum())
+    n_as_bad = int((by_chance >= damage - near).sum())
     p_value = (1 + n_as_bad) / (1 + len(by_chance))
     return HypothesisTest(
         "partial necessity",

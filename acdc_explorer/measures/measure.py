@@ -12,20 +12,21 @@ from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.cache import engine_for, new_engine
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.errors import unknown_name
+from acdc_explorer.errors import check_whole_number, unknown_name
 from acdc_explorer.graph import Edge
 from acdc_explorer.measures.held_out import prompts_to_measure_on
-from acdc_explorer.measures.hypotheses import equivalence, independence
+from acdc_explorer.measures.hypotheses import equivalence, independence, no_answer
 from acdc_explorer.measures.measurement import Measurement
 from acdc_explorer.measures.null import against_other_edges, against_random, each_alone
 from acdc_explorer.measures.observations import observations
 from acdc_explorer.measures.scores import RUNS, row_of, scores_of
+from acdc_explorer.metrics import METRICS
 from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.options import ABLATIONS, Ablation
 from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
 
-# With fewer draws nothing can be rarer than 5%.
+# With fewer draws hardly anything can be rarer than 5%.
 _LEAST_DRAWS = 20
 
 
@@ -35,7 +36,7 @@ def measure(
     circuit: Circuit | Iterable[str | Edge],
     *,
     held_out: Task | bool | None = None,
-    ablations: Sequence[Ablation] = ABLATIONS,
+    ablations: Sequence[Ablation] | Ablation = ABLATIONS,
     n_random: int = 100,
     max_edges: int = 200,
     n_bootstrap: int = 1000,
@@ -50,7 +51,7 @@ def measure(
         held_out: prompts to measure on. By default as many of another seed, without those that
             `task` has; where there are none (`Task.split` makes some of prompts of your own),
             `task` itself, and the result says so. False: `task` itself.
-        ablations: under which to measure it; that of the circuit always is among them.
+        ablations: under which to measure it, one or several; the circuit's always is among them.
         n_random: how many random circuits of each kind to draw, and as often an edge for the test
             of minimality; from 20 on.
         max_edges: of a circuit with more edges, so many are drawn for the test of minimality.
@@ -66,9 +67,9 @@ def measure(
         ("n_bootstrap", n_bootstrap, 1),
         ("seed", seed, 0),
     ):
-        if type(value) is not int or value < least:
-            raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
-    for name in [ablations] if isinstance(ablations, str) else ablations:
+        check_whole_number(name, value, least)
+    ablations = [ablations] if isinstance(ablations, str) else [*ablations]
+    for name in ablations:
         if name not in ABLATIONS:
             raise unknown_name("ablation", name, ABLATIONS)
     with plain_arithmetic():
@@ -107,9 +108,16 @@ def measure(
         table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("ablation")
         random, sufficiency = against_random(engine, kept, scores, n_random, rng)
         necessity = against_other_edges(engine, kept, scores, n_random, rng)
-        edges, minimality = each_alone(engine, kept, n_random, max_edges, rng)
+        edges, minimality = each_alone(engine, kept, scores, n_random, max_edges, rng)
         sign = engine.metric.sign
+        if engine.metric is METRICS["kl_divergence"]:
+            equal = no_answer("equivalence", "By its own distance no circuit can be better.")
+        else:
+            equal = equivalence(sign * scores.circuit, sign * scores.full)
         own = scores if engine is found_with else scores_of(found_with, kept)
+        noticed = observations(engine, kept, table, own.faithfulness)
+        if on.why:
+            noticed = (f"There are no held-out prompts: {on.why}.", *noticed)
         return Measurement(
             model_name=loaded.name,
             task_name=task.name,
@@ -123,13 +131,13 @@ def measure(
             random=random,
             edges=edges,
             tests=(
-                equivalence(sign * scores.circuit, sign * scores.full),
+                equal,
                 independence(scores.without, scores.full, rng),
                 minimality,
                 sufficiency,
                 necessity,
             ),
-            observations=observations(engine, kept, table, own.faithfulness),
+            observations=noticed,
         )
 
 

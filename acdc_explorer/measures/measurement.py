@@ -42,7 +42,8 @@ class Measurement:
             `faithfulness_median` and `faithfulness_best`, of the nearest.
         edges: one row per kept edge that was removed from the circuit alone: `edge`, `effect`
             (score with it - without it), `standard_error` over prompts, `p_value` (adjusted for
-            being one of many, see `hypotheses.minimality`), `above_random`.
+            being one of many, see `hypotheses.minimality`), `above_random`. Where lower is better,
+            as of KL divergence, an edge that helps has a negative effect.
         tests: the five tests of `measures/hypotheses.py`.
         observations: what else was noticed, in sentences.
     """

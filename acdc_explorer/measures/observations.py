@@ -13,6 +13,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.graph import LOGITS, Node
 from acdc_explorer.measures.measurement import percent
 from acdc_explorer.measures.scores import evaluated
+from acdc_explorer.metrics import METRICS
 
 # A head's direct effect is told from this share of |full - ablated| on.
 LEAST_SHARE = 0.03
@@ -121,7 +122,9 @@ def observations(
         found_faithfulness: on the prompts that it was found on.
     """
     faithfulness = float(ablations.faithfulness[engine.ablation])
-    roles = head_roles(engine)
+    # No circuit can do better than the full model by its distance from that.
+    knows_better = engine.metric is not METRICS["kl_divergence"]
+    roles = head_roles(engine) if knows_better else HeadRoles((), (), ())
     told = [
         *_on_unconnected(engine, kept),
         *_on_overshoot(engine, kept, ablations.loc[[engine.ablation]].iloc[0], roles),
@@ -136,9 +139,11 @@ def _on_unconnected(engine: Engine, kept: Bool[np.ndarray, "receiver sender"]) -
     n_kept, n_connected = int(kept.sum()), int(on_paths(engine.graph, kept).sum())
     if n_connected == n_kept:
         return []
+    # What carries zeros or a mean without the circuit's edges may still carry something with them.
+    nothing = "do nothing" if engine.ablation == "corrupted" else "carry nothing of the prompt"
     return [
         f"{n_kept - n_connected} of {n_kept} kept edges lie on no path from the input to the "
-        "logits, and do nothing."
+        f"logits, and {nothing}."
     ]
 
 
@@ -148,7 +153,8 @@ def _on_overshoot(
     row: pd.Series,
     roles: HeadRoles,
 ) -> list[str]:
-    if not row.faithfulness_low > 1 + _OVERSHOOT:
+    does_the_task = engine.metric.sign * (row.full - row.ablated) > 0
+    if not (does_the_task and row.faithfulness_low > 1 + _OVERSHOOT):
         return []
     graph = engine.graph
     missing = [
@@ -184,7 +190,9 @@ def _on_roles(
 ) -> list[str]:
     told = []
     if roles.negative:
-        told.append(f"Negative heads write against the answer: {_named(engine, roles.negative)}.")
+        told.append(
+            f"Negative heads write against the answer (+ helps): {_named(engine, roles.negative)}."
+        )
     if roles.backup:
         writers = ", ".join(each.head.id for each in roles.writers[:_MOST_NAMED])
         told.append(

@@ -67,10 +67,13 @@ def connected_edges(
     while n_before < mask.sum() < n_edges:
         n_before = mask.sum()
         for row, column in rng.permutation(cells):
-            if mask[row, column]:
+            # It takes an edge more for each of its ends that is not linked yet, at least.
+            ends = graph.senders[column], graph.receivers[row].node
+            n_left = n_edges - mask.sum()
+            if mask[row, column] or 1 + sum(end not in linked for end in ends) > n_left:
                 continue
             added = path_through(graph, (row, column), linked, rng)
-            if mask.sum() + len(added) <= n_edges:
+            if len(added) <= n_left:
                 mask |= _mask_of(graph.edge_mask, added)
                 linked |= {graph.senders[sender] for _, sender in added}
                 linked |= {graph.receivers[receiver].node for receiver, _ in added}

@@ -81,6 +81,9 @@ def row_of(scores: Scores, draws: Int[np.ndarray, "draw prompt"]) -> dict[str, f
     for name, values in (("faithfulness", scores.circuit), ("remainder", scores.without)):
         row[name] = float(share(values.mean(), full.mean(), ablated.mean()))
         drawn = share(values[draws].mean(1), full[draws].mean(1), ablated[draws].mean(1))
+        if len(values) == 1:
+            # Of one prompt there is no interval.
+            drawn = np.full(len(drawn), np.nan)
         row[f"{name}_low"], row[f"{name}_high"] = np.nanpercentile(drawn, _ENDS)
     spans = np.abs(full - ablated)
     told = spans > _LEAST_SPAN * spans.max()

@@ -14,6 +14,7 @@ from acdc_explorer.arguments import THRESHOLD, KindOfSearch, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import Step
+from acdc_explorer.errors import check_whole_number
 from acdc_explorer.measures.overlap import mean_jaccard, pairwise_jaccard
 from acdc_explorer.measures.repeated_search import RepeatedSearch
 from acdc_explorer.measures.variations import Variation, variations_of
@@ -176,8 +177,7 @@ class StabilityStudy:
             ValueError: likewise.
         """
         for name, value, least in (("n", n, 2), ("seed", seed, 0)):
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+            check_whole_number(name, value, least)
         self._search, self._seed = search, seed
         self._variations, self.notes = variations_of(search, kinds, n, seed)
         if not self._variations:

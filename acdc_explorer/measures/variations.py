@@ -74,6 +74,8 @@ def variations_of(
 def _why_none(search: RepeatedSearch, kind: VariationKind) -> str | None:
     """Why a search cannot be varied in this way; None if it can."""
     task, method = search.task, search.settings.method
+    if kind in ("prompts", "seeds", "templates") and task.metric.of_these_prompts:  # type: ignore[union-attr]
+        return f"no {kind}: the metric is a function of the logits of just these prompts"
     if kind == "orders" and method != "acdc":
         return f"no orders: what method {method!r} finds does not depend on the order"
     if kind == "prompts" and task.n_prompts < 2:

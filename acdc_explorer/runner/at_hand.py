@@ -18,7 +18,7 @@ from acdc_explorer.searches.methods import SEARCH_METHODS
 
 
 class AtHand:
-    """Changed in the worker alone, all at once under a lock; read on any thread under the same."""
+    """Changed in the worker alone, under a lock; read on any thread under the same."""
 
     def __init__(self, lock: threading.Condition):
         """Begins with nothing.
@@ -76,10 +76,10 @@ class AtHand:
         assert self._path is not None
         if self._search.advance():
             return True
-        if SEARCH_METHODS[self._search.settings.method].is_exact:
-            for circuit in (*self._search.found, self._search.circuit()):
-                self._path.add(circuit)
         with self._lock:
+            if SEARCH_METHODS[self._search.settings.method].is_exact:
+                for circuit in (*self._search.found, self._search.circuit()):
+                    self._path.add(circuit)
             self._end()
         return False
 
@@ -120,10 +120,11 @@ class AtHand:
         self._loaded.forget()
 
     def _let_go(self) -> None:
-        for each in (self._background, self._path):
-            if each is not None:
-                each.close()
-        self._search = self._path = self._background = None
+        with self._lock:
+            for each in (self._background, self._path):
+                if each is not None:
+                    each.close()
+            self._search = self._path = self._background = None
 
     def ask(self, question: Callable[[Model, Engine, Circuit], Any]) -> Any:
         """What a function makes of model, engine and the circuit so far."""

@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from acdc_explorer.runner.questions import Answer, as_exception
+from acdc_explorer.runner.questions import Answer
+
+Errand = Callable[[], Any]
 
 
 class GivenUpError(Exception):
@@ -14,17 +16,17 @@ class GivenUpError(Exception):
 
 
 class Errands:
-    """First come, first served."""
+    """First come, first served. Whoever calls holds the runner's lock."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Callable[[], Any], Answer]] = deque()
+        self._waiting: deque[tuple[Errand, Answer]] = deque()
         self._under_way = self._unwanted = False
 
     def __bool__(self) -> bool:
         """Whether there is one to do."""
         return bool(self._waiting)
 
-    def add(self, errand: Callable[[], Any], answer: Answer) -> None:
+    def add(self, errand: Errand, answer: Answer) -> None:
         """Puts one at the end.
 
         Args:
@@ -34,32 +36,33 @@ class Errands:
         """
         self._waiting.append((errand, answer))
 
+    def begin(self) -> tuple[Errand, Answer]:
+        """Takes the first, which is under way from then on."""
+        self._under_way, self._unwanted = True, False
+        return self._waiting.popleft()
+
+    def end(self) -> None:
+        """Says that the one under way is over."""
+        self._under_way = self._unwanted = False
+
     def give_up(self) -> list[Answer]:
         """Lets go of all; the one under way ends when it next tells how far it is.
 
         Returns:
-            Who waits for those that were not begun, to be told.
+            Who waits for those that were not begun, to be told once the lock is free.
         """
         self._unwanted = self._under_way
         dropped = [answer for _, answer in self._waiting]
         self._waiting.clear()
         return dropped
 
-    def check_wanted(self) -> None:
-        """Raises `GivenUpError` in an errand that is not wanted any more."""
-        if self._unwanted:
-            self._unwanted = False
-            raise GivenUpError("it was given up")
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether there is one under way that is not wanted any more."""
+        return self._unwanted
 
-    def do_next(self) -> None:
-        """Does the first."""
-        errand, answer = self._waiting.popleft()
-        self._under_way = True
-        try:
-            result = errand()
-        except BaseException as error:
-            self._under_way = self._unwanted = False
-            answer(None, as_exception(error))
-        else:
-            self._under_way = self._unwanted = False
-            answer(result, None)
+
+def tell_given_up(dropped: list[Answer]) -> None:
+    """Tells those who wait for errands that were given up."""
+    for answer in dropped:
+        answer(None, GivenUpError("it was given up"))

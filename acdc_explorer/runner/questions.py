@@ -10,15 +10,19 @@ Answer = Callable[[Any, Exception | None], None]
 
 
 class Questions:
-    """What is to be computed in between, first come, first served."""
+    """What is to be computed in between, first come, first served.
+
+    Attributes:
+        answering: whether one is being answered.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], Any], Answer]] = deque()
-        self._answering = False
+        self.answering = False
 
     def __bool__(self) -> bool:
         """Whether there is one to answer, and none being answered."""
-        return bool(self._waiting) and not self._answering
+        return bool(self._waiting) and not self.answering
 
     def add(self, question: Callable[[], Any], answer: Answer) -> None:
         """Puts one at the end.
@@ -32,16 +36,22 @@ class Questions:
     def answer_next(self) -> None:
         """Answers the first."""
         question, answer = self._waiting.popleft()
-        self._answering = True
+        self.answering = True
         try:
-            result = question()
-        except BaseException as error:
-            # SystemExit too: a user's metric may raise anything, and the worker must live on.
-            answer(None, as_exception(error))
-        else:
-            answer(result, None)
+            answer_to(question, answer)
         finally:
-            self._answering = False
+            self.answering = False
+
+
+def answer_to(question: Callable[[], Any], answer: Answer) -> None:
+    """Computes something and tells who asked: the result, or what was raised."""
+    try:
+        result = question()
+    except BaseException as error:
+        # SystemExit too: a user's metric may raise anything, and the worker must live on.
+        answer(None, as_exception(error))
+    else:
+        answer(result, None)
 
 
 def as_exception(error: BaseException) -> Exception:

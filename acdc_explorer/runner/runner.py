@@ -22,9 +22,9 @@ from acdc_explorer.runner.activities import Activities
 from acdc_explorer.runner.at_exit import close_at_exit
 from acdc_explorer.runner.at_hand import AtHand
 from acdc_explorer.runner.cores import use_cores
-from acdc_explorer.runner.errands import Errands, GivenUpError
+from acdc_explorer.runner.errands import Errand, Errands, GivenUpError, tell_given_up
 from acdc_explorer.runner.notices import Notices
-from acdc_explorer.runner.questions import Answer, Questions, as_exception
+from acdc_explorer.runner.questions import Answer, Questions, answer_to, as_exception
 from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
 
 
@@ -132,7 +132,8 @@ class Runner:
 
         Args:
             errand: called in the worker as a question is; it tells how far it is by `working_on`.
-            answer: likewise; what is raised is `GivenUpError` if it was given up.
+            answer: called with the result, or None and what was raised: in the worker, or where it
+                is given up before it has begun, with `GivenUpError`.
         """
         with self._condition:
             self._check_open()
@@ -143,8 +144,7 @@ class Runner:
         """Ends the errand under way, and drops those that wait."""
         with self._condition:
             dropped = self._errands.give_up()
-        for answer in dropped:
-            answer(None, GivenUpError("it was given up"))
+        tell_given_up(dropped)
 
     def rest(self, rests: bool) -> None:
         """Has the background wait, or go on; searches and questions never wait."""
@@ -167,11 +167,12 @@ class Runner:
         """Ends the worker thread and lets go of the model."""
         with self._condition:
             self._closed = True
-            self._errands.give_up()
+            dropped = self._errands.give_up()
             if self._status_seen() in ("running", "loading", "paused"):
                 self._commands.clear()
                 self._status = "stopped"
             self._condition.notify_all()
+        tell_given_up(dropped)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
 
@@ -196,8 +197,9 @@ class Runner:
             self._notify()
         while self._questions:
             self._questions.answer_next()
-        if not progress.ended:
-            self._errands.check_wanted()
+        # In the errand itself, not in a question that is answered meanwhile.
+        if self._errands.is_unwanted and not (progress.ended or self._questions.answering):
+            raise GivenUpError("it was given up")
 
     def _work(self) -> None:
         while True:
@@ -240,10 +242,19 @@ class Runner:
             return partial(self._obey, command)
         if self._status == "running":
             return self._advance
-        return self._do_errand if self._may_run_errands() else self._explore
+        if self._may_run_errands():
+            return partial(self._do, *self._errands.begin())
+        return self._explore
 
-    def _do_errand(self) -> None:
-        self._errands.do_next()
+    def _do(self, errand: Errand, answer: Answer) -> None:
+        """Does an errand."""
+
+        def ended(result: Any, error: Exception | None) -> None:
+            with self._condition:
+                self._errands.end()
+            answer(result, error)
+
+        answer_to(errand, ended)
         # What was told of its progress is over.
         self._notify()
 
@@ -277,4 +288,6 @@ class Runner:
             self._notify()
 
     def _notify(self) -> None:
-        self._notices.give(self.snapshot)
+        # Of a runner that has been closed nobody wants to hear; another may have its place.
+        if not self._closed:
+            self._notices.give(self.snapshot)

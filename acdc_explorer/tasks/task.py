@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -228,16 +229,26 @@ class Task:
         """The task with some of its prompts alone; one that is named twice counts twice.
 
         Args:
-            rows: numbers of prompts, from 0 on.
+            rows: numbers of prompts, from 0 on. As option `rows` of the new task they are numbers
+                of the prompts that `options` tell of, so that a part of a part says which it has.
 
         Raises:
-            ValueError: if there is no such prompt, or none is named.
+            ValueError: if there is no such prompt, or none is named; or if the metric is a function
+                of all the prompts' logits: a `Metric` tells that it suits each prompt by itself.
         """
+        if self.metric.of_these_prompts:  # type: ignore[union-attr]
+            raise ValueError(
+                f"task {self.name!r} has a metric that is a function of the logits of all its "
+                "prompts, and may not suit some of them; give the task a Metric, or one by name"
+            )
+        if any(isinstance(row, (bool, np.bool_)) for row in rows):
+            raise ValueError("rows must be numbers of prompts; got True or False")
         rows = [int(row) for row in rows]
         wrong = [row for row in rows if not 0 <= row < self.n_prompts]
         if wrong or not rows:
             told = f"got {wrong[0]}" if wrong else "none is named"
             raise ValueError(f"task {self.name!r} has prompts 0 to {self.n_prompts - 1}; {told}")
+        known = self.options.get("rows", range(self.n_prompts))
         return replace(
             self,
             clean_tokens=self.clean_tokens[rows],
@@ -248,7 +259,7 @@ class Task:
             texts=[self.texts[row] for row in rows] if self.texts else (),
             pairs=[self.pairs[row] for row in rows] if self.pairs else (),
             token_texts=[self.token_texts[row] for row in rows] if self.token_texts else (),
-            options={**self.options, "rows": rows},
+            options={**self.options, "rows": [known[row] for row in rows]},
         )
 
     def split(self, share: float = 0.5, seed: int = 0) -> tuple[Task, Task]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
@@ -45,6 +46,7 @@ class Check:
         tooltip: what it does, in words.
         run: called in the worker.
         html: what is shown of the result.
+        is_of_edges: whether the result is of the circuit's edges alone, whatever the threshold.
     """
 
     button: str
@@ -52,6 +54,23 @@ class Check:
     tooltip: str
     run: Callable[[Model, Engine, Circuit], Any]
     html: Callable[[Any], str]
+    is_of_edges: bool = False
+
+    def is_of(self, checked: Circuit, circuit: Circuit) -> bool:
+        """Whether what was found of one circuit is so of another.
+
+        Args:
+            checked: the one.
+            circuit: the other.
+        """
+        names, numbers = [], []
+        for each in (checked, circuit):
+            settings = replace(each.settings, threshold=1.0, threshold_text="")
+            task = each.task_name, each.task_options, each.metric_name
+            names.append((each.kept, each.model_name, each.graph, task, settings))
+            threshold = 0.0 if self.is_of_edges else each.threshold
+            numbers.append((each.full_metric, each.corrupted_metric, threshold))
+        return names[0] == names[1] and np.allclose(numbers[0], numbers[1], rtol=1e-6, atol=1e-9)
 
 
 def _measured(model: Model, engine: Engine, circuit: Circuit) -> Measurement:
@@ -68,6 +87,8 @@ def _searched_again(model: Model, engine: Engine, circuit: Circuit) -> Stability
         n=_STABILITY_RUNS,
         method=settings.method,
         rule=settings.rule,
+        order=settings.order,
+        order_seed=settings.order_seed,
         ablation=settings.ablation,
         positions=bool(circuit.graph.labels),
         split_qkv=circuit.graph.split_qkv,
@@ -91,6 +112,7 @@ CHECKS: Mapping[str, Check] = {
         "its size do",
         _measured,
         measurement_html,
+        is_of_edges=True,
     ),
     "stability": Check(
         "Stability",
@@ -185,10 +207,14 @@ class Checks:
         self._circuit, self._error = done, None
         # While another one is searched for they stay: it may be the same.
         if done is not None:
-            others = [name for name, (of, _) in self._results.items() if of.kept != done.kept]
+            others = [
+                name
+                for name, (checked, _) in self._results.items()
+                if not CHECKS[name].is_of(checked, done)
+            ]
             for name in others:
                 del self._results[name]
-            self._take_in_results()
+        self._take_in_results()
         self._show()
 
     def ask(self, name: str) -> None:
@@ -198,12 +224,15 @@ class Checks:
             name: of the check.
         """
         with self._lock:
-            circuit = self._circuit
-            if circuit is None or self._waits_for:
+            if self._circuit is None or self._waits_for:
                 return
             self._waits_for, self._error = name, None
             self._show()
-        self._runner.run_errand(CHECKS[name].run, partial(self._answered, name, circuit))
+        run = CHECKS[name].run
+        self._runner.run_errand(
+            lambda model, engine, circuit: (circuit, run(model, engine, circuit)),
+            partial(self._answered, name),
+        )
 
     def tell(self, activity: str) -> None:
         """Shows how far it is, if it is at work.
@@ -213,11 +242,15 @@ class Checks:
         """
         self.progress.value = waiting_html(activity) if self._waits_for else ""
 
-    def _answered(self, name: str, circuit: Circuit, result: Any, error: Exception | None) -> None:
+    def _answered(
+        self, name: str, result: tuple[Circuit, Any] | None, error: Exception | None
+    ) -> None:
         with self._lock:
             self._waits_for = ""
-            if error is None:
-                self._results[name] = circuit, result
+            shown = self._circuit
+            # A verified circuit may have come in its place meanwhile.
+            if result is not None and (shown is None or CHECKS[name].is_of(result[0], shown)):
+                self._results[name] = result
                 self._take_in_results()
             elif not isinstance(error, GivenUpError):
                 self._error = error
@@ -225,7 +258,8 @@ class Checks:
 
     def _take_in_results(self) -> None:
         before = self.steadiness, self.notes
-        found = {name: result for name, (_, result) in self._results.items()}
+        # While another circuit is searched for, what was found is of none that is drawn.
+        found = {n: result for n, (_, result) in self._results.items() if self._circuit is not None}
         self.steadiness, self.notes = None, {}
         if "stability" in found:
             edges = found["stability"].edges

@@ -16,6 +16,8 @@ from acdc_explorer.measures.uncertainty import Uncertainty
 
 # Of uncertain edges.
 _MOST_ROWS = 30
+# For the answers to questions.
+_MARKS = {True: "✓", False: "✗", None: "–"}
 
 
 def waiting_html(activity: str) -> str:
@@ -33,7 +35,7 @@ def error_html(error: Exception) -> str:
 def measurement_html(found: Measurement) -> str:
     """How right the circuit is: the tests, what was noticed, and two tables."""
     tests = "".join(
-        f"<tr><td>{'✓' if test.passed else '✗'}</td><th>{escape(test.name)}</th>"
+        f"<tr><td>{_MARKS[test.passed]}</td><th>{escape(test.name)}</th>"
         f"<td>{escape(test.told)}</td></tr>"
         for test in found.tests
     )
