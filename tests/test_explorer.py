@@ -23,7 +23,7 @@ from acdc_explorer.explorer.drawing.layout import CURVE_POINTS
 from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.explorer.widgets.plotly_private import SyncedFigureWidget, click
 from acdc_explorer.explorer.words import effect_in_words
-from acdc_explorer.inspection import with_the_rest
+from acdc_explorer.inspection import edge_effect, with_the_rest
 from acdc_explorer.searches.methods import search_steps
 
 THRESHOLD = 0.05
@@ -418,6 +418,29 @@ def test_an_edges_effect_is_shown_before_those_of_its_positions(explorer, model,
     measured.set()
     until(lambda: panel.value != before)
     assert "effect by position" in panel.value
+
+
+def test_closing_while_an_edge_is_measured_is_no_error(model, task, monkeypatch):
+    explorer = ax.Explorer(model, task, THRESHOLD)
+    explorer.wait(30)
+    begun, closed = threading.Event(), threading.Event()
+
+    def held_up(*arguments):
+        begun.set()
+        assert closed.wait(10)
+        return edge_effect(*arguments)
+
+    monkeypatch.setattr("acdc_explorer.explorer.panel.side_panel.edge_effect", held_up)
+    runner = explorer._runner
+    explorer.selected_edge = explorer.circuit.kept[0]
+    assert begun.wait(10)
+    closing = threading.Thread(target=explorer.close)
+    closing.start()
+    until(lambda: runner._closed)
+    closed.set()
+    closing.join(10)
+    assert not runner._thread.is_alive()
+    assert runner.snapshot().error is None
 
 
 def test_an_error_in_the_inspection_is_shown_in_the_panel(explorer, monkeypatch):

@@ -121,6 +121,9 @@ class Runner:
             answer: called in the worker with the result, or None and what was raised.
         """
         with self._condition:
+            if self._closed and threading.current_thread() is self._thread:
+                # What an answer leads to is of no use any more.
+                return
             self._check_open()
             self._questions.add(partial(self._at_hand.ask, question), answer)
             self._condition.notify_all()
