@@ -63,7 +63,7 @@ def test_areas_by_hand(five_heads):
     assert signed["n_edges"].tolist() == [2, 4, 6, 10, 21]
     assert signed["faithfulness"].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
     assert str(curve) == (
-        "by hand: CPR 0.670, CMD 0.160\nmeasured on the 4 prompts that the circuit was found on"
+        "by hand: CPR 0.670, CMD 0.160\nmeasured on 4 prompts that the circuit was found on"
     )
 
 
@@ -84,7 +84,7 @@ def test_every_point_is_that_of_its_circuit(random_model, ablation, metric):
     task = random_task(metric=metric)
     methods = ("exact", "eap")
     curve = ax.faithfulness_curve(random_model, task, methods, held_out=False, ablation=ablation)
-    assert curve.told == "the 5 prompts that the circuit was found on"
+    assert curve.told == "5 prompts that the circuit was found on"
     assert not curve.held_out
     assert curve.table["share"].tolist() == 4 * list(SHARES)
     graph = random_model.graph

@@ -398,7 +398,7 @@ def test_what_is_installed_needs_no_command():
 def test_the_explorer_says_that_it_converts_and_what_it_shows(file):
     explorer = Explorer(file, "ioi", "50%", n_prompts=2)
     seen = []
-    explorer._controls.progress_text.observe(lambda change: seen.append(change.new), "value")
+    explorer._controls.progress.observe(lambda change: seen.append(change.new), "value")
     assert explorer.wait(120) == "done"
     assert explorer._controls.model.value == "tiny.Q8_0"
     assert "weights dequantised from Q8_0" in explorer._page.status.value

@@ -15,6 +15,7 @@ from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.measures.uncertainty import EdgeChange, edge_changes, uncertainty_of
+from acdc_explorer.metrics import Metric
 from acdc_explorer.tasks.task import Task
 
 N_PROMPTS = 5
@@ -177,8 +178,10 @@ class TestWrongArguments:
             ax.uncertainty(model, one, of_one)
 
     def test_a_metric_of_ones_own(self, model):
-        def margin(logits: torch.Tensor) -> torch.Tensor:
+        def margin(logits: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
             return logits[..., 3] - logits[..., 7]
 
-        task = random_task(n_prompts=N_PROMPTS, metric=margin)
+        # Of each prompt by itself, as it is taken here; a function may be of all of them.
+        metric = Metric("margin", "margin", "", margin)
+        task = random_task(n_prompts=N_PROMPTS, metric=metric)
         check_by_hand(model, task, ax.find_circuit(model, task, 0.3))
