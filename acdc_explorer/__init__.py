@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
+    from acdc_explorer.circuits.comparison import Comparison, compare
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.explorer import Explorer
@@ -39,6 +40,7 @@ _HOMES = {
     "AnotherCircuit": "measures.another_circuit",
     "CertifiedCircuit": "measures.certified",
     "Circuit": "circuits.circuit",
+    "Comparison": "circuits.comparison",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
     "Measurement": "measures.measurement",
@@ -56,6 +58,7 @@ _HOMES = {
     "audit": "verification",
     "certify": "measures.certified",
     "check_task": "task_check",
+    "compare": "circuits.comparison",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
@@ -82,6 +85,7 @@ __all__ = [
     "AnotherCircuit",
     "CertifiedCircuit",
     "Circuit",
+    "Comparison",
     "Explorer",
     "FaithfulnessCurve",
     "Measurement",
@@ -99,6 +103,7 @@ __all__ = [
     "audit",
     "certify",
     "check_task",
+    "compare",
     "evaluate",
     "faithfulness_curve",
     "find_circuit",

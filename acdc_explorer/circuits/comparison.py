@@ -1,0 +1,121 @@
+"""Two circuits beside one another: which edges are of both, and which of one alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.published import PublishedCircuit
+from acdc_explorer.graph import Edge
+
+BOTH, FIRST, SECOND = "both", "first", "second"
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Which edges two circuits share.
+
+    Attributes:
+        first: what the first one is, in words.
+        second: what the second one is.
+        edges: a row for each edge of either, those of both first: edge; where ("both", "first" or
+            "second"); effect_first and effect_second, when each search tested it, in its metric's
+            units (0 where it was removed untested; NaN for circuits without a search).
+        faithfulness: of the two, each on its own prompts; NaN where there was no search.
+    """
+
+    first: str
+    second: str
+    edges: pd.DataFrame
+    faithfulness: tuple[float, float]
+
+    def n(self, where: str) -> int:
+        """How many edges are in "both", in "first" alone, or in "second" alone."""
+        return int((self.edges["where"] == where).sum())
+
+    @property
+    def jaccard(self) -> float:
+        """Edges of both over edges of either; 1 if there are none."""
+        return self.n(BOTH) / len(self.edges) if len(self.edges) else 1.0
+
+    def __str__(self) -> str:
+        """In a few lines."""
+        scores = [
+            "" if math.isnan(each) else f", faithfulness {each:.1%}" for each in self.faithfulness
+        ]
+        n_both, n_first, n_second = (self.n(where) for where in (BOTH, FIRST, SECOND))
+        return (
+            f"first: {self.first}, {n_both + n_first} edges{scores[0]}\n"
+            f"second: {self.second}, {n_both + n_second} edges{scores[1]}\n"
+            f"{n_both} edges in both, {n_first} in the first alone, {n_second} in the second "
+            f"alone; Jaccard index {self.jaccard:.2f}"
+        )
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def compare(
+    first: Circuit, second: Circuit | PublishedCircuit | Iterable[str | Edge]
+) -> Comparison:
+    """Compares the kept edges of two circuits.
+
+    They may be of other thresholds, methods, tasks or models, as long as these have the same edges.
+
+    Args:
+        first: a circuit.
+        second: another one, a published one, or the ids of its edges.
+
+    Raises:
+        ValueError: if the two are of models of other shapes, or one by position and the other not;
+            or an edge is not in the first one's graph.
+    """
+    graph = first.graph
+    told, effects, score = "edges", np.full(graph.edge_mask.shape, np.nan), np.nan
+    if isinstance(second, Circuit):
+        if second.graph != graph:
+            raise ValueError(
+                f"circuits of other edges cannot be compared: the first is of {_shape(first)}, the "
+                f"second of {_shape(second)}"
+            )
+        mask, told = second.kept_mask, _named(second)
+        effects, score = _effects(second), second.faithfulness
+    elif isinstance(second, PublishedCircuit):
+        mask, told = graph.mask_of(second.edge_ids), f"{second.task} in {second.model}, published"
+    else:
+        mask = graph.mask_of(second)
+    masks = first.kept_mask, mask
+    parts = {BOTH: masks[0] & masks[1], FIRST: masks[0] & ~masks[1], SECOND: masks[1] & ~masks[0]}
+    columns: dict[str, list[object]] = {"edge": [], "where": []}
+    columns |= {"effect_first": [], "effect_second": []}
+    of_first = _effects(first)
+    for where, part in parts.items():
+        columns["edge"] += graph.ids_of(part)
+        columns["where"] += [where] * int(part.sum())
+        columns["effect_first"] += of_first[part].tolist()
+        columns["effect_second"] += effects[part].tolist()
+    return Comparison(_named(first), told, pd.DataFrame(columns), (first.faithfulness, score))
+
+
+def _effects(circuit: Circuit) -> np.ndarray:
+    """The effects of all edges [n_receivers, n_senders], as in `Circuit.edges`."""
+    effects = np.full(circuit.graph.edge_mask.shape, np.nan)
+    effects[circuit.graph.edge_mask] = circuit.edges["effect"].to_numpy()
+    return effects
+
+
+def _named(circuit: Circuit) -> str:
+    how = f"{circuit.settings.method} at {circuit.settings.threshold_text}"
+    return f"{circuit.model_name} · {circuit.task_name}, {how}"
+
+
+def _shape(circuit: Circuit) -> str:
+    graph = circuit.graph
+    by = f" by position ({', '.join(graph.labels)})" if graph.labels else ""
+    inputs = "" if graph.split_qkv else ", heads with one input"
+    return f"{graph.n_layers} layers x {graph.n_heads} heads{inputs}{by}"
