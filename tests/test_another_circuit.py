@@ -58,6 +58,7 @@ def kept_avoiding(engine, settings, avoided) -> set[str]:
     return {step.edge.id for step in steps if isinstance(step, EdgeStep) and step.kept}
 
 
+@pytest.mark.slow
 class TestAvoidingSearch:
     @pytest.mark.parametrize("rule", ["abs", "signed", "cumulative"])
     @pytest.mark.parametrize("kind", ["gpt2", "gemma2"])

@@ -122,6 +122,7 @@ class TestBoundaries:
             if name != "acdc_explorer":  # which offers Explorer, lazily
                 assert not imported.startswith("acdc_explorer.explorer"), imported
 
+    @pytest.mark.slow
     def test_core_modules_load_no_widget_library(self) -> None:
         """By what is loaded once they are imported, whoever imports it in the end.
 

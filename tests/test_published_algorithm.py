@@ -25,6 +25,9 @@ import acdc_explorer as ax
 from acdc_explorer.models.toys import HANDMADE
 from acdc_explorer.testing.reference import Reference
 
+# Full forward runs, edge by edge.
+pytestmark = pytest.mark.slow
+
 
 def nodes_from_the_outputs(n_layers, n_heads, has_mlps, ascending=False):
     """(Receiver, how many blocks lie below it, whether it reads the heads of its own block too)."""
