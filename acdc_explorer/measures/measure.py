@@ -19,7 +19,7 @@ from acdc_explorer.measures.hypotheses import equivalence, independence, no_answ
 from acdc_explorer.measures.measurement import Measurement
 from acdc_explorer.measures.null import against_other_edges, against_random, each_alone
 from acdc_explorer.measures.observations import observations
-from acdc_explorer.measures.scores import RUNS, row_of, scores_of
+from acdc_explorer.measures.scores import RUNS, faithfulness_of, row_of, scores_of
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.options import ABLATIONS, Ablation
@@ -114,8 +114,7 @@ def measure(
             equal = no_answer("equivalence", "By its own distance no circuit can be better.")
         else:
             equal = equivalence(sign * scores.circuit, sign * scores.full)
-        own = scores if engine is found_with else scores_of(found_with, kept)
-        noticed = observations(engine, kept, table, own.faithfulness)
+        noticed = observations(engine, kept, table, faithfulness_of(found_with, kept))
         if on.why:
             noticed = (f"There are no held-out prompts: {on.why}.", *noticed)
         return Measurement(

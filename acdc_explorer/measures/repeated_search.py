@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
@@ -12,9 +11,7 @@ from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
 from acdc_explorer.circuits.steps import Step
 from acdc_explorer.engine.cache import new_engine
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.evaluate import evaluate_removed
-from acdc_explorer.engine.removed_edges import RemovedEdges
-from acdc_explorer.engine.scoring import mean_metric
+from acdc_explorer.measures.scores import faithfulness_of
 from acdc_explorer.models.model import Model
 from acdc_explorer.searches.methods import circuit_of, search_steps
 from acdc_explorer.tasks.task import Task
@@ -82,8 +79,4 @@ class RepeatedSearch:
 
     def faithfulness_of(self, kept: Iterable[str]) -> float:
         """The faithfulness of the circuit of some edges on the task's prompts, as a share."""
-        engine = self.engine
-        removed = engine.graph.edge_mask & ~engine.graph.mask_of(kept)
-        value = mean_metric(evaluate_removed(engine, [RemovedEdges(removed)])[0])
-        span = engine.full_metric - engine.corrupted_metric
-        return (value - engine.corrupted_metric) / span if span else math.nan
+        return faithfulness_of(self.engine, self.engine.graph.mask_of(kept))

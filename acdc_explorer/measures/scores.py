@@ -12,6 +12,7 @@ from torch import Tensor
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed, evaluate_scorings
 from acdc_explorer.engine.removed_edges import RemovedEdges
+from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.metrics import ACCURACY, METRICS
 from acdc_explorer.progress import working_on
 
@@ -46,11 +47,6 @@ class Scores:
     kl: Float[np.ndarray, " prompt"]
     accuracy: Float[np.ndarray, " prompt"]
     full_accuracy: Float[np.ndarray, " prompt"]
-
-    @property
-    def faithfulness(self) -> float:
-        """Of the means over prompts."""
-        return float(share(self.circuit.mean(), self.full.mean(), self.ablated.mean()))
 
 
 def scores_of(engine: Engine, kept: Bool[np.ndarray, "receiver sender"]) -> Scores:
@@ -95,7 +91,16 @@ def row_of(scores: Scores, draws: Int[np.ndarray, "draw prompt"]) -> dict[str, f
     }
 
 
-def share(value: np.ndarray, full: np.ndarray, ablated: np.ndarray) -> np.ndarray:
+def faithfulness_of(engine: Engine, kept: Bool[np.ndarray, "receiver sender"]) -> float:
+    """The faithfulness of a circuit, as a share; NaN where there is nothing to be faithful to."""
+    removed = RemovedEdges(engine.graph.edge_mask & ~kept)
+    value = mean_metric(evaluate_removed(engine, [removed])[0])
+    return float(share(value, engine.full_metric, engine.corrupted_metric))
+
+
+def share(
+    value: np.ndarray | float, full: np.ndarray | float, ablated: np.ndarray | float
+) -> np.ndarray:
     """(value - ablated) / (full - ablated), NaN where that is no number."""
     span = np.asarray(full - ablated, dtype=float)
     return (value - ablated) / np.where(span == 0, np.nan, span)
