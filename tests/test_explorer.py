@@ -218,7 +218,7 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
     explorer = ax.Explorer("mini", "ioi", "7%")
     explorer.wait(60)
     figure = explorer._graph_view.figure
-    until(lambda: len(figure._hit_edges) == len(explorer.circuit.kept))
+    until(lambda: len(figure._hits.edges) == len(explorer.circuit.kept))
     edges, nodes = [], []
     figure._on_edges, figure._on_node = edges.append, nodes.append
     trace = figure.widget.data[trace_number(explorer, "nodes")]
@@ -229,7 +229,7 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
         click(figure.widget, trace_number(explorer, "nodes"), index)
         room = pixels_away(figure, trace.x[index], trace.y[index])
         if name not in used and room.min() < 7:
-            assert edges[0][0] == figure._hit_edges[room.argmin()].edge.id
+            assert edges[0][0] == figure._hits.edges[room.argmin()].edge.id
             assert not nodes
         else:
             assert nodes == [name]
@@ -242,16 +242,16 @@ def test_a_node_without_edges_gives_way_to_the_edge_that_it_covers():
 def pixels_away(figure, x, y):
     """How far each curve's nearest hit point is, where the whole picture is seen."""
     across, up = figure.layout.pixels
-    return np.hypot((figure._hits[0] - x) * across, (figure._hits[1] - y) * up).min(1)
+    return np.hypot((figure._hits.x - x) * across, (figure._hits.y - y) * up).min(1)
 
 
 def test_edges_that_lie_together_are_offered_too(explorer):
     figure = explorer._graph_view.figure
     chosen = []
     figure._on_edges = chosen.append
-    hits_x, hits_y = figure._hits
+    hits_x, hits_y = figure._hits.x, figure._hits.y
     n_edges, per_edge = hits_x.shape
-    ids = [each.edge.id for each in figure._hit_edges]
+    ids = [each.edge.id for each in figure._hits.edges]
     for edge in range(n_edges):
         click(figure.widget, trace_number(explorer, "edge-hits"), edge * per_edge + 2)
         here = pixels_away(figure, hits_x[edge, 2], hits_y[edge, 2])

@@ -29,9 +29,10 @@ FLOORS = [
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
     {"words", "style", "selection"},
-    {"widgets"},
+    {"widgets", "state"},
+    {"part"},
     {"checks", "drawing", "panel", "controls", "notebook", "circuit_files"},
-    {"search_widget", "saved_page"},
+    {"search_widget", "saved_page", "parts"},
     {"page"},
     {"explorer"},
 ]

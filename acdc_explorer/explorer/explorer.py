@@ -27,8 +27,10 @@ from acdc_explorer.explorer.drawing.graph_view import GraphView
 from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.page import Page
 from acdc_explorer.explorer.panel.side_panel import SidePanel
+from acdc_explorer.explorer.parts import PARTS
 from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
 from acdc_explorer.explorer.selection import Selection
+from acdc_explorer.explorer.state import State
 from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.graph import Edge
 from acdc_explorer.models import list_models
@@ -100,6 +102,12 @@ class Explorer(SearchWidget):
         self._ui, self._lifetime = threading.RLock(), threading.RLock()
         self._syncing = False
         self._found: dict[str, tuple[Circuit, Any]] = {}
+        self._state = State(
+            self._ui,
+            lambda question, answer: self._runner.ask(question, answer),
+            lambda errand, answer: self._runner.run_errand(errand, answer),
+            self._select,
+        )
         self._picture = LastingPicture()
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
@@ -131,12 +139,14 @@ class Explorer(SearchWidget):
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
         self._checks = Checks(self._runner, self._ui, self._found, self._redraw)
+        self._state.forget_watchers()
         self._page = Page(
             self._controls,
             self._own_prompts,
             self._graph_view,
             self._side_panel,
             self._checks,
+            [part(self._state) for part in PARTS],
             lambda threshold: self.set_trait("threshold", float(threshold)),
             FileButtons(self._file, self._load),
             self._presence,
@@ -254,6 +264,7 @@ class Explorer(SearchWidget):
                 self._void()
             self._sync_tasks(snapshot)
             self._page.show(snapshot, self.shown_position)
+            self._tell_state(snapshot)
             ended = snapshot.status in _ENDED and self.status != snapshot.status
             if circuit is not None and ended:
                 self._side_panel.offer_kept_edges()
@@ -264,6 +275,9 @@ class Explorer(SearchWidget):
                     self._side_panel.measure(self.shown_position)
                 else:
                     self._position_set()
+
+    def _tell_state(self, snapshot: Snapshot) -> None:
+        self._state.show(snapshot, Selection.of(self.selected_edge, self.selected_node))
 
     def _void(self) -> None:
         """Shows no circuit, since the last one is of another request."""
@@ -307,6 +321,7 @@ class Explorer(SearchWidget):
     def _show_selection(self, selection: Selection | None) -> None:
         there = self._side_panel.show(selection, self.shown_position)
         with self._ui:
+            self._tell_state(self._state.snapshot)
             if self.circuit is not None:
                 self._graph_view.select(selection if there else None)
 

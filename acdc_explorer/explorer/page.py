@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
@@ -14,6 +14,7 @@ from acdc_explorer.explorer.controls.status_html import error_html, status_html
 from acdc_explorer.explorer.drawing.graph_view import GraphView
 from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.panel.threshold_plot import path_html
+from acdc_explorer.explorer.part import Part
 from acdc_explorer.explorer.saved_page import write_page
 from acdc_explorer.explorer.style import CSS
 from acdc_explorer.explorer.widgets.clickable import ClickableHTML
@@ -29,6 +30,7 @@ class Page:
     Attributes:
         parts: the widgets, from the top.
         status: where the circuit stands, in one line.
+        tabs: below the graph.
         error: what went wrong, in words, or nothing.
     """
 
@@ -39,6 +41,7 @@ class Page:
         graph_view: GraphView,
         side_panel: SidePanel,
         checks: Checks,
+        parts: Sequence[Part],
         threshold_clicked: Callable[[str], None],
         files: widgets.Widget,
         presence: widgets.Widget,
@@ -50,13 +53,14 @@ class Page:
             own_prompts: below them.
             graph_view: on the left.
             side_panel: on the right.
-            checks: below both.
+            checks: below both, in the first tab.
+            parts: in the other tabs.
             threshold_clicked: called with the threshold of a clicked interval.
             files: buttons to save and load, below the graph.
             presence: hears whether the page is on view.
         """
         self._controls, self._graph_view, self._side_panel = controls, graph_view, side_panel
-        self._checks = checks
+        self._checks, self._parts = checks, parts
         self._shown = Snapshot("idle")
         self.status, self.error = widgets.HTML(), widgets.HTML()
         self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
@@ -75,6 +79,13 @@ class Page:
             layout=widgets.Layout(flex_flow="row wrap", width="100%"),
         )
         body.add_class("acdc-body")
+        self.tabs = widgets.Tab(
+            [checks.box, *(part.box for part in parts)],
+            titles=["Is it right?", *(part.title for part in parts)],
+            selected_index=0,
+        )
+        self.tabs.add_class("acdc-tabs")
+        self.tabs.observe(lambda change: self._open(change.new), "selected_index")
         self.parts = [
             widgets.HTML(CSS),
             controls.box,
@@ -82,9 +93,14 @@ class Page:
             self.status,
             self.error,
             body,
-            checks.box,
+            self.tabs,
             presence,
         ]
+
+    def _open(self, index: int | None) -> None:
+        """Has the parts know which of them is seen."""
+        for number, part in enumerate(self._parts, start=1):
+            part.open(number == index)
 
     def show(self, snapshot: Snapshot, shown_position: str | None) -> None:
         """Brings all but the graph and the panel in line with a search.
@@ -133,6 +149,7 @@ class Page:
             path_html(snapshot, live=False),
             self._side_panel.html(live=False),
             self._checks.text(),
+            *(part.saved_html() for part in self._parts),
         ]
         write_page(path, figure.widget, parts, snapshot.circuit, self._graph_view.drawn_edges())
 

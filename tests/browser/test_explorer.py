@@ -62,9 +62,7 @@ def wait_living(lab: LabPage, expected: list[int], seconds: float = 60) -> None:
 def clear_of_nodes(lab: LabPage, place: int) -> int:
     """The hit point of the place-th largest edge that is farthest from nodes, which lie on top."""
     figure = "explorer._graph_view.figure"
-    far = " + ".join(
-        f"abs({figure}._hits[{axis}].ravel()[hit] - spot.{name})" for axis, name in enumerate("xy")
-    )
+    far = " + ".join(f"abs({figure}._hits.{name}.ravel()[hit] - spot.{name})" for name in "xy")
     key = f"lambda hit: min({far} for spot in {figure}.layout.spots)"
     return ask(lab, f"max(range({5 * place}, {5 * place + 5}), key={key})")
 
@@ -297,7 +295,7 @@ def test_reloading_the_page_keeps_everything(explorer):
     assert_fits(lab)
     assert panel(lab) == shown
     # An idle node lies over the middle of the strongest edge, and gives way to it.
-    strongest = ask(lab, "explorer._graph_view.figure._hit_edges[0].edge.id")
+    strongest = ask(lab, "explorer._graph_view.figure._hits.edges[0].edge.id")
     lab.click_point("edge-hits", 2)
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{strongest}"]')
     lab.screenshot("reloaded")

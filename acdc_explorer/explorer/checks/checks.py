@@ -183,7 +183,6 @@ class Checks:
         self.progress, self.html = widgets.HTML(), widgets.HTML()
         row = widgets.HBox(
             [
-                widgets.HTML("<b>Is it right?</b>"),
                 *self.buttons.values(),
                 self.cancel,
                 self.progress,

@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
-from acdc_explorer.explorer.drawing.curves import HIT_POINTS, Curves, Floats
+from acdc_explorer.explorer.drawing.curves import Curves
+from acdc_explorer.explorer.drawing.hits import Hits
 from acdc_explorer.explorer.drawing.layout import Layout
 from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
 from acdc_explorer.explorer.drawing.traces import (
@@ -32,8 +33,6 @@ MAX_DRAWN = 500
 # Of larger models the nodes without a kept edge are left out; and of the edges that are still to be
 # tested, of which there are more than can be told apart.
 _MANY_NODES = 100
-# Clicks this near a curve mean it too, in pixels.
-_NEAR = 7.0
 
 # State -> size, as a share of a node in the circuit; fill, border.
 _NODE_LOOKS = {
@@ -85,10 +84,7 @@ class CircuitFigure:
         """
         self._on_edges, self._on_node, self._on_fold = on_edges, on_node, on_fold
         self.layout: Layout | None = None
-        # Of every curve with hit points: what it draws.
-        self._hit_edges: list[DrawnEdge] = []
-        empty = np.zeros((0, 1), dtype=np.float32)
-        self._hits: tuple[Floats, Floats] = (empty, empty)
+        self._hits = Hits.none()
         self._idle: set[str] = set()
         self._drawing: _Drawing | None = None
         # Of the last drawing, with what they depend on: a selection changes none.
@@ -168,7 +164,7 @@ class CircuitFigure:
         with self.widget.batch_update():
             for trace in self.widget.data:
                 trace.x, trace.y = NAN, NAN
-        self._hit_edges, self.n_drawn, self._drawing = [], 0, None
+        self._hits, self.n_drawn, self._drawing = Hits.none(), 0, None
 
     def _set_layout(self, layout: Layout) -> None:
         before, self.layout = self.layout, layout
@@ -256,11 +252,11 @@ class CircuitFigure:
             if name.startswith("edges-") or name in ("dimmed", "unconnected"):
                 rows = names == name
                 self._set_line(name, Curves(curves.edge[rows], curves.x[rows], curves.y[rows]))
-        self._hits = curves.x[:, HIT_POINTS], curves.y[:, HIT_POINTS]
-        self._hit_edges = of_curves
-        per_curve = self._hits[0].shape[1]
-        hits = self._trace("edge-hits")
-        hits.x, hits.y = (values.ravel() if of_curves else NAN for values in self._hits)
+        self._hits = Hits.of(curves, of_curves)
+        per_curve, hits = self._hits.per_curve, self._trace("edge-hits")
+        hits.x, hits.y = (
+            values.ravel() if of_curves else NAN for values in (self._hits.x, self._hits.y)
+        )
         hits.customdata = [each.edge.id for each in of_curves for _ in range(per_curve)] or [""]
         texts = [hover_text(each, self._drawing.circuit) for each in of_curves]
         hits.text = [text for text in texts for _ in range(per_curve)] or [""]
@@ -311,35 +307,19 @@ class CircuitFigure:
 
     def _clicked_edge(self, trace: go.Scatter, points: object, state: object) -> None:
         indices = points.point_inds  # type: ignore[attr-defined]
-        if not indices or not self._hit_edges:
-            return
-        per_curve = self._hits[0].shape[1]
-        at_x, at_y = (values.ravel()[indices[0]] for values in self._hits)
-        clicked = self._hit_edges[indices[0] // per_curve]
-        names = [edge.id for edge in clicked.all_edges]
-        self._on_edges([*dict.fromkeys([*names, *self._edges_near(at_x, at_y)])][:8])
-
-    def _edges_near(self, x: float, y: float) -> list[str]:
-        """The edges that have a hit point within a few pixels, nearest first."""
-        if not self._hit_edges:
-            return []
-        assert self.layout is not None
-        across, up = self.layout.pixels
-        aside, above = (self._hits[0] - x) * across, (self._hits[1] - y) * up
-        distance = np.hypot(aside, above).min(1)
-        order = np.argsort(distance, kind="stable")
-        near = [self._hit_edges[curve] for curve in order if distance[curve] < _NEAR * self._zoom]
-        return [edge.id for each in near for edge in each.all_edges]
+        if indices and self._hits.edges and self.layout is not None:
+            self._on_edges(self._hits.at(indices[0], self.layout.pixels, self._zoom))
 
     def _clicked_node(self, trace: go.Scatter, points: object, state: object) -> None:
         indices = points.point_inds  # type: ignore[attr-defined]
-        if not indices:
+        if not indices or self.layout is None:
             return
         name = str(trace.customdata[indices[0]])
         # A node without edges that lies on one, between its ends, is not what was meant.
-        passing = self._edges_near(trace.x[indices[0]], trace.y[indices[0]])
+        x, y = trace.x[indices[0]], trace.y[indices[0]]
+        passing = self._hits.near(x, y, self.layout.pixels, self._zoom)
         if name in self._idle and passing:
-            self._on_edges(passing[:8])
+            self._on_edges(passing)
         else:
             self._on_node(name)
 

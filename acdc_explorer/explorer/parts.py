@@ -1,0 +1,7 @@
+"""The tabs below the graph besides the first, in the order in which they stand."""
+
+from __future__ import annotations
+
+from acdc_explorer.explorer.part import Part
+
+PARTS: tuple[type[Part], ...] = ()
