@@ -10,6 +10,7 @@ import pytest
 from conftest import random_task
 
 import acdc_explorer as ax
+from acdc_explorer.explorer import circuit_widget
 from acdc_explorer.explorer.selection import Selection
 
 
@@ -134,7 +135,9 @@ def test_they_stay_at_another_threshold_and_go_with_another_task(explorer, model
     assert not explorer._state.edits.can_undo
 
 
-def test_a_double_click_and_keys(explorer):
+def test_a_double_click_and_keys(explorer, monkeypatch):
+    # However busy the machine is.
+    monkeypatch.setattr(circuit_widget, "_DOUBLE_CLICK", 60.0)
     edge = explorer.circuit.kept[0]
     explorer._edges_clicked([edge])
     explorer._edges_clicked([edge])
