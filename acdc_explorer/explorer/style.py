@@ -174,7 +174,8 @@ CSS = """
 .acdc-what-if table { border-collapse: collapse; }
 .acdc-what-if th, .acdc-what-if td { padding: 0 12px 0 0; text-align: left; font-weight: normal;
   border: none; background: transparent; }
-.acdc-what-if td.num, .acdc-what-if th[scope="col"] { text-align: right; font-variant-numeric: tabular-nums; }
+.acdc-what-if td.num, .acdc-what-if th[scope="col"] { text-align: right;
+  font-variant-numeric: tabular-nums; }
 .acdc-changes { border-left: 3px solid #D55E00; padding-left: 6px; margin: 4px 0; }
 .acdc-changes p { margin: 0; overflow-wrap: anywhere; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }

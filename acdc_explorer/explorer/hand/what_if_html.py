@@ -44,7 +44,8 @@ def changes_html(circuit: Circuit) -> str:
     return (
         f'<div class="acdc-changes" role="status"><p><b>By hand: {hand_changes_in_words(circuit)}'
         f"</b> · {' · '.join(named)}{f' · and {more:,} more' if more else ''}</p>"
-        f'<table><tr><th></th><th scope="col">as searched</th><th scope="col">now</th></tr>{table}</table></div>'
+        f'<table><tr><th></th><th scope="col">as searched</th><th scope="col">now</th></tr>'
+        f"{table}</table></div>"
     )
 
 
