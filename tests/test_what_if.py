@@ -58,6 +58,10 @@ def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task
     assert f"{expected.metric_value:.3f}" in what_if.html.value
     assert f"{searched.faithfulness:.1%}" in what_if.html.value
     assert 'data-part="by-hand"' in explorer._graph_view.key.widget.value
+    # What it says next on the first prompt.
+    tokens = ax.top_tokens(model, task, expected, 0)
+    said = tokens[(tokens.run == "circuit") & (tokens.role == "answer")].iloc[0]
+    until(lambda: f"<b>{said.probability:.1%}</b>" in what_if.html.value)
     # All edges are drawn by what they do now.
     effects = ax.edge_effects(model, task, expected)
     until(lambda: explorer._graph_view.effects is not None)
