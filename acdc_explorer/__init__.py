@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
+    from acdc_explorer.circuits.pinned import PinnedCircuit
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.editing import edit
@@ -50,6 +51,7 @@ _HOMES = {
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
+    "PinnedCircuit": "circuits.pinned",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
     "Stability": "measures.stability",
@@ -100,6 +102,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "Model",
+    "PinnedCircuit",
     "PromptPair",
     "PublishedCircuit",
     "Recovery",
