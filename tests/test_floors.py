@@ -28,10 +28,10 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits"},
+    {"words", "style", "selection", "edits", "script", "session"},
     {"widgets", "state"},
     {"part"},
-    {"checks", "drawing", "hand", "panel", "controls", "notebook", "circuit_files"},
+    {"checks", "drawing", "hand", "keep", "panel", "controls", "notebook", "circuit_files"},
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},
     {"page"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from acdc_explorer.explorer.keep.script_tab import ScriptTab
 from acdc_explorer.explorer.part import Part
 
-PARTS: tuple[type[Part], ...] = ()
+PARTS: tuple[type[Part], ...] = (ScriptTab,)
