@@ -28,10 +28,20 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits", "script", "session"},
+    {"words", "style", "selection", "compared", "edits", "script", "session"},
     {"widgets", "state"},
     {"part"},
-    {"checks", "drawing", "hand", "keep", "panel", "controls", "notebook", "circuit_files"},
+    {
+        "checks",
+        "compare",
+        "drawing",
+        "hand",
+        "keep",
+        "panel",
+        "controls",
+        "notebook",
+        "circuit_files",
+    },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},
     {"page"},

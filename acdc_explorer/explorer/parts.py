@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from acdc_explorer.explorer.compare.compare_tab import CompareTab
 from acdc_explorer.explorer.keep.script_tab import ScriptTab
 from acdc_explorer.explorer.part import Part
 
-PARTS: tuple[type[Part], ...] = (ScriptTab,)
+PARTS: tuple[type[Part], ...] = (CompareTab, ScriptTab)
