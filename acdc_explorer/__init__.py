@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
+    from acdc_explorer.measures.by_prompt import ByPrompt, by_prompt, prompt_effects, top_tokens
     from acdc_explorer.measures.certified import CertifiedCircuit, certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 # Public name -> the module that it comes from.
 _HOMES = {
     "AnotherCircuit": "measures.another_circuit",
+    "ByPrompt": "measures.by_prompt",
     "CertifiedCircuit": "measures.certified",
     "Circuit": "circuits.circuit",
     "Comparison": "circuits.comparison",
@@ -56,6 +58,7 @@ _HOMES = {
     "another_circuit": "measures.another_circuit",
     "attribute": "api",
     "audit": "verification",
+    "by_prompt": "measures.by_prompt",
     "certify": "measures.certified",
     "check_task": "task_check",
     "compare": "circuits.comparison",
@@ -70,6 +73,7 @@ _HOMES = {
     "load_task": "tasks",
     "measure": "measures.measure",
     "preview_task": "task_check",
+    "prompt_effects": "measures.by_prompt",
     "published_circuit": "circuits.published",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
@@ -77,12 +81,14 @@ _HOMES = {
     "show_progress": "progress",
     "stability": "measures.stability",
     "threshold_path": "api",
+    "top_tokens": "measures.by_prompt",
     "uncertainty": "measures.uncertainty",
     "verify": "verification",
 }
 
 __all__ = [
     "AnotherCircuit",
+    "ByPrompt",
     "CertifiedCircuit",
     "Circuit",
     "Comparison",
@@ -101,6 +107,7 @@ __all__ = [
     "another_circuit",
     "attribute",
     "audit",
+    "by_prompt",
     "certify",
     "check_task",
     "compare",
@@ -115,6 +122,7 @@ __all__ = [
     "load_task",
     "measure",
     "preview_task",
+    "prompt_effects",
     "published_circuit",
     "recovery",
     "score_edges",
@@ -122,6 +130,7 @@ __all__ = [
     "show_progress",
     "stability",
     "threshold_path",
+    "top_tokens",
     "uncertainty",
     "verify",
 ]

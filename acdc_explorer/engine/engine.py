@@ -137,6 +137,12 @@ class Engine:
             finally:
                 self.leave(runs)
 
+    def runs_of(self, row: int) -> PromptRuns:
+        """The runs of one prompt, by its number."""
+        runs = self.slices[row // self.slice_size]
+        place = row - runs.rows.start
+        return runs.of_rows(place, place + 1)
+
     @property
     def n_prompts(self) -> int:
         """The number of prompts."""

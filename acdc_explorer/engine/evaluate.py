@@ -90,15 +90,46 @@ def evaluate_scorings(
     return torch.cat(list(_scores_by_parts(engine, circuits, scorings)), dim=2)
 
 
+def evaluate_prompt(
+    engine: Engine, circuits: Sequence[RemovedEdges], row: int
+) -> Float[Tensor, " circuit"]:
+    """The metric of each circuit on one prompt alone.
+
+    Args:
+        engine: as for `evaluate_removed`.
+        circuits: likewise, but one at least.
+        row: number of the prompt.
+    """
+    (scores,) = _scores_by_parts(engine, circuits, [engine.scoring], row=row)
+    return scores[0, :, 0]
+
+
+def logits_of_prompt(
+    engine: Engine, circuits: Sequence[RemovedEdges], row: int
+) -> Float[Tensor, "circuit vocab"]:
+    """The logits at END of a few circuits on one prompt.
+
+    Args:
+        engine: as for `evaluate_removed`.
+        circuits: likewise, but one at least, and as many as fit in memory together.
+        row: number of the prompt.
+    """
+    final = _PatchedRuns(engine, engine.runs_of(row), circuits).final_at_end()[:, 0]
+    return engine.scoring.logits(final).expand(len(circuits), -1)
+
+
 def _scores_by_parts(
     engine: Engine,
     circuits: Sequence[RemovedEdges],
     scorings: Sequence[Scoring],
     at_most: int | None = None,
+    row: int | None = None,
 ) -> Iterator[Float[Tensor, "scoring circuit some_prompts"]]:
+    """Of all prompts, so many at a time; or of one alone."""
     shared, each = _floats_per_prompt(engine, circuits)
     fitting = max(1, _BATCH_FLOATS // (shared + each))
-    for runs in engine.batches(min(fitting, at_most or fitting)):
+    in_batches = engine.batches(min(fitting, at_most or fitting))
+    for runs in in_batches if row is None else [engine.runs_of(row)]:
         size = max(1, (_BATCH_FLOATS // runs.n_prompts - shared) // each)
         of_prompts = [circuit.of_prompts(runs.rows) for circuit in circuits]
         batches = [of_prompts[start : start + size] for start in range(0, len(circuits), size)]

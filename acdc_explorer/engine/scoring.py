@@ -63,7 +63,7 @@ class Scoring:
             return self._linear_values(final, of_rows)
         if self.metric.takes_batches:
             return self.metric.per_prompt(
-                self._logits(final),
+                self.logits(final),
                 self._answers[of_rows],
                 self._wrong[of_rows],
                 self.clean_logits[of_rows],
@@ -102,7 +102,7 @@ class Scoring:
         """The values of a metric that sees one circuit and all prompts at a time."""
         clean = self.clean_logits
         # Prompts of other slices are clean meanwhile: values do not depend on one another.
-        logits = torch.cat([clean[: of_rows.start], self._logits(final), clean[of_rows.stop :]])
+        logits = torch.cat([clean[: of_rows.start], self.logits(final), clean[of_rows.stop :]])
         return values_of(self.metric, logits, self._answers, self._wrong, clean)[of_rows]
 
     def _checked_clean_values(self) -> Float[Tensor, " prompt"]:
@@ -146,9 +146,10 @@ class Scoring:
     @cached_property
     def clean_logits(self) -> Float[Tensor, "prompt vocab"]:
         """The clean run's logits at END."""
-        return self._logits(self.clean_final)
+        return self.logits(self.clean_final)
 
-    def _logits(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+    def logits(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """All logits for values of the final stream at END."""
         normed = normalize(final, self._weights.ln_final)
         logits = linear(normed, self._weights.W_U, self._weights.b_U)
         return capped(logits, self._weights.logit_cap)

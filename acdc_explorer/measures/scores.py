@@ -81,9 +81,8 @@ def row_of(scores: Scores, draws: Int[np.ndarray, "draw prompt"]) -> dict[str, f
             # Of one prompt there is no interval.
             drawn = np.full(len(drawn), np.nan)
         row[f"{name}_low"], row[f"{name}_high"] = np.nanpercentile(drawn, _ENDS)
-    spans = np.abs(full - ablated)
-    told = spans > _LEAST_SPAN * spans.max()
-    single = share(scores.circuit, full, ablated)[told]
+    single = shares_of_prompts(scores.circuit, full, ablated)
+    single = single[~np.isnan(single)]
     low, high = np.percentile(single, _PERCENTILES) if len(single) else (np.nan, np.nan)
     row |= {"prompts_low": low, "prompts_high": high}
     return row | {
@@ -104,6 +103,17 @@ def share(
     """(value - ablated) / (full - ablated), NaN where that is no number."""
     span = np.asarray(full - ablated, dtype=float)
     return (value - ablated) / np.where(span == 0, np.nan, span)
+
+
+def shares_of_prompts(
+    values: Float[np.ndarray, " prompt"],
+    full: Float[np.ndarray, " prompt"],
+    ablated: Float[np.ndarray, " prompt"],
+) -> Float[np.ndarray, " prompt"]:
+    """`share` prompt by prompt; NaN where the corruption hardly changes the metric."""
+    spans = np.abs(full - ablated)
+    told = spans > _LEAST_SPAN * spans.max()
+    return np.where(told, share(values, full, ablated), np.nan)
 
 
 def evaluated(
