@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.comparison import Comparison, compare
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
+    from acdc_explorer.editing import edit
     from acdc_explorer.explorer import Explorer
     from acdc_explorer.inspection import inspect_edge, inspect_node
     from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
@@ -62,6 +63,7 @@ _HOMES = {
     "certify": "measures.certified",
     "check_task": "task_check",
     "compare": "circuits.comparison",
+    "edit": "editing",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
@@ -111,6 +113,7 @@ __all__ = [
     "certify",
     "check_task",
     "compare",
+    "edit",
     "evaluate",
     "faithfulness_curve",
     "find_circuit",

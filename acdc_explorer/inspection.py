@@ -238,7 +238,7 @@ def shares_at(engine: Engine, circuit: Circuit, label: str) -> dict[str, float]:
     if label not in masks:
         raise unknown_name("position label", label, masks)
     mask, removed = masks[label].to(engine.weights.device), circuit.removed_mask
-    kept = [step.edge for step in circuit.decisions if step.kept]
+    kept = list(circuit.kept_effects)
     circuits = [RemovedEdges(removed), *(RemovedEdges(removed, (edge, mask)) for edge in kept)]
     whole, *without = evaluate_removed(engine, circuits).double().mean(1).tolist()
     return {edge.id: whole - value for edge, value in zip(kept, without, strict=True)}

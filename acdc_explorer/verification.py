@@ -9,6 +9,7 @@ from dataclasses import replace
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.engine.by_hand import with_changes
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.errors import check_whole_number
 from acdc_explorer.models.model import ModelLike
@@ -61,22 +62,24 @@ def verify(
     Returns:
         The verified circuit, whose `n_screened` is 0. After `seconds`, the circuit as far as it is
         verified: the edges after that are still screened or, once one was put right, undecided
-        (`complete` is False). Pass it in again to go on.
+        (`complete` is False). Pass it in again to go on. Changes by hand stay.
 
     Raises:
         ValueError: if the circuit is of another model or other prompts.
     """
     with plain_arithmetic():
         name, engine = _engine_of(model, task, circuit)
+        changes, circuit = circuit.by_hand, circuit.searched()
         if circuit.complete and not circuit.n_screened:
-            return replace(circuit, settings=replace(circuit.settings, screen=0.0))
+            verified = replace(circuit, settings=replace(circuit.settings, screen=0.0))
+            return with_changes(engine, verified, changes)
         started, verification = time.monotonic(), Verification(name, engine, circuit)
         with working_on("verifying: edges decided", engine.graph.n_edges) as done:
             for _ in verification.advance():
                 done(verification.n_decided)
                 if verification.n_tests and time.monotonic() - started > seconds:
                     break
-        return verification.circuit()
+        return with_changes(engine, verification.circuit(), changes)
 
 
 def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[str, Engine]:

@@ -43,7 +43,7 @@ def test_the_table_has_every_edge_once(circuit):
     assert list(edges.edge) == circuit.graph.edge_ids
     assert list(edges.columns) == [
         "edge", "sender", "receiver", "qkv", "position", "state", "effect", "order", "before",
-        "after", "borderline", "screened", "connected",
+        "after", "borderline", "screened", "connected", "by_hand",
     ]  # fmt: skip
     assert set(edges.state) == {"kept", "removed"}
     tested = edges[edges.order.notna()].sort_values("order")

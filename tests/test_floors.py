@@ -21,7 +21,7 @@ FLOORS = [
     {"engine"},
     {"searches"},
     {"arguments", "testing"},
-    {"api", "inspection", "measures", "task_check", "verification"},
+    {"api", "editing", "inspection", "measures", "task_check", "verification"},
     {"runner"},
     {"explorer", "training"},
     {"cli"},

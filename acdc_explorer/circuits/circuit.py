@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,19 +14,27 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from acdc_explorer.checked_json import Value, parse_json, read_json, shown
+from acdc_explorer.checked_json import Value, parse_json, read_json
+from acdc_explorer.circuits.by_hand import HandChange, changes_from, changes_to_json, switch
 from acdc_explorer.circuits.connected import on_paths
-from acdc_explorer.circuits.files import graph_from, settings_from, step_to_json, steps_from
+from acdc_explorer.circuits.files import (
+    FORMAT,
+    VERSIONS,
+    check_format,
+    graph_from,
+    graph_to_json,
+    is_version,
+    settings_from,
+    step_to_json,
+    steps_from,
+)
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import DecisionArrays, EdgeStep, ReceiverStep, Step
+from acdc_explorer.circuits.summary import summary_of
 from acdc_explorer.circuits.tables import edge_table, kept_graph
 from acdc_explorer.files import write_text
-from acdc_explorer.graph import Graph
+from acdc_explorer.graph import Edge, Graph
 from acdc_explorer.metrics import METRICS
-
-_FORMAT = "acdc_explorer.circuit"
-# Version 2 added screened edges; files of version 1 have none.
-_VERSIONS = 1, 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,10 @@ class Circuit:
         complete: whether the search came to its end.
         metric_unit: of the metric's values, for display; may be empty.
         higher_is_better: the metric's direction: whether a fall does damage.
+        by_hand: edges that were removed or restored by hand since, see `acdc_explorer.edit`. What
+            is kept and removed, and `metric_value`, are with these; `steps`, `decisions` and
+            `valid_interval` are of the search.
+        metric_as_searched: the metric before these changes; None if there are none, or it was NaN.
     """
 
     model_name: str
@@ -65,6 +77,15 @@ class Circuit:
     complete: bool = True
     metric_unit: str = ""
     higher_is_better: bool = True
+    by_hand: tuple[HandChange, ...] = ()
+    metric_as_searched: float | None = None
+
+    def searched(self) -> Circuit:
+        """The circuit as the search left it, without changes by hand."""
+        if not self.by_hand:
+            return self
+        value = math.nan if self.metric_as_searched is None else self.metric_as_searched
+        return replace(self, metric_value=value, by_hand=(), metric_as_searched=None)
 
     @property
     def threshold(self) -> float:
@@ -82,9 +103,21 @@ class Circuit:
         return DecisionArrays.of(self.graph, self.decisions)
 
     @cached_property
+    def kept_effects(self) -> dict[Edge, float]:
+        """Of the kept edges, in the order of the tests, the effects that these found.
+
+        Last come edges that the search removed untested and that were restored by hand: 0.
+        """
+        is_kept = self.kept_mask[self.decision_arrays.cells]
+        steps = (step for step, kept in zip(self.decisions, is_kept, strict=True) if kept)
+        effects = {step.edge: step.effect for step in steps}
+        restored = (change.edge for change in self.by_hand if change.kept)
+        return effects | {edge: 0.0 for edge in restored if edge not in effects}
+
+    @cached_property
     def kept(self) -> list[str]:
         """Ids of the kept edges, in the order of the tests."""
-        return [step.edge.id for step in self.decisions if step.kept]
+        return [edge.id for edge in self.kept_effects]
 
     @cached_property
     def removed(self) -> list[str]:
@@ -93,18 +126,19 @@ class Circuit:
 
     @cached_property
     def removed_mask(self) -> np.ndarray:
-        """Boolean [n_receivers, n_senders]: the edges that the search removed, tested or not."""
+        """Boolean [n_receivers, n_senders]: the edges that are removed, tested or not."""
         mask = self.decision_arrays.mask(self.graph, ~self.decision_arrays.kept)
         for step in self.steps:
             if isinstance(step, ReceiverStep) and not step.live:
                 row = self.graph.receiver_index[step.receiver]
                 mask[row] = self.graph.edge_mask[row]
-        return mask
+        return switch(mask, self.graph, self.by_hand, kept=False)
 
     @cached_property
     def kept_mask(self) -> np.ndarray:
-        """Boolean [n_receivers, n_senders]: the edges that the search kept."""
-        return self.decision_arrays.mask(self.graph, self.decision_arrays.kept)
+        """Boolean [n_receivers, n_senders]: the edges that are kept."""
+        mask = self.decision_arrays.mask(self.graph, self.decision_arrays.kept)
+        return switch(mask, self.graph, self.by_hand, kept=True)
 
     @cached_property
     def connected_mask(self) -> np.ndarray:
@@ -126,7 +160,7 @@ class Circuit:
         See `connected_mask`.
         """
         mask, cell = self.connected_mask, self.graph.cell
-        return [step.edge.id for step in self.decisions if mask[cell(step.edge)]]
+        return [edge.id for edge in self.kept_effects if mask[cell(edge)]]
 
     @cached_property
     def n_screened(self) -> int:
@@ -177,7 +211,8 @@ class Circuit:
         order (of the test, from 0), before, after (the metric), borderline (decided in float64),
         screened (went by its predicted change; effect, before and after are then predictions),
         connected (kept, and on a path from `input` to the logits, see `connected_mask`; while a
-        search is under way, a path of what it has kept so far: as ACDC goes backwards, hardly any).
+        search is under way, a path of what it has kept so far: as ACDC goes backwards, hardly any),
+        by_hand (removed or restored by hand; effect, before and after are still the search's).
         """
         return edge_table(self)
 
@@ -194,17 +229,9 @@ class Circuit:
     def to_dict(self) -> dict[str, Any]:
         """The circuit with all its decisions, as plain values; `Circuit.from_dict` reads them."""
         return {
-            "format": _FORMAT,
-            "version": _VERSIONS[-1],
-            "model": {
-                "name": self.model_name,
-                "n_layers": self.graph.n_layers,
-                "n_heads": self.graph.n_heads,
-                "has_mlps": self.graph.has_mlps,
-                "parallel": self.graph.parallel,
-                "split_qkv": self.graph.split_qkv,
-                "labels": list(self.graph.labels),
-            },
+            "format": FORMAT,
+            "version": VERSIONS[-1],
+            "model": {"name": self.model_name, **graph_to_json(self.graph)},
             "task": {"name": self.task_name, "options": dict(self.task_options)},
             "settings": self.settings.as_dict(),
             "metric": {
@@ -216,6 +243,10 @@ class Circuit:
                 "circuit": None if math.isnan(self.metric_value) else self.metric_value,
             },
             "complete": self.complete,
+            "by_hand": {
+                "changes": changes_to_json(self.by_hand),
+                "metric_as_searched": self.metric_as_searched,
+            },
             "steps": [step_to_json(step) for step in self.steps],
         }
 
@@ -267,27 +298,7 @@ class Circuit:
 
     def summary(self) -> str:
         """Where the circuit stands, in one line."""
-        low, high = self.valid_interval
-        n_kept = len(self.kept)
-        return (
-            f"{self.model_name} · {self.task_name}: {n_kept} edge{'s' * (n_kept != 1)} kept"
-            f"{self._connected_note()}, {self.n_tested} tested{self._screened_note()} of "
-            f"{self.graph.n_edges}; "
-            f"{self.metric_name} {self.metric_value:.3f} (full {self.full_metric:.3f}, corrupted "
-            f"{self.corrupted_metric:.3f}, faithfulness {self.faithfulness:.1%}); the same for "
-            f"thresholds from {low:.4g} to {high:.4g}"
-            + ("" if self.complete else "; search not finished")
-        )
-
-    def _screened_note(self) -> str:
-        return f" and {self.n_screened} screened" if self.n_screened else ""
-
-    def _connected_note(self) -> str:
-        """How many kept edges are connected, where that is known and not all of them are."""
-        if not self.complete:
-            return ""
-        n_connected = int(self.connected_mask.sum())
-        return f" ({n_connected} connected to the input)" if n_connected < len(self.kept) else ""
+        return summary_of(self)
 
     def __repr__(self) -> str:
         return f"Circuit({self.summary()})"
@@ -298,28 +309,17 @@ def _read(read: Callable[[], Any], name: str) -> Circuit:
         data = read()
     except ValueError as error:
         raise ValueError(f"{name!r} is no circuit file: {error}") from None
-    if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise ValueError(f'{name!r} is no circuit file: it lacks "format": "{_FORMAT}"')
-    if not _is_version(data.get("version")):
-        raise ValueError(
-            f"{name!r} is a circuit file of version {shown(data.get('version'))}; this "
-            f"acdc_explorer reads versions {_VERSIONS[0]} and {_VERSIONS[1]}"
-        )
+    check_format(data, name)
     try:
         return Circuit.from_dict(data)
     except ValueError as error:
         raise ValueError(f"{name!r} is a damaged circuit file: {error}") from None
 
 
-def _is_version(value: Any) -> bool:
-    # True equals 1.
-    return value in _VERSIONS and not isinstance(value, bool)
-
-
 def circuit_from(value: Value) -> Circuit:
     """A circuit from its file's JSON; raises a ValueError that names the first wrong value."""
-    if value["format"].data != _FORMAT or not _is_version(value["version"].data):
-        raise value.error(f'a circuit, with "format": "{_FORMAT}" and "version": {_VERSIONS[-1]}')
+    if value["format"].data != FORMAT or not is_version(value["version"].data):
+        raise value.error(f'a circuit, with "format": "{FORMAT}" and "version": {VERSIONS[-1]}')
     graph = graph_from(value["model"])
     settings = settings_from(value["settings"])
     metric = value["metric"]
@@ -327,6 +327,8 @@ def circuit_from(value: Value) -> Circuit:
     # Files of before the direction was saved can only be of one of these, or of a function.
     known = METRICS.get(name)
     of_circuit = metric["circuit"]
+    by_hand = value.get("by_hand", {"changes": [], "metric_as_searched": None})
+    before = by_hand["metric_as_searched"]
     return Circuit(
         model_name=value["model"]["name"].text(),
         task_name=value["task"]["name"].text(),
@@ -343,4 +345,6 @@ def circuit_from(value: Value) -> Circuit:
         higher_is_better=metric.get(
             "higher_is_better", known.higher_is_better if known else True
         ).truth(),
+        by_hand=changes_from(by_hand["changes"], graph),
+        metric_as_searched=None if before.data is None else before.number(),
     )

@@ -5,17 +5,42 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from acdc_explorer.checked_json import Value
+from acdc_explorer.checked_json import Value, shown
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
 from acdc_explorer.graph import Edge, Graph, Receiver, graph_of
 from acdc_explorer.unknown_ids import unknown_receiver
 
+FORMAT = "acdc_explorer.circuit"
+# Version 2 added screened edges, version 3 changes by hand; older files have none.
+VERSIONS = 1, 2, 3
 _MOST_LAYERS = 1000
 _MOST_HEADS = 1000
 _MOST_LABELS = 1000
 # Cells of an edge matrix, one byte each; a model of 80 layers and 64 heads has 80 million.
 _MOST_CELLS = 300_000_000
+
+
+def is_version(value: Any) -> bool:
+    """Whether this is a version of circuit files that can be read."""
+    # True equals 1.
+    return value in VERSIONS and not isinstance(value, bool)
+
+
+def check_format(data: Any, name: str) -> None:
+    """Raises a ValueError unless JSON is a circuit's, of a version that can be read.
+
+    Args:
+        data: of a file.
+        name: of the file, for the error.
+    """
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(f'{name!r} is no circuit file: it lacks "format": "{FORMAT}"')
+    if not is_version(data.get("version")):
+        raise ValueError(
+            f"{name!r} is a circuit file of version {shown(data.get('version'))}; this "
+            f"acdc_explorer reads versions {VERSIONS[0]} to {VERSIONS[-1]}"
+        )
 
 
 def step_to_json(step: Step) -> list[Any]:
@@ -27,6 +52,18 @@ def step_to_json(step: Step) -> list[Any]:
         return [step.receiver.id, step.live]
     values = [step.edge.id, step.before, step.after, step.kept, step.borderline]
     return [*values, True] if step.screened else values
+
+
+def graph_to_json(graph: Graph) -> dict[str, Any]:
+    """A graph as a file's "model" has it, beside the model's name."""
+    return {
+        "n_layers": graph.n_layers,
+        "n_heads": graph.n_heads,
+        "has_mlps": graph.has_mlps,
+        "parallel": graph.parallel,
+        "split_qkv": graph.split_qkv,
+        "labels": list(graph.labels),
+    }
 
 
 def graph_from(model: Value) -> Graph:

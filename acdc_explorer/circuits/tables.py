@@ -43,11 +43,14 @@ def edge_table(circuit: Circuit) -> pd.DataFrame:
         return column
 
     state = circuit.removed_mask[graph.edge_mask].astype(np.int64)
-    state[rows[tested.kept]] = _STATES.index(KEPT)
+    state[circuit.kept_mask[graph.edge_mask]] = _STATES.index(KEPT)
     order = of_tested(np.arange(len(rows)), -1)
     # Of those removed untested.
-    effect = np.where(state == _STATES.index(REMOVED), 0.0, np.nan)
+    effect = np.where(state == _STATES.index(UNTESTED), np.nan, 0.0)
     effect[rows] = tested.before - tested.after
+    by_hand = np.zeros_like(graph.edge_mask)
+    for change in circuit.by_hand:
+        by_hand[graph.cell(change.edge)] = True
     return pd.DataFrame(
         {
             **edge_columns(graph),
@@ -59,6 +62,7 @@ def edge_table(circuit: Circuit) -> pd.DataFrame:
             "borderline": of_tested(tested.borderline, False),
             "screened": of_tested(tested.screened, False),
             "connected": circuit.connected_mask[graph.edge_mask],
+            "by_hand": by_hand[graph.edge_mask],
         }
     )
 
@@ -71,19 +75,17 @@ def _named(names: Sequence[str | None], numbers: NDArray[np.int64]) -> Any:
 def kept_graph(circuit: Circuit) -> nx.MultiDiGraph:
     """The kept edges as a graph; see `Circuit.to_networkx`."""
     result = nx.MultiDiGraph(model=circuit.model_name, task=circuit.task_name)
-    for step in circuit.decisions:
-        if not step.kept:
-            continue
-        sender, receiver = step.edge.sender, step.edge.receiver
+    for edge, effect in circuit.kept_effects.items():
+        sender, receiver = edge.sender, edge.receiver
         for node in (sender, receiver.node):
             result.add_node(node.id, kind=node.kind, layer=node.layer, head=node.head)
         optional = {"qkv": receiver.qkv, "position": receiver.position}
         result.add_edge(
             sender.id,
             receiver.node.id,
-            key=step.edge.kind if receiver.position is None else receiver.id,
-            id=step.edge.id,
-            effect=step.effect,
+            key=edge.kind if receiver.position is None else receiver.id,
+            id=edge.id,
+            effect=effect,
             # The formats of graph files know no None.
             **{name: value for name, value in optional.items() if value is not None},
         )

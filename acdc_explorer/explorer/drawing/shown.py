@@ -119,16 +119,15 @@ def kept_edges(
     connected = circuit.connected_mask if circuit.complete else circuit.graph.edge_mask
     scale, smallest = abs(circuit.full_metric), smallest_effect(circuit)
     kept = []
-    for step in circuit.decisions:
-        if step.kept:
-            effect = step.effect if effects is None else effects.get(step.edge.id, 0.0)
-            # Where the clean metric is 0, nothing can be a share of it.
-            size = bisect.bisect(_SIZE_LIMITS, abs(effect) / scale) if scale else N_SIZES - 1
-            hurts = effect <= -smallest
-            is_connected = bool(connected[cell(step.edge)])
-            steady = None if steadiness is None else steadiness.get(step.edge.id, 0.0)
-            note = notes.get(step.edge.id, "")
-            kept.append(DrawnEdge(step.edge, effect, size, hurts, is_connected, (), steady, note))
+    for edge, decided in circuit.kept_effects.items():
+        effect = decided if effects is None else effects.get(edge.id, 0.0)
+        # Where the clean metric is 0, nothing can be a share of it.
+        size = bisect.bisect(_SIZE_LIMITS, abs(effect) / scale) if scale else N_SIZES - 1
+        is_connected = bool(connected[cell(edge)])
+        steady = None if steadiness is None else steadiness.get(edge.id, 0.0)
+        note = notes.get(edge.id, "")
+        hurts = effect <= -smallest
+        kept.append(DrawnEdge(edge, effect, size, hurts, is_connected, (), steady, note))
     return sorted(kept, key=lambda each: (not each.connected, -abs(each.effect)))
 
 

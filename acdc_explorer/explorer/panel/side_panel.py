@@ -162,12 +162,13 @@ class SidePanel:
 
     def offer(self, title: str, edge_ids: list[str]) -> None:
         """Offers edges to choose from, with their effects."""
-        steps = {step.edge.id: step for step in self._circuit.decisions} if self._circuit else {}
+        kept = self._circuit.kept_effects if self._circuit else {}
+        by_id = {edge.id: (edge, effect) for edge, effect in kept.items()}
         smallest = smallest_effect(self._circuit) if self._circuit else 0.0
         choices = [
-            (edge_id, f"{signed(steps[edge_id].effect, smallest)}  {steps[edge_id].edge.label}")
+            (edge_id, f"{signed(by_id[edge_id][1], smallest)}  {by_id[edge_id][0].label}")
             for edge_id in edge_ids
-            if edge_id in steps
+            if edge_id in by_id
         ]
         self.chooser.show(title, choices)
 
@@ -272,5 +273,5 @@ class SidePanel:
         """Ids of the kept edges, the largest |effect| first."""
         if self._circuit is None:
             return []
-        kept = [step for step in self._circuit.decisions if step.kept]
-        return [step.edge.id for step in sorted(kept, key=lambda step: -abs(step.effect))]
+        kept = self._circuit.kept_effects
+        return [edge.id for edge in sorted(kept, key=lambda edge: -abs(kept[edge]))]

@@ -1,0 +1,43 @@
+"""Where a circuit stands, in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from acdc_explorer.circuits.circuit import Circuit
+
+
+def summary_of(circuit: Circuit) -> str:
+    """See `Circuit.summary`."""
+    low, high = circuit.valid_interval
+    n_kept = len(circuit.kept)
+    screened = f" and {circuit.n_screened} screened" if circuit.n_screened else ""
+    return (
+        f"{circuit.model_name} · {circuit.task_name}: {n_kept} edge{'s' * (n_kept != 1)} kept"
+        f"{_connected_note(circuit)}{_hand_note(circuit)}, {circuit.n_tested} tested{screened} of "
+        f"{circuit.graph.n_edges}; {circuit.metric_name} {circuit.metric_value:.3f} (full "
+        f"{circuit.full_metric:.3f}, corrupted {circuit.corrupted_metric:.3f}, faithfulness "
+        f"{circuit.faithfulness:.1%}); the same for thresholds from {low:.4g} to {high:.4g}"
+        + ("" if circuit.complete else "; search not finished")
+    )
+
+
+def _connected_note(circuit: Circuit) -> str:
+    """How many kept edges are connected, where that is known and not all of them are."""
+    if not circuit.complete:
+        return ""
+    n_connected = int(circuit.connected_mask.sum())
+    return f" ({n_connected} connected to the input)" if n_connected < len(circuit.kept) else ""
+
+
+def _hand_note(circuit: Circuit) -> str:
+    words = hand_changes_in_words(circuit)
+    return f" ({words} by hand)" if words else ""
+
+
+def hand_changes_in_words(circuit: Circuit) -> str:
+    """How many edges were removed and restored by hand; empty if none were."""
+    n_restored = sum(change.kept for change in circuit.by_hand)
+    counts = {"removed": len(circuit.by_hand) - n_restored, "restored": n_restored}
+    return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
