@@ -31,7 +31,7 @@ EXPLORER_FLOORS = [
     {"words", "style", "selection"},
     {"widgets", "state"},
     {"part"},
-    {"checks", "drawing", "panel", "controls", "notebook", "circuit_files"},
+    {"checks", "drawing", "panel", "controls", "notebook", "circuit_files", "table", "prompts"},
     {"search_widget", "saved_page", "parts"},
     {"page"},
     {"explorer"},

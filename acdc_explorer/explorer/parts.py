@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from acdc_explorer.explorer.part import Part
+from acdc_explorer.explorer.table.edge_table import EdgeTable
 
-PARTS: tuple[type[Part], ...] = ()
+PARTS: tuple[type[Part], ...] = (EdgeTable,)
