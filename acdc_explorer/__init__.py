@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.editing import edit
     from acdc_explorer.explorer import Explorer
-    from acdc_explorer.inspection import inspect_edge, inspect_node
+    from acdc_explorer.inspection import edge_effects, inspect_edge, inspect_node
     from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
     from acdc_explorer.measures.by_prompt import ByPrompt, by_prompt, prompt_effects, top_tokens
     from acdc_explorer.measures.certified import CertifiedCircuit, certify
@@ -63,6 +63,7 @@ _HOMES = {
     "certify": "measures.certified",
     "check_task": "task_check",
     "compare": "circuits.comparison",
+    "edge_effects": "inspection",
     "edit": "editing",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
@@ -113,6 +114,7 @@ __all__ = [
     "certify",
     "check_task",
     "compare",
+    "edge_effects",
     "edit",
     "evaluate",
     "faithfulness_curve",

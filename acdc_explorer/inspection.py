@@ -244,6 +244,53 @@ def shares_at(engine: Engine, circuit: Circuit, label: str) -> dict[str, float]:
     return {edge.id: whole - value for edge, value in zip(kept, without, strict=True)}
 
 
+def edge_effects(model: ModelLike, task: Task | str, circuit: Circuit) -> pd.Series:
+    """What each kept edge does in a circuit as it stands, the others in place.
+
+    The effects in `Circuit.edges` are those that the search found when it tested the edges, with
+    more of the model around them; these are measured in the end, and after changes by hand.
+
+    Args:
+        model: anything that `load_model` takes; the one that the circuit was found in.
+        task: the one that the circuit was found for.
+        circuit: finished or not.
+
+    Returns:
+        The circuit's metric minus that without the edge, in the metric's units (index: edge), the
+        largest |effect| first. One patched run for each edge.
+
+    Raises:
+        ValueError: if the circuit is of another model or of other prompts.
+    """
+    with plain_arithmetic():
+        loaded, task = resolve(model, task)
+        engine = engine_of(circuit, loaded, task)
+        effects = effects_in(engine, circuit, list(circuit.kept_effects))
+    series = pd.Series(effects, name="effect", dtype=float).rename_axis("edge")
+    return series.iloc[series.abs().argsort(kind="stable")[::-1]]
+
+
+def effects_in(engine: Engine, circuit: Circuit, edges: Sequence[Edge]) -> dict[str, float]:
+    """The effects of some kept edges, by id, each in the circuit as it stands.
+
+    Args:
+        engine: that the circuit was found on.
+        circuit: finished or not.
+        edges: of the circuit.
+
+    Raises:
+        ValueError: if the circuit is of another model or of other prompts.
+    """
+    check_found_here(engine, circuit, "the circuit")
+    circuits = [RemovedEdges(circuit.removed_mask)]
+    for edge in edges:
+        mask = circuit.removed_mask.copy()
+        mask[circuit.graph.cell(edge)] = True
+        circuits.append(RemovedEdges(mask))
+    whole, *without = evaluate_removed(engine, circuits).double().mean(1).tolist()
+    return {edge.id: whole - value for edge, value in zip(edges, without, strict=True)}
+
+
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:
     """`inspect_node` on an engine that is there already."""
     check_found_here(engine, circuit, "the circuit")

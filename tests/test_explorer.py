@@ -304,7 +304,7 @@ def test_the_finder_takes_the_names_on_the_page_and_says_what_is_selected(explor
     assert "unknown node" in panel.panel.value
     # What is not there leaves no trace in the graph, whatever it is drawn by.
     explorer.shown_position = "MIDDLE"
-    until(lambda: explorer._graph_view.shares is not None)
+    until(lambda: explorer._graph_view.effects is not None)
     assert "unknown node" in panel.panel.value
     explorer.shown_position = None
     assert explorer._page.error.value == ""
@@ -916,12 +916,12 @@ class TestPositions:
         until(lambda: "data-effect" in explorer._side_panel.panel.value)
         explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])
         assert explorer.shown_position == "S2"
-        until(lambda: explorer._graph_view.shares is not None)
+        until(lambda: explorer._graph_view.effects is not None)
         model = ax.load_model("mini")
         task = ax.load_task("ioi", model, n_prompts=16)
         for edge in explorer.circuit.kept[:4] + explorer.circuit.kept[-2:]:
             found = ax.inspect_edge(model, task, explorer.circuit, edge)
-            assert explorer._graph_view.shares[edge] == pytest.approx(
+            assert explorer._graph_view.effects[edge] == pytest.approx(
                 found.by_position["S2"], abs=1e-4
             )
         hits = next(
@@ -929,7 +929,7 @@ class TestPositions:
         )
         shown = {text.split("<br>")[0]: text.split("<br>")[2] for text in hits.text}
         edge = explorer.circuit.graph.parse_edge(explorer.circuit.kept[-1])
-        share = explorer._graph_view.shares[edge.id]
+        share = explorer._graph_view.effects[edge.id]
         assert shown[edge.label] == effect_in_words(share, explorer.circuit)
         assert "what they add at S2" in explorer._page.status.value
         explorer._side_panel.panel._handle_custom_msg({"chosen": "S2"}, [])

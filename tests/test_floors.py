@@ -28,11 +28,12 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection"},
+    {"words", "style", "selection", "edits"},
     {"widgets", "state"},
     {"part"},
-    {"checks", "drawing", "panel", "controls", "notebook", "circuit_files", "table", "prompts"},
+    {"checks", "drawing", "hand", "panel", "controls", "notebook", "circuit_files", "table"},
     {"search_widget", "saved_page", "parts"},
+    {"circuit_widget"},
     {"page"},
     {"explorer"},
 ]

@@ -21,14 +21,16 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.errors import check_whole_number
 from acdc_explorer.explorer.checks.checks import Checks
 from acdc_explorer.explorer.circuit_files import made_file, request_of
+from acdc_explorer.explorer.circuit_widget import CircuitWidget
 from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
 from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.hand.what_if import WhatIf
 from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.page import Page
 from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.parts import PARTS
-from acdc_explorer.explorer.search_widget import SearchWidget, check_threshold
+from acdc_explorer.explorer.search_widget import check_threshold
 from acdc_explorer.explorer.selection import Selection
 from acdc_explorer.explorer.state import State
 from acdc_explorer.explorer.widgets.file_buttons import FileButtons
@@ -41,7 +43,7 @@ from acdc_explorer.tasks import Task, list_tasks
 _ENDED = ("done", "stopped", "error")
 
 
-class Explorer(SearchWidget):
+class Explorer(CircuitWidget):
     """Searches for a circuit and shows it while it grows; displays itself in a notebook.
 
     One class, since a widget's traits and what observes them belong together; what it shows lies in
@@ -54,17 +56,13 @@ class Explorer(SearchWidget):
     them anew and goes on from there. While the notebook's page is closed, only the work in the
     background rests, since the page may be opened again. `close` is for good.
 
-    Attributes (besides `threshold`, `faithfulness`, `status` and `circuit`, see `SearchWidget`):
-        selected_edge: id of the edge in the panel, or None; set by any of its names.
-        selected_node: id of the node in the panel, or None; likewise.
+    Attributes (besides those of `SearchWidget` and `CircuitWidget`):
         columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
             that was searched with `positions=True`.
         shown_position: a position label: the graph of a circuit without positions draws each edge
             by what it adds there alone; None: at all positions.
     """
 
-    selected_edge = traitlets.Unicode(None, allow_none=True)
-    selected_node = traitlets.Unicode(None, allow_none=True)
     columns = traitlets.Enum(("heads", "positions"), "heads")
     shown_position = traitlets.Unicode(None, allow_none=True)
 
@@ -107,6 +105,7 @@ class Explorer(SearchWidget):
             lambda question, answer: self._runner.ask(question, answer),
             lambda errand, answer: self._runner.run_errand(errand, answer),
             self._select,
+            self._make_changes,
         )
         self._picture = LastingPicture()
         check_threshold(threshold)
@@ -124,27 +123,30 @@ class Explorer(SearchWidget):
         self.columns = "positions" if options.get("positions") else "heads"
         self._connect_traits()
         self.observe(lambda _: self._redraw(), "columns")
-        self.observe(self._selection_set, ["selected_edge", "selected_node"])
         self.observe(lambda _: self._position_set(), "shown_position")
         self.run()
 
     def _make_page(self) -> Sequence[widgets.Widget]:
+        self._state.forget_watchers()
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
         self._make_runner()
         ask = self._runner.ask
-        self._graph_view = GraphView(ask, self._ui, self._edges_clicked, self._select)
+        self._what_if = WhatIf(self._state)
+        self._graph_view = GraphView(
+            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys
+        )
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
         self._checks = Checks(self._runner, self._ui, self._found, self._redraw)
-        self._state.forget_watchers()
         self._page = Page(
             self._controls,
             self._own_prompts,
             self._graph_view,
             self._side_panel,
+            self._what_if,
             self._checks,
             [part(self._state) for part in PARTS],
             lambda threshold: self.set_trait("threshold", float(threshold)),
@@ -202,11 +204,13 @@ class Explorer(SearchWidget):
             return
         with self._ui:
             self._request = request_of(circuit, self._request, self.circuit)
+            self._state.edits.begin_with(circuit.by_hand)
             self.selected_edge = self.selected_node = self.shown_position = None
             self.columns = "positions" if circuit.graph.labels else "heads"
             self._syncing = True
             self.threshold, self.faithfulness = circuit.settings.threshold_text, None
             self._sync_controls()
+        self._make_changes(circuit.by_hand)
         self._start()
 
     @property
@@ -223,6 +227,7 @@ class Explorer(SearchWidget):
             if self._syncing:
                 return
             self._request = replace(self._request, options=self._options(**{name: value}))
+            self._state.forget_edits()
             if name == "positions":
                 self.selected_edge = self.shown_position = None
                 self.columns = "positions" if value else "heads"
@@ -234,6 +239,7 @@ class Explorer(SearchWidget):
             self._request = replace(
                 self._request, task=task, other_task=False, options=self._options()
             )
+            self._state.forget_edits()
             self.selected_edge = self.shown_position = None
             self._sync_controls()
         self._start()
@@ -246,14 +252,14 @@ class Explorer(SearchWidget):
             self._shown_version = snapshot.version
             circuit = snapshot.circuit
             # Verification tests what was screened, and changes nothing else that is seen here.
-            decided = circuit and (circuit.settings, circuit.n_screened)
+            decided = circuit and (circuit.settings, circuit.n_screened, circuit.by_hand)
             drawn = snapshot.status, snapshot.n_done, decided
             new_circuit = circuit is not None and drawn != self._drawn
             if circuit is not None and new_circuit:
                 self._drawn = drawn
                 self.circuit = circuit
                 self._side_panel.circuit_changed(circuit, snapshot.task)
-                self._graph_view.shares = None
+                self._graph_view.effects = None
                 if self._side_panel.is_foreign_to(circuit):
                     self.selected_edge = self.selected_node = None
                 self._draw(snapshot)
@@ -271,59 +277,13 @@ class Explorer(SearchWidget):
             self.status = snapshot.status
             if circuit is not None and new_circuit and snapshot.status in _ENDED:
                 self._picture.renew_soon(self._drawn_picture)
-                if self.shown_position is None or circuit.graph.labels:
-                    self._side_panel.measure(self.shown_position)
-                else:
-                    self._position_set()
-
-    def _tell_state(self, snapshot: Snapshot) -> None:
-        self._state.show(snapshot, Selection.of(self.selected_edge, self.selected_node))
+                self._position_set()
 
     def _void(self) -> None:
         """Shows no circuit, since the last one is of another request."""
         self.circuit, self._drawn = None, ()
         self._side_panel.circuit_changed(None, None)
         self.selected_edge = self.selected_node = self.shown_position = None
-
-    @traitlets.validate("selected_edge", "selected_node")
-    def _id_selected(self, proposal: Any) -> Any:
-        name = proposal["value"]
-        return None if name is None else self._side_panel.id_of(name)
-
-    def _select(self, selection: Selection | None) -> None:
-        """Selects what was chosen on the page, or nothing."""
-        if selection is None:
-            self.selected_edge = self.selected_node = None
-        elif selection.kind == "edge":
-            self.selected_edge = selection.id
-        else:
-            self.selected_node = selection.id
-
-    def _edges_clicked(self, edge_ids: list[str]) -> None:
-        with self._ui:
-            self.selected_edge = edge_ids[0]
-            if len(edge_ids) > 1:
-                self._side_panel.offer("Also near the point clicked, not shown above", edge_ids[1:])
-
-    def _selection_set(self, change: Any) -> None:
-        if change.new is None:
-            if self.selected_edge is None and self.selected_node is None:
-                self._show_selection(None)
-            return
-        # One thing is selected at a time.
-        if change.name == "selected_edge":
-            self.selected_node = None
-            self._show_selection(Selection("edge", change.new))
-        else:
-            self.selected_edge = None
-            self._show_selection(Selection("node", change.new))
-
-    def _show_selection(self, selection: Selection | None) -> None:
-        there = self._side_panel.show(selection, self.shown_position)
-        with self._ui:
-            self._tell_state(self._state.snapshot)
-            if self.circuit is not None:
-                self._graph_view.select(selection if there else None)
 
     def _position_clicked(self, label: str) -> None:
         """A bar of the panel: on a circuit with positions, the edge there; else its share."""
@@ -337,15 +297,15 @@ class Explorer(SearchWidget):
                 self.shown_position = None if label == self.shown_position else label
 
     def _position_set(self) -> None:
-        """Draws the graph by what edges add at the shown position, once that is measured."""
+        """Draws the graph by what edges add at the shown position, or after changes by hand."""
 
         def measured(error: Exception | None) -> None:
             if error is not None:
                 self._side_panel.say_error(error)
             self._redraw()
-            self._side_panel.measure(self.shown_position)
 
-        self._graph_view.measure_shares(self.shown_position, self.circuit, measured)
+        self._graph_view.measure_effects(self.shown_position, self.circuit, measured)
+        self._side_panel.measure(self.shown_position)
 
     def _draw(self, snapshot: Snapshot) -> None:
         selected = self.selected_edge or self.selected_node

@@ -12,6 +12,7 @@ from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
 from acdc_explorer.explorer.controls.status_html import error_html, status_html
 from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.hand.what_if import WhatIf
 from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.panel.threshold_plot import path_html
 from acdc_explorer.explorer.part import Part
@@ -40,6 +41,7 @@ class Page:
         own_prompts: OwnPrompts,
         graph_view: GraphView,
         side_panel: SidePanel,
+        what_if: WhatIf,
         checks: Checks,
         parts: Sequence[Part],
         threshold_clicked: Callable[[str], None],
@@ -53,6 +55,7 @@ class Page:
             own_prompts: below them.
             graph_view: on the left.
             side_panel: on the right.
+            what_if: above it.
             checks: below both, in the first tab.
             parts: in the other tabs.
             threshold_clicked: called with the threshold of a clicked interval.
@@ -65,7 +68,8 @@ class Page:
         self.status, self.error = widgets.HTML(), widgets.HTML()
         self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
         side = widgets.VBox(
-            [self._threshold_plot, side_panel.box], layout=widgets.Layout(flex="1 0 350px")
+            [self._threshold_plot, what_if.box, side_panel.box],
+            layout=widgets.Layout(flex="1 0 350px"),
         )
         side.add_class("acdc-side")
         below = widgets.HBox(

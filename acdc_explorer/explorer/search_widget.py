@@ -17,6 +17,7 @@ from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.notebook.lasting_picture import LastingPicture
 from acdc_explorer.explorer.notebook.own_cells import OwnCells
 from acdc_explorer.explorer.notebook.presence import Presence
+from acdc_explorer.explorer.state import State
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.runner.freed_memory import give_back_freed_memory
 from acdc_explorer.runner.runner import Runner
@@ -46,6 +47,7 @@ class SearchWidget(widgets.VBox):
     circuit = traitlets.Instance(Circuit, allow_none=True)
 
     _request: Request
+    _state: State
     _controls: Controls
     _picture: LastingPicture
     # Guards every write to the page, and whether such a write is under way that nobody asked for.
@@ -157,6 +159,7 @@ class SearchWidget(widgets.VBox):
             self._request = replace(
                 self._request, **{name: value, "other_task": other_task}, options=self._options()
             )
+            self._state.forget_edits()
             self._sync_controls()
         self._start()
 
@@ -312,6 +315,7 @@ class SearchWidget(widgets.VBox):
                 request = replace(
                     request, threshold=self.circuit.threshold, faithfulness=None, options=options
                 )
+            self._runner.edit(self._state.edits.current)
             self._runner.start(request)
             self._show(self._runner.snapshot())
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.edits import Edits, line_of
 from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
@@ -28,6 +31,7 @@ class State:
         kept: what parts keep from page to page and in a saved session, by the name of the part:
             values that JSON knows.
         script: lines of Python that do what was done by hand, in order.
+        edits: changes by hand.
     """
 
     def __init__(
@@ -36,9 +40,19 @@ class State:
         ask: Ask,
         run_errand: Ask,
         select: Callable[[Selection | None], None],
+        make_changes: Callable[[Sequence[HandChange]], None],
     ):
-        """Begins with nothing; `State` says what the arguments are."""
+        """Begins with nothing.
+
+        Args:
+            lock: as above; so are `ask`, `run_errand` and `select`.
+            ask: likewise.
+            run_errand: likewise.
+            select: likewise.
+            make_changes: has the worker make these changes by hand, and no others.
+        """
         self.lock, self.ask, self.run_errand, self.select = lock, ask, run_errand, select
+        self._make_changes, self.edits = make_changes, Edits()
         self.snapshot = Snapshot("idle")
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
@@ -79,6 +93,85 @@ class State:
         self.snapshot, self.selection = snapshot, selection
         for change in changes:
             self._tell(change)
+
+    def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
+        """Switches edges of the circuit off and on by hand.
+
+        Args:
+            remove: edges and nodes, as for `acdc_explorer.edit`.
+            restore: likewise.
+
+        Raises:
+            ValueError: as `acdc_explorer.edit`; or if there is no circuit yet.
+        """
+        with self.lock:
+            if self.circuit is None:
+                raise ValueError("there is no circuit yet")
+            self.edits.change(self.circuit, remove, restore)
+            self.did(line_of(remove, restore))
+        self._make_changes(self.edits.current)
+
+    def toggle(self, selection: Selection) -> None:
+        """Switches an edge or a node off if it is in the circuit, else on.
+
+        Args:
+            selection: the edge or node.
+
+        Raises:
+            ValueError: if there is nothing to switch.
+        """
+        circuit = self.circuit
+        if circuit is None:
+            raise ValueError("there is no circuit yet")
+        if self.is_in_circuit(selection.find(circuit.graph)):
+            self.edit(remove=[selection.id])
+        else:
+            self.edit(restore=[selection.id])
+
+    def is_in_circuit(self, found: Edge | Node) -> bool:
+        """Whether the circuit has an edge, or an edge in or out of a node."""
+        circuit = self.circuit
+        if circuit is None:
+            return False
+        if isinstance(found, Edge):
+            return not circuit.removed_mask[circuit.graph.cell(found)]
+        return any(found in (each.sender, each.receiver.node) for each in circuit.kept_effects)
+
+    def undo(self) -> None:
+        """Takes back the last change by hand."""
+        self._go(self.edits.undo)
+
+    def redo(self) -> None:
+        """Makes the change again that was taken back last."""
+        self._go(self.edits.redo)
+
+    def reset(self) -> None:
+        """Takes back all changes by hand."""
+        self._go(self.edits.reset)
+
+    def forget_edits(self) -> None:
+        """Begins anew without changes by hand, for a circuit of something else."""
+        with self.lock:
+            had_some = bool(self.edits.current)
+            self.edits.begin_with(())
+        if had_some:
+            self._make_changes(())
+
+    def _go(self, step: Callable[[], None]) -> None:
+        with self.lock:
+            before = self.edits.current
+            step()
+            changes = self.edits.current
+            if changes == before:
+                return
+            lists: dict[bool, list[str]] = {False: [], True: []}
+            for change in changes:
+                lists[change.kept].append(change.edge.id)
+            searched = "circuit.searched()"
+            self.did(
+                line_of(lists[False], lists[True], searched) if changes else f"circuit = {searched}"
+            )
+        self._make_changes(changes)
 
     def did(self, line: str) -> None:
         """Notes what was done by hand, as a line of Python.

@@ -16,11 +16,14 @@ PREVIEW_COLOUR = "#8C6BB1"
 # untested ones, whose lines are thin.
 UNCONNECTED_COLOUR = "#767676"
 DIMMED_COLOUR = "#808080"
+# Of what was removed or restored by hand.
+BY_HAND_COLOUR = "#D55E00"
 # Of edges that a smaller share than this of repeated searches keeps.
 STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
 # Of lines, by the size of the effect.
 WIDTHS = (1.5, 2.8, 4.8)
-DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px"}
+DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px",
+          "by-hand": "2px,4px"}  # fmt: skip
 CURVE_COLOURS = {"exact": "#0072B2", "eap": "#B87A00", "eap_ig": "#C72C86"}
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 
@@ -160,6 +163,13 @@ CSS = """
 .acdc-check .acdc-tests td { vertical-align: top; white-space: normal; }
 .acdc-check td.num { text-align: right; font-variant-numeric: tabular-nums; }
 .acdc-checks .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
+.acdc-what-if { padding: 2px 6px; font-size: 13px; }
+.acdc-what-if table { border-collapse: collapse; }
+.acdc-what-if th, .acdc-what-if td { padding: 0 12px 0 0; text-align: left; font-weight: normal;
+  border: none; background: transparent; }
+.acdc-what-if td.num { text-align: right; font-variant-numeric: tabular-nums; }
+.acdc-changes { border-left: 3px solid #C72C86; padding-left: 6px; margin: 4px 0; }
+.acdc-changes p { margin: 0; overflow-wrap: anywhere; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 .acdc-part > .acdc-above-table { margin: 0; }
 .acdc-above-table p { margin: 4px 0; font-size: 13px; max-width: 80em; }

@@ -44,6 +44,13 @@ def effect_in_words(effect: float, circuit: Circuit) -> str:
     return number if math.isnan(effect) else with_unit(number, circuit.metric_unit)
 
 
+def error_html(error: Exception) -> str:
+    """What went wrong, in words."""
+    return (
+        f'<div class="acdc-error" role="alert">{escape(str(error) or type(error).__name__)}</div>'
+    )
+
+
 def plain(value: float) -> str:
     """A value with three decimals; a dash if there is none."""
     return "–" if math.isnan(value) else f"{value:.3f}"

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.threshold_path import ThresholdPath
+from acdc_explorer.engine.by_hand import with_changes
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
 from acdc_explorer.runner.background import Background
@@ -31,6 +33,9 @@ class AtHand:
         self._search: SearchSession | None = None
         self._path: PathSession | None = None
         self._background: Background | None = None
+        # Edges to be switched off or on, and what they made of which circuit of the search.
+        self._changes: tuple[HandChange, ...] = ()
+        self._changed: tuple[Circuit, Circuit] | None = None
 
     def begin(self, request: Request, *, afresh: bool) -> bool:
         """Begins a search, or goes on with what is known of it.
@@ -68,6 +73,8 @@ class AtHand:
             self._request, self._search, self._path = request, search, path
             if search.complete:
                 self._end()
+        if search.complete:
+            self.make_changes()
         return search.complete
 
     def advance(self) -> bool:
@@ -81,7 +88,35 @@ class AtHand:
                 for circuit in (*self._search.found, self._search.circuit()):
                     self._path.add(circuit)
             self._end()
+        self.make_changes()
         return False
+
+    def edit(self, changes: tuple[HandChange, ...], *, is_running: bool) -> None:
+        """Switches edges off and on by hand.
+
+        Args:
+            changes: all that there are to be.
+            is_running: whether a search is under way, which they wait for.
+        """
+        self._changes = changes
+        if not is_running:
+            self.make_changes()
+
+    def make_changes(self) -> None:
+        """Makes the changes by hand in the circuit of the search, and measures it."""
+        if self._search is None:
+            return
+        searched = self._search.circuit()
+        changed = with_changes(self._search.engine, searched, self._changes)
+        with self._lock:
+            self._changed = searched, changed
+
+    def _circuit(self, search: SearchSession) -> Circuit:
+        """The circuit so far, with changes by hand once they are made."""
+        circuit = search.circuit()
+        if self._changed is not None and self._changed[0] is circuit:
+            return self._changed[1]
+        return circuit
 
     def _end(self) -> None:
         """What may be worth knowing besides is found in the background."""
@@ -113,6 +148,7 @@ class AtHand:
             with self._lock:
                 self._search = self._search.ended_in(verified)
                 self._path.put_right(self._search.circuit())
+            self.make_changes()
 
     def forget(self) -> None:
         """Lets go of the model and of all that holds it."""
@@ -124,14 +160,14 @@ class AtHand:
             for each in (self._background, self._path):
                 if each is not None:
                     each.close()
-            self._search = self._path = self._background = None
+            self._search = self._path = self._background = self._changed = None
 
     def ask(self, question: Callable[[Model, Engine, Circuit], Any]) -> Any:
         """What a function makes of model, engine and the circuit so far."""
         search = self._search
         if search is None:
             raise RuntimeError("no search has begun yet")
-        return question(search.model, search.engine, search.circuit())
+        return question(search.model, search.engine, self._circuit(search))
 
     def activity(self, status: Status) -> str:
         """What takes long in itself, in words, or nothing."""
@@ -153,7 +189,7 @@ class AtHand:
         background = self._background if status == "done" else None
         return Snapshot(
             status=status,
-            circuit=search.circuit() if search else None,
+            circuit=self._circuit(search) if search else None,
             receiver=search.receiver if search and status != "done" else None,
             n_done=search.n_done if search else 0,
             seconds=search.seconds if search else 0.0,

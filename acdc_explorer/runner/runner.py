@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from acdc_explorer.arithmetic import plain_arithmetic
+from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
@@ -25,7 +26,7 @@ from acdc_explorer.runner.cores import use_cores
 from acdc_explorer.runner.errands import Errand, Errands, GivenUpError, tell_given_up
 from acdc_explorer.runner.notices import Notices
 from acdc_explorer.runner.questions import Answer, Questions, answer_to, as_exception
-from acdc_explorer.runner.state import Command, Request, Snapshot, Start, Status
+from acdc_explorer.runner.state import Command, Edit, Request, Snapshot, Start, Status
 
 
 class Runner:
@@ -65,7 +66,7 @@ class Runner:
         """
         with self._condition:
             self._check_open()
-            self._commands.clear()
+            self._drop_commands()
             self._ask_for(Start(request, afresh))
         # They are of the circuit that was.
         self.give_up_errands()
@@ -86,8 +87,29 @@ class Runner:
         """Ends the search after the step at hand; what it found so far stays."""
         with self._condition:
             if self._status_seen() in ("running", "loading", "paused"):
-                self._commands.clear()
+                self._drop_commands()
                 self._ask_for("stop")
+
+    def edit(self, changes: Sequence[HandChange]) -> None:
+        """Switches edges off and on by hand, at once or when the search has ended.
+
+        They stay so in the circuits of later searches; what is so in one already is no change.
+
+        Args:
+            changes: all that there are to be, in place of those before, of edges that the model
+                has.
+        """
+        with self._condition:
+            self._check_open()
+            self._ask_for(Edit(tuple(changes)))
+        # They are of the circuit that was.
+        self.give_up_errands()
+
+    def _drop_commands(self) -> None:
+        """Forgets what was asked for and is not done; changes by hand are for any search."""
+        edits = [each for each in self._commands if isinstance(each, Edit)]
+        self._commands.clear()
+        self._commands.extend(edits)
 
     def _ask_for(self, command: Command) -> None:
         self._commands.append(command)
@@ -234,8 +256,11 @@ class Runner:
         return bool(self._errands) and self._status in ("idle", "done", "stopped", "error")
 
     def _next_job(self) -> Callable[[], None]:
-        """What comes first: a question, what was asked for, a step of the search, the path."""
-        if self._questions:
+        """What comes first: a question, what was asked for, a step of the search, the path.
+
+        A change by hand comes before questions, which are best answered of what is seen then.
+        """
+        if self._questions and not isinstance(next(iter(self._commands), None), Edit):
             return self._questions.answer_next
         if self._commands:
             command = self._commands.popleft()
@@ -267,7 +292,10 @@ class Runner:
             self._notify()
             ended = self._at_hand.begin(command.request, afresh=command.afresh)
             self._set_status("done" if ended else "running")
+        elif isinstance(command, Edit):
+            self._at_hand.edit(command.changes, is_running=self._status in ("running", "paused"))
         elif command == "stop":
+            self._at_hand.make_changes()
             self._set_status("stopped")
         elif command == "pause" and self._status == "running":
             self._set_status("paused")

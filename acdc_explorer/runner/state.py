@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.graph import Edge, Receiver
@@ -60,8 +61,19 @@ class Start:
     afresh: bool
 
 
+@dataclass(frozen=True)
+class Edit:
+    """Asks for edges to be switched off or on by hand.
+
+    Attributes:
+        changes: all that there are to be, in place of those before.
+    """
+
+    changes: tuple[HandChange, ...]
+
+
 # What a runner can be asked for.
-Command = Start | Literal["pause", "resume", "stop"]
+Command = Start | Edit | Literal["pause", "resume", "stop"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,8 @@ class Snapshot:
 
     Attributes:
         status: of the runner.
-        circuit: as far as the search has come; None before one has begun.
+        circuit: as far as the search has come, and once it has ended with the changes by hand; None
+            before one has begun.
         receiver: under test, or None.
         n_done: edges decided so far, tested or not.
         seconds: of computing spent on this search.

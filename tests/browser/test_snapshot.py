@@ -89,7 +89,7 @@ def test_a_saved_page_shows_its_graph_and_offers_nothing_to_click(saved_page):
         explorer.selected_edge = explorer.circuit.kept[0]
         explorer.shown_position = "S2"
         deadline = time.monotonic() + 30
-        while not (explorer._graph_view.shares and "of full" in explorer._side_panel.panel.value):
+        while not (explorer._graph_view.effects and "of full" in explorer._side_panel.panel.value):
             assert time.monotonic() < deadline, "the edge was not measured"
             time.sleep(0.05)
         page = saved_page(explorer)

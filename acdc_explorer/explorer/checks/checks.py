@@ -15,7 +15,6 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.checks.checks_html import (
     another_circuit_html,
-    error_html,
     measurement_html,
     stability_html,
     uncertain_notes,
@@ -23,6 +22,7 @@ from acdc_explorer.explorer.checks.checks_html import (
     waiting_html,
 )
 from acdc_explorer.explorer.widgets.buttons import icon_button
+from acdc_explorer.explorer.words import error_html
 from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
 from acdc_explorer.measures.measure import measure
 from acdc_explorer.measures.measurement import Measurement

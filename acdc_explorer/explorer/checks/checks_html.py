@@ -25,13 +25,6 @@ def waiting_html(activity: str) -> str:
     return f'<span class="acdc-muted" role="status">{escape(activity or "at work …")}</span>'
 
 
-def error_html(error: Exception) -> str:
-    """What went wrong."""
-    return (
-        f'<div class="acdc-error" role="alert">{escape(str(error) or type(error).__name__)}</div>'
-    )
-
-
 def measurement_html(found: Measurement) -> str:
     """How right the circuit is: the tests, what was noticed, and two tables."""
     tests = "".join(

@@ -6,6 +6,7 @@ import math
 from html import escape
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.summary import hand_changes_in_words
 from acdc_explorer.explorer.words import plain, with_unit
 from acdc_explorer.runner.state import Snapshot, Trust
 from acdc_explorer.searches.audit import CONFIDENCE
@@ -56,6 +57,7 @@ def _standing(circuit: Circuit, n_drawn: int) -> str:
         f"circuit <b>{plain(circuit.metric_value)}</b>, corrupted "
         + with_unit(f"<b>{circuit.corrupted_metric:.3f}</b>", circuit.metric_unit),
         *([f"rule {circuit.settings.rule}"] if circuit.settings.rule != "abs" else []),
+        *([f"by hand: <b>{words}</b>"] if (words := hand_changes_in_words(circuit)) else []),
         f"faithfulness <b>{'–' if math.isnan(faithfulness) else f'{faithfulness:.1%}'}</b>",
     ]
     return " &nbsp;·&nbsp; ".join(parts)

@@ -126,10 +126,10 @@ class CircuitFigure:
             lit: edges that stand out while the others are dim; None: all are drawn alike.
             preview: edges that are expected to stay, the most important first.
         """
-        inside = {node for each in edges for edge in each.all_edges
+        inside = {node for each in edges if not each.is_out for edge in each.all_edges
                   for node in (edge.sender, edge.receiver.node)}  # fmt: skip
         drawn = edges[:MAX_DRAWN]
-        self.n_drawn = sum(len(each.all_edges) for each in drawn)
+        self.n_drawn = sum(len(each.all_edges) for each in drawn if not each.is_out)
         self._drawing = _Drawing(circuit, drawn, inside, lit)
         with self.widget.batch_update():
             self._set_layout(layout)
@@ -249,9 +249,10 @@ class CircuitFigure:
             dtype=object,
         )
         for name in self._traces:
-            if name.startswith("edges-") or name in ("dimmed", "unconnected"):
+            if name.startswith("edges-") or name in ("dimmed", "unconnected", "removed-by-hand"):
                 rows = names == name
                 self._set_line(name, Curves(curves.edge[rows], curves.x[rows], curves.y[rows]))
+        self._mark_changes(curves, of_curves)
         self._hits = Hits.of(curves, of_curves)
         per_curve, hits = self._hits.per_curve, self._trace("edge-hits")
         hits.x, hits.y = (
@@ -260,6 +261,18 @@ class CircuitFigure:
         hits.customdata = [each.edge.id for each in of_curves for _ in range(per_curve)] or [""]
         texts = [hover_text(each, self._drawing.circuit) for each in of_curves]
         hits.text = [text for text in texts for _ in range(per_curve)] or [""]
+
+    def _mark_changes(self, curves: Curves, drawn: Sequence[DrawnEdge]) -> None:
+        """Puts a mark on the middle of each edge that was removed or restored by hand."""
+        marked = [row for row, each in enumerate(drawn) if each.by_hand is not None]
+        trace, middle = self._trace("hand-marks"), curves.x.shape[1] // 2
+        if not marked and len(trace.x) == 1:
+            return
+        trace.x = curves.x[marked, middle] if marked else NAN
+        trace.y = curves.y[marked, middle] if marked else NAN
+        trace.marker.symbol = [
+            "x-thin-open" if drawn[row].is_out else "cross-thin-open" for row in marked
+        ]
 
     def _draw_nodes(self, inside: set[Node], untested: set[Node]) -> None:
         assert self.layout is not None

@@ -29,9 +29,12 @@ from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import LOGITS, REST, Edge, Node
-from acdc_explorer.inspection import shares_at
+from acdc_explorer.inspection import effects_in, shares_at
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.state import Snapshot
+
+# Of effects in a circuit with changes by hand: between two lots the worker hears what is asked for.
+_AT_ONCE = 12
 
 
 class GraphView:
@@ -42,8 +45,9 @@ class GraphView:
         figure: the Plotly figure.
         key: what colours, dashes and widths mean.
         shown: what the user wants to see.
-        shares: edge id -> what it adds at one position label, by which edges are drawn once that
-            has been measured; None: by their effects.
+        effects: edge id -> the effect by which it is drawn, once that has been measured: at one
+            position label alone, or in the circuit after changes by hand; None: the one by which it
+            was decided.
         steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
         notes: edge id -> what else is to be said of it.
     """
@@ -54,6 +58,7 @@ class GraphView:
         lock: threading.RLock,
         edges_clicked: Callable[[list[str]], None],
         select: Callable[[Selection | None], None],
+        keys: Mapping[str, Callable[[], None]],
     ):
         """Makes the figure.
 
@@ -62,6 +67,7 @@ class GraphView:
             lock: held around every write to the page.
             edges_clicked: called with the ids of the edges near a click, the nearest first.
             select: called with a node that was clicked; or None, where there was nothing to click.
+            keys: what else can be done by keyboard in the graph, by key.
         """
         self._ask, self._lock = ask, lock
         self.figure = CircuitFigure(
@@ -70,13 +76,16 @@ class GraphView:
             self._open_fold,
             lambda: select(None),
         )
-        label = "The graph: the arrow keys select its nodes, one after the other"
-        self.figure.box.children += (ArrowKeys(label, self._go),)
+        label = (
+            "The graph: the arrow keys select its nodes, one after the other; x removes or "
+            "restores what is selected, u takes the change back, r makes it again"
+        )
+        self.figure.box.children += (ArrowKeys(label, self._go, keys),)
         self._select = select
         self.key = Key(self._toggle)
         self.box = widgets.VBox([self.key.widget, self.figure.box])
         self.shown = Shown()
-        self.shares: dict[str, float] | None = None
+        self.effects: dict[str, float] | None = None
         self.steadiness: dict[str, float] | None = None
         self.notes: dict[str, str] = {}
         self._label: str | None = None
@@ -179,7 +188,7 @@ class GraphView:
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""
-        made_of = circuit, self.shares, self.steadiness, self.notes
+        made_of = circuit, self.effects, self.steadiness, self.notes
         if not all(map(operator.is_, made_of, self._kept[0])):
             self._kept = made_of, kept_edges(*made_of)
         return self._kept[1]
@@ -202,24 +211,31 @@ class GraphView:
         used |= {selected} if isinstance(selected, Node) else set()
         return LayerLayout(circuit.graph, used if is_folded else None, self.shown.opened)
 
-    def measure_shares(
+    def measure_effects(
         self,
         label: str | None,
         circuit: Circuit | None,
         measured: Callable[[Exception | None], None],
     ) -> None:
-        """Has what every kept edge adds at a position label measured.
+        """Has the effects measured by which edges are to be drawn.
 
         Args:
-            label: of the task; None: edges are to be drawn by their effects.
-            circuit: as far as the search has come; one with positions has no such shares.
-            measured: called, under the lock, when `shares` is up to date or with what went wrong.
+            label: of the task: what every kept edge adds there; None: at all positions.
+            circuit: as far as the search has come; one with positions has no such shares. At all
+                positions, the effects are measured after changes by hand alone.
+            measured: called, under the lock, whenever `effects` has changed, or with what went
+                wrong.
         """
         self._label = label
-        if circuit is None or circuit.graph.labels or label is None:
+        has_label = circuit is not None and label is not None and not circuit.graph.labels
+        if circuit is None or not (has_label or circuit.by_hand):
             with self._lock:
-                self.shares = None
-                measured(None)
+                if self.effects is not None:
+                    self.effects = None
+                    measured(None)
+            return
+        if label is None or not has_label:
+            self._measure_in(circuit, measured)
             return
 
         def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
@@ -228,10 +244,39 @@ class GraphView:
         def answer(result: Any, error: Exception | None) -> None:
             with self._lock:
                 if self._label == label:
-                    self.shares = result
+                    self.effects = result
                     measured(error)
 
         self._ask(question, answer)
+
+    def _measure_in(self, changed: Circuit, measured: Callable[[Exception | None], None]) -> None:
+        """Has the effects measured in a circuit with changes by hand, the largest ones first.
+
+        Args:
+            changed: the circuit.
+            measured: as for `measure_effects`.
+        """
+        found: dict[str, float] = {edge.id: e for edge, e in changed.kept_effects.items()}
+        left = sorted(changed.kept_effects, key=lambda edge: -abs(found[edge.id]))
+        self.effects = None
+
+        def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
+            # Another change comes first, and makes this one's effects of no use.
+            return effects_in(engine, circuit, left[:_AT_ONCE]) if circuit is changed else None
+
+        def answer(result: Any, error: Exception | None) -> None:
+            with self._lock:
+                if error is None and result is None:
+                    return
+                found.update(result or {})
+                self.effects = dict(found)
+                measured(error)
+                del left[:_AT_ONCE]
+            if left and error is None:
+                self._ask(question, answer)
+
+        if left:
+            self._ask(question, answer)
 
 
 def _column_name(label: str, tokens: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from acdc_explorer.explorer.drawing.key_parts import (
+    BY_HAND,
     KINDS,
     PREVIEW,
     SELDOM,
@@ -69,8 +70,9 @@ class Key:
         if n_unconnected := counts[UNCONNECTED.part]:
             name = f"{n_unconnected:,} lead{'s' if n_unconnected == 1 else ''} from nothing"
             groups.append([of_edges(UNCONNECTED, name)])
-        if counts[SELDOM.part]:
-            groups.append([of_edges(SELDOM, SELDOM.name)])
+        for part in (SELDOM, BY_HAND):
+            if counts[part.part]:
+                groups.append([of_edges(part, part.name)])
         if has_preview:
             html = f"{sample(PREVIEW)} {PREVIEW.name}"
             groups.append([button(PREVIEW.part, html, PREVIEW.title)])

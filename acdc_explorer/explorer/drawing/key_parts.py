@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from acdc_explorer.explorer.drawing import shown as parts
 from acdc_explorer.explorer.drawing.shown import DrawnEdge
 from acdc_explorer.explorer.style import (
+    BY_HAND_COLOUR,
     DASHES,
     KIND_COLOURS,
     KIND_NAMES,
@@ -74,6 +75,14 @@ SELDOM = KeyPart(
     "Many of the repeated searches do without them",
     opacity=SELDOM_OPACITY,
 )
+BY_HAND = KeyPart(
+    parts.BY_HAND,
+    "by hand",
+    "Removed (×) or restored (+) by hand",
+    BY_HAND_COLOUR,
+    1.5,
+    DASHES["by-hand"],
+)
 PREVIEW = KeyPart(
     parts.PREVIEW,
     "expected",
@@ -87,7 +96,7 @@ PREVIEW = KeyPart(
 def parts_of(drawn: Iterable[DrawnEdge]) -> list[list[KeyPart]]:
     """The parts to which these edges belong, grouped by what tells them apart."""
     there = {part for each in drawn for part in each.parts()}
-    groups = (KINDS, SIGNS, SIZES, (SELDOM,), (UNCONNECTED,))
+    groups = (KINDS, SIGNS, SIZES, (SELDOM,), (UNCONNECTED,), (BY_HAND,))
     found = ([part for part in group if part.part in there] for group in groups)
     return [group for group in found if group]
 

@@ -141,6 +141,11 @@ def _symbol(symbol: str, x: float, y: float, radius: float, style: str) -> str:
         side = 2 * radius
         corner = f"x='{x - radius:.1f}' y='{y - radius:.1f}'"
         return f"<rect {corner} width='{side:.1f}' height='{side:.1f}' {style}/>"
+    if "-thin" in symbol:
+        turned = f" transform='rotate(45 {x:.1f} {y:.1f})'" if symbol.startswith("x") else ""
+        left, top, side = x - radius, y - radius, 2 * radius
+        way = f"M{left:.1f},{y:.1f}h{side:.1f}M{x:.1f},{top:.1f}v{side:.1f}"
+        return f"<path d='{way}' {style}{turned}/>"
     if symbol == "diamond":
         r = 1.3 * radius
         corners = f"{x:.1f},{y - r:.1f} {x + r:.1f},{y:.1f} {x:.1f},{y + r:.1f} {x - r:.1f},{y:.1f}"

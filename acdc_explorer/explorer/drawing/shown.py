@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Literal
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import ReceiverStep
@@ -21,7 +22,7 @@ N_SIZES = len(SIZE_NAMES)
 # The parts of a picture that can be hidden, besides position labels, whose parts are "@label".
 KINDS = tuple(KIND_NAMES)
 HELPS, HURTS, UNCONNECTED, PREVIEW = "helps", "hurts", "unconnected", "preview"
-SELDOM = "seldom"
+SELDOM, BY_HAND = "seldom", "by-hand"
 SIZES = tuple(f"size-{size}" for size in range(N_SIZES))
 
 
@@ -57,7 +58,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class DrawnEdge:
-    """A kept edge as it is drawn.
+    """An edge as it is drawn: a kept one, or one that was removed by hand.
 
     Attributes:
         edge: itself; of merged ones that with the largest effect.
@@ -68,6 +69,7 @@ class DrawnEdge:
         others: with which it is merged, the largest effect first.
         steadiness: the share of repeated searches that keep it; None: there were none.
         note: what else is said of it, in words; may be empty.
+        by_hand: "removed" or "restored" by hand; None: it is as the search left it.
     """
 
     edge: Edge
@@ -78,6 +80,12 @@ class DrawnEdge:
     others: tuple[tuple[Edge, float], ...] = ()
     steadiness: float | None = None
     note: str = ""
+    by_hand: Literal["removed", "restored"] | None = None
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it is not in the circuit any more."""
+        return self.by_hand == "removed"
 
     @property
     def is_seldom(self) -> bool:
@@ -93,6 +101,10 @@ class DrawnEdge:
         """The parts of the picture to which it belongs: it is drawn if all are shown."""
         label = self.edge.receiver.position
         others = () if label is None else (f"@{label}",)
+        if self.by_hand is not None:
+            others = (BY_HAND, *others)
+        if self.is_out:
+            return (self.edge.kind, *others)
         if self.is_seldom:
             others = (SELDOM, *others)
         if not self.connected:
@@ -108,6 +120,8 @@ def kept_edges(
 ) -> list[DrawnEdge]:
     """The kept edges of a circuit, the largest first; after the connected ones the others.
 
+    Before them come those that were removed by hand.
+
     Args:
         circuit: finished or not. Only of a finished one it is known which edges are connected.
         effects: edge id -> the effect to draw it by, if not the one it was decided by.
@@ -118,6 +132,7 @@ def kept_edges(
     cell = circuit.graph.cell
     connected = circuit.connected_mask if circuit.complete else circuit.graph.edge_mask
     scale, smallest = abs(circuit.full_metric), smallest_effect(circuit)
+    changed = {change.edge: change.kept for change in circuit.by_hand}
     kept = []
     for edge, decided in circuit.kept_effects.items():
         effect = decided if effects is None else effects.get(edge.id, 0.0)
@@ -127,8 +142,23 @@ def kept_edges(
         steady = None if steadiness is None else steadiness.get(edge.id, 0.0)
         note = notes.get(edge.id, "")
         hurts = effect <= -smallest
-        kept.append(DrawnEdge(edge, effect, size, hurts, is_connected, (), steady, note))
-    return sorted(kept, key=lambda each: (not each.connected, -abs(each.effect)))
+        restored: Literal["restored"] | None = "restored" if edge in changed else None
+        kept.append(DrawnEdge(edge, effect, size, hurts, is_connected, (), steady, note, restored))
+    kept.sort(key=lambda each: (not each.connected, -abs(each.effect)))
+    # Whatever else there is no room to draw.
+    return [*_removed_by_hand(circuit), *kept]
+
+
+def _removed_by_hand(circuit: Circuit) -> list[DrawnEdge]:
+    """With the effects that the search found."""
+    edges = [change.edge for change in circuit.by_hand if not change.kept]
+    if not edges:
+        return []
+    decided = {step.edge: step.effect for step in circuit.decisions}
+    return [
+        DrawnEdge(edge, decided.get(edge, 0.0), 0, hurts=False, connected=False, by_hand="removed")
+        for edge in edges
+    ]
 
 
 def to_draw(kept: Sequence[DrawnEdge], shown: Shown) -> list[DrawnEdge]:
@@ -141,7 +171,7 @@ def _merged(edges: Iterable[DrawnEdge]) -> list[DrawnEdge]:
     """One for each pair of nodes (and position), drawn as its largest."""
     of_pair: dict[object, list[DrawnEdge]] = {}
     for each in edges:
-        pair = each.edge.sender, each.edge.receiver.node, each.edge.receiver.position
+        pair = each.edge.sender, each.edge.receiver.node, each.edge.receiver.position, each.is_out
         of_pair.setdefault(pair, []).append(each)
     return [
         replace(first, others=tuple((each.edge, each.effect) for each in others))

@@ -11,6 +11,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.drawing.curves import with_gaps
 from acdc_explorer.explorer.drawing.shown import KINDS, N_SIZES, DrawnEdge
 from acdc_explorer.explorer.style import (
+    BY_HAND_COLOUR,
     DASHES,
     DIMMED_COLOUR,
     KIND_COLOURS,
@@ -57,6 +58,7 @@ def make_traces() -> list[go.Scatter]:
         _line_trace("dimmed", DIMMED_COLOUR, 1.0, 1.0),
         _line_trace("preview", PREVIEW_COLOUR, 1.5, 1.0, DASHES["preview"]),
         _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 1.0, DASHES["unconnected"]),
+        _line_trace("removed-by-hand", BY_HAND_COLOUR, 1.5, 1.0, DASHES["by-hand"]),
     ]
     traces += [
         _line_trace(line_name(kind, size, hurts=hurts, seldom=seldom), KIND_COLOURS[kind],
@@ -67,6 +69,11 @@ def make_traces() -> list[go.Scatter]:
     ]  # fmt: skip
     traces.append(_line_trace("selected", SELECTED_COLOUR, 5, 1.0))
     traces.append(_line_trace("selected-removed", SELECTED_COLOUR, 2.5, 1.0, DASHES["unconnected"]))
+    traces.append(
+        _marker_trace(
+            "hand-marks", size=9, color=BY_HAND_COLOUR, line={"width": 2.5}, hoverinfo="skip"
+        )
+    )
     traces.append(
         _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
     )
@@ -109,6 +116,8 @@ def line_name(kind: str, size: int, *, hurts: bool, seldom: bool = False) -> str
 
 def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
     """Of the trace that draws an edge."""
+    if drawn.is_out:
+        return "removed-by-hand"
     if dimmed:
         return "dimmed"
     if not drawn.connected:
@@ -119,10 +128,17 @@ def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
 def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
     """What is said of a line under the mouse, an edge of this circuit."""
     effect = effect_in_words(drawn.effect, circuit)
+    if drawn.is_out:
+        decided = f"{effect} when it was decided"
+        return "<br>".join(
+            [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], decided, "removed by hand"]
+        )
     lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
     lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
     if drawn.steadiness is not None:
         lines.append(f"kept in {drawn.steadiness:.0%} of the repeated searches")
+    if drawn.by_hand is not None:
+        lines.append("restored by hand")
     if drawn.note:
         lines.append(escape(drawn.note))
     if not drawn.connected:

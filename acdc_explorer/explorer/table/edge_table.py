@@ -12,7 +12,7 @@ from acdc_explorer.explorer.part import Part
 from acdc_explorer.explorer.selection import Selection
 from acdc_explorer.explorer.state import State
 from acdc_explorer.explorer.table.edge_rows import ALL, edge_columns, edge_rows
-from acdc_explorer.explorer.table.table_html import NO_CIRCUIT, summary_html
+from acdc_explorer.explorer.table.table_html import NO_CIRCUIT, error_html, summary_html
 from acdc_explorer.explorer.widgets.data_table import Action, DataTable
 
 # While a search runs, rows are sent no more often.
@@ -21,8 +21,8 @@ _ACTIONS = (
     Action(
         "remove",
         "Remove",
-        "Switches the checked edges off, or the selected one: the graph and all numbers are then of "
-        "the circuit without them",
+        "Switches the checked edges off, or the selected one: the graph and all numbers are then "
+        "of the circuit without them",
         "state",
         (KEPT, UNTESTED),
     ),
@@ -138,10 +138,16 @@ class EdgeTable(Part):
         )
 
     def _act(self, name: str, edges: list[str]) -> None:
-        if name == "remove":
-            self.state.edit(remove=edges)
-        else:
-            self.state.edit(restore=edges)
+        try:
+            self.state.edit(**{name: edges})
+        except ValueError as error:
+            # Somebody may have switched one of them meanwhile.
+            with self.state.lock:
+                self.say_error(error)
+
+    def say_error(self, error: Exception) -> None:
+        """Says above the table why something could not be done."""
+        self.summary.value = error_html(error)
 
 
 _NONE = {

@@ -1,8 +1,8 @@
-"""Going through something by the arrow keys that has no elements to be focused one by one."""
+"""Keys of something that has no elements to be focused one by one: arrows to go through it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anywidget
@@ -17,7 +17,7 @@ _WAYS = {"ArrowLeft": "left", "ArrowRight": "right", "ArrowUp": "up", "ArrowDown
 
 
 class ArrowKeys(anywidget.AnyWidget):
-    """Makes the box that it is put into a stop of the Tab key, and hears its arrow keys.
+    """Makes the box that it is put into a stop of the Tab key, and hears its keys.
 
     Attributes:
         label: what the box is, for assistive technology, and what the keys do.
@@ -25,7 +25,7 @@ class ArrowKeys(anywidget.AnyWidget):
 
     label: Any = traitlets.Unicode("").tag(sync=True)
 
-    _ways = traitlets.Dict(_WAYS).tag(sync=True)
+    _ways: Any = traitlets.Dict().tag(sync=True)
 
     _esm = (
         HEARING
@@ -35,7 +35,7 @@ class ArrowKeys(anywidget.AnyWidget):
       let box;
       const go = (event) => {
         const way = model.get("_ways")[event.key];
-        if (event.target !== box || !way) return;
+        if (event.target !== box || !way || event.ctrlKey || event.metaKey || event.altKey) return;
         // JupyterLab must not take it for its own.
         event.preventDefault();
         event.stopPropagation();
@@ -54,16 +54,24 @@ class ArrowKeys(anywidget.AnyWidget):
     """
     )
 
-    def __init__(self, label: str, go: Callable[[str], None]):
+    def __init__(
+        self, label: str, go: Callable[[str], None], acts: Mapping[str, Callable[[], None]]
+    ):
         """Makes the widget, of which nothing is seen.
 
         Args:
             label: what the box is, and what the keys do.
             go: called with "left", "right", "up" or "down".
+            acts: other keys -> what they do.
         """
-        super().__init__(label=label, layout=Layout(display="none"))
+        ways = {**_WAYS, **{key: key for key in acts}}
+        super().__init__(label=label, layout=Layout(display="none"), _ways=ways)
+        self._acts = acts
         self.on_msg(lambda _, content, buffers: self._received(content, go))
 
     def _received(self, content: Any, go: Callable[[str], None]) -> None:
-        if isinstance(content, dict) and content.get("way") in _WAYS.values():
-            go(content["way"])
+        way = str(content.get("way")) if isinstance(content, dict) else ""
+        if way in _WAYS.values():
+            go(way)
+        elif way in self._acts:
+            self._acts[way]()

@@ -199,7 +199,8 @@ function render({ model, el }) {
     space.style.height = `${entries.length * ROW}px`;
     const n = rows.keys.length, noun = table.noun ?? ["row", "rows"];
     const counted = (number) => `${number.toLocaleString("en")} ${noun[number === 1 ? 0 : 1]}`;
-    note = shown.length === n ? counted(n) : `${shown.length.toLocaleString("en")} of ${counted(n)}`;
+    const some = shown.length === n ? "" : `${shown.length.toLocaleString("en")} of `;
+    note = some + counted(n);
     const isEmpty = !shown.length;
     none.textContent = n ? "No row matches. Empty the box and set the lists to “any” to see all."
       : table.empty ?? "";
@@ -212,7 +213,8 @@ function render({ model, el }) {
     const value = column.values[row], told = rows.text(column, value);
     const element = marked(make("span", { className: column.kind }), { role: "gridcell" });
     if (column.bar && value !== null) {
-      const length = rows.isNone(column, value) ? 0 : 50 * Math.min(1, Math.abs(value) / column.bar);
+      const share = rows.isNone(column, value) ? 0 : Math.abs(value) / column.bar;
+      const length = 50 * Math.min(1, share);
       const side = value < 0 ? "hurts" : "helps";
       element.append(marked(make("i", { className: `acdc-bar ${side}` }), {
         style: `--length:${length.toFixed(1)}%`, "aria-hidden": "true" }));

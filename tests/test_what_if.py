@@ -1,0 +1,222 @@
+"""Switching edges off and on in the explorer."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+import pytest
+from conftest import random_task
+
+import acdc_explorer as ax
+from acdc_explorer.explorer.selection import Selection
+
+
+def until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def explorer(model, task):
+    explorer = ax.Explorer(model, task, 0.1)
+    explorer._runner.rest(True)
+    explorer.wait(30)
+    yield explorer
+    explorer.close()
+
+
+def drawn(explorer, name):
+    (trace,) = (t for t in explorer._graph_view.figure.widget.data if t.name == name)
+    return trace
+
+
+def settles(explorer, n_changes):
+    until(lambda: len(explorer.circuit.by_hand) == n_changes)
+
+
+def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task):
+    searched, edge = explorer.circuit, explorer.circuit.kept[0]
+    what_if = explorer._what_if
+    assert what_if.toggle.disabled
+    assert what_if.undo.disabled
+    explorer.selected_edge = edge
+    assert what_if.toggle.description == "Remove"
+    what_if.toggle.click()
+    settles(explorer, 1)
+    expected = ax.edit(model, task, searched, remove=[edge])
+    assert explorer.circuit == expected
+    assert what_if.toggle.description == "Restore"
+    # Marked in the graph, told in the status, in the panel's row and in the table.
+    assert list(drawn(explorer, "hand-marks").marker.symbol) == ["x-thin-open"]
+    assert np.isfinite(drawn(explorer, "removed-by-hand").x).any()
+    assert "by hand: <b>1 removed</b>" in explorer._page.status.value
+    assert f"{expected.metric_value:.3f}" in what_if.html.value
+    assert f"{searched.faithfulness:.1%}" in what_if.html.value
+    assert 'data-part="by-hand"' in explorer._graph_view.key.widget.value
+    # All edges are drawn by what they do now.
+    effects = ax.edge_effects(model, task, expected)
+    until(lambda: explorer._graph_view.effects is not None)
+    until(lambda: explorer._graph_view.effects == pytest.approx(dict(effects), abs=1e-4))
+    # The panel's numbers are of the circuit as it is now.
+    found = ax.inspect_edge(model, task, expected, edge)
+    until(lambda: f'data-effect="{found.effect:.6f}"' in explorer._side_panel.panel.value)
+    assert 'data-state="removed"' in explorer._side_panel.panel.value
+
+
+def test_undo_redo_and_reset(explorer):
+    searched = explorer.circuit
+    first, second = searched.kept[:2]
+    # Faster than the worker: the second knows of the first.
+    explorer.edit(remove=[first])
+    explorer.edit(remove=[second], restore=[searched.removed[0]])
+    settles(explorer, 3)
+    twice = explorer.circuit
+    explorer.undo()
+    settles(explorer, 1)
+    assert [change.edge.id for change in explorer.circuit.by_hand] == [first]
+    explorer.redo()
+    settles(explorer, 3)
+    assert explorer.circuit == twice
+    explorer._what_if.reset.click()
+    settles(explorer, 0)
+    assert explorer.circuit == searched
+    assert explorer._what_if.html.value == ""
+    until(lambda: explorer._graph_view.effects is None)
+    explorer.undo()
+    settles(explorer, 3)
+    explorer.undo()
+    explorer.undo()
+    settles(explorer, 0)
+    # There is nothing before that.
+    explorer.undo()
+    assert not explorer._state.edits.can_undo
+
+
+def test_the_lines_do_the_same_in_a_script(explorer, model, task):
+    searched = explorer.circuit
+    first, second = searched.kept[:2]
+    explorer.edit(remove=[first])
+    explorer.edit(remove=[second], restore=[searched.removed[0]])
+    explorer.undo()
+    explorer.redo()
+    settles(explorer, 3)
+    names = {"ax": ax, "model": model, "task": task, "circuit": searched}
+    assert len(explorer._state.script) == 4
+    for line in explorer._state.script:
+        exec(line, names)
+    assert {*names["circuit"].by_hand} == {*explorer.circuit.by_hand}
+    assert names["circuit"].metric_value == explorer.circuit.metric_value
+    explorer.reset()
+    exec(explorer._state.script[-1], names)
+    assert names["circuit"] == searched
+
+
+def test_they_stay_at_another_threshold_and_go_with_another_task(explorer, model, task):
+    edge = explorer.circuit.kept[0]
+    explorer.edit(remove=[edge])
+    settles(explorer, 1)
+    explorer.threshold = 0.2
+    explorer.wait(30)
+    searched = ax.find_circuit(model, task, 0.2)
+    there = edge in searched.kept
+    assert explorer.circuit.kept == [each for each in searched.kept if each != edge]
+    assert len(explorer.circuit.by_hand) == there
+    explorer.threshold = 0.1
+    explorer.wait(30)
+    settles(explorer, 1)
+    explorer._use_task(random_task(seed=3))
+    explorer.wait(30)
+    assert explorer.circuit.by_hand == ()
+    assert not explorer._state.edits.can_undo
+
+
+def test_a_double_click_and_keys(explorer):
+    edge = explorer.circuit.kept[0]
+    explorer._edges_clicked([edge])
+    explorer._edges_clicked([edge])
+    settles(explorer, 1)
+    assert explorer.selected_edge == edge
+    keys = explorer._what_if.keys
+    keys["u"]()
+    settles(explorer, 0)
+    keys["r"]()
+    settles(explorer, 1)
+    keys["x"]()
+    settles(explorer, 0)
+    # Two edges clicked one after the other are two selections.
+    explorer._edges_clicked([edge])
+    explorer._edges_clicked([explorer.circuit.kept[1]])
+    assert explorer.selected_edge == explorer.circuit.kept[1]
+    assert explorer._state.edits.current == ()
+
+
+def test_a_node_goes_and_comes_back_as_a_whole(explorer, model, task):
+    searched = explorer.circuit
+    node = searched.graph.parse_edge(searched.kept[0]).sender
+    explorer._select(Selection("node", node.id))
+    explorer._what_if.toggle.click()
+    until(lambda: explorer.circuit.by_hand)
+    assert explorer.circuit == ax.edit(model, task, searched, remove=[node])
+    explorer._what_if.toggle.click()
+    settles(explorer, 0)
+
+
+def test_what_cannot_be_done_is_said(explorer):
+    explorer.threshold = 0.5
+    explorer.wait(30)
+    searched = explorer.circuit
+    nodes = {node for edge in searched.kept_effects for node in (edge.sender, edge.receiver.node)}
+    outside = next(node for node in searched.graph.nodes if node not in nodes)
+    explorer._select(Selection("node", outside.id))
+    assert explorer._what_if.toggle.description == "Restore"
+    explorer._what_if.toggle.click()
+    assert re.search("acdc-error.*has nothing to be restored", explorer._what_if.html.value)
+    with pytest.raises(ValueError, match="unknown"):
+        explorer.edit(remove=["a9.h9"])
+    assert explorer.circuit == searched
+    explorer.selected_node = None
+    explorer._what_if.keys["x"]()
+    assert "select an edge or a node first" in explorer._what_if.html.value
+
+
+def test_a_file_with_changes_opens_with_them(explorer):
+    edge = explorer.circuit.kept[0]
+    explorer.edit(remove=[edge])
+    settles(explorer, 1)
+    edited = explorer.circuit
+    explorer.reset()
+    settles(explorer, 0)
+    explorer._load("circuit.json", edited.to_json())
+    explorer.wait(30)
+    settles(explorer, 1)
+    assert explorer.circuit == edited
+    assert "1 removed" in explorer._what_if.html.value
+
+
+def test_folded_and_shown_again_it_has_them(explorer):
+    explorer.edit(remove=[explorer.circuit.kept[0]])
+    settles(explorer, 1)
+    edited = explorer.circuit
+    explorer._fold()
+    explorer.run()
+    explorer.wait(30)
+    settles(explorer, 1)
+    assert explorer.circuit == edited
+
+
+def test_an_unfinished_search_takes_them_in_when_it_has_ended(model, task):
+    explorer = ax.Explorer(model, task, 0.1)
+    try:
+        explorer.wait(30)
+        edge = explorer.circuit.kept[0]
+        explorer.run()
+        explorer.edit(remove=[edge])
+        explorer.wait(30)
+        settles(explorer, 1)
+        assert edge in explorer.circuit.removed
+    finally:
+        explorer.close()
