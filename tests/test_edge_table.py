@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,13 @@ def explorer(model, task):
     explorer.close()
 
 
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
 def open_table(explorer) -> EdgeTable:
     (part,) = (each for each in explorer._page._parts if isinstance(each, EdgeTable))
     explorer._page.tabs.selected_index = explorer._page.tabs.titles.index("Edges")
@@ -233,3 +241,23 @@ def test_typing_asks_for_more_where_not_all_are_there(explorer, monkeypatch):
     assert part.table.table["incomplete"], "other texts may find others"
     part.table._handle_custom_msg({"text": ""}, [])
     assert len(part.table.table["keys"]) == 5
+
+
+def test_edges_are_removed_and_restored(explorer):
+    part = open_table(explorer)
+    first, second = part.table.table["keys"][:2]
+    before = explorer.circuit
+    part.table._handle_custom_msg({"action": "remove", "keys": [first, second]}, [])
+    until(lambda: first not in part.table.table["keys"])
+    assert second not in part.table.table["keys"]
+    part.states.value = "removed"
+    rows = part.table.table
+    marks = next(column["values"] for column in rows["columns"] if column["name"] == "marks")
+    by_hand = [key for key, mark in zip(rows["keys"], marks, strict=True) if "by hand" in mark]
+    assert {*by_hand} == {first, second}
+    part.table._handle_custom_msg({"action": "restore", "keys": [second]}, [])
+    until(lambda: second not in part.table.table["keys"])
+    assert {*explorer.circuit.kept} == {*before.kept} - {first}
+    # What is not in the circuit cannot be removed, as when somebody else was quicker.
+    part.table._handle_custom_msg({"action": "remove", "keys": [first]}, [])
+    assert "is not in the circuit" in part.summary.value

@@ -196,8 +196,8 @@ CSS = """
 .acdc-grid[hidden] { display: none; }
 .acdc-grid:focus-visible, .acdc-table-bar :focus-visible, .acdc-head button:focus-visible {
   outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -1px; }
-.acdc-head, .acdc-row { display: grid; grid-template-columns: var(--columns); width: 100%;
-  min-width: var(--least); }
+.acdc-head, .acdc-row { display: grid; grid-template-columns: var(--columns, none); width: 100%;
+  min-width: var(--least, 0px); }
 .acdc-head { position: sticky; top: 0; z-index: 1; background: var(--jp-layout-color2, #eee);
   border-bottom: 1px solid var(--jp-border-color1, #bbb); height: 26px; }
 .acdc-space { position: relative; }
@@ -222,7 +222,7 @@ CSS = """
   height: 12px; background: linear-gradient(currentColor, currentColor) center/1px 100% no-repeat;
   opacity: .9; }
 .acdc-row .acdc-bar::after { content: ""; position: absolute; top: 0; height: 100%;
-  width: var(--length); }
+  width: var(--length, 0%); }
 .acdc-row .acdc-bar.helps::after { left: 50%; background: #0072B2; }
 .acdc-row .acdc-bar.hurts::after { right: 50%; background: #D55E00; }
 .acdc-none { margin: 6px 2px; }

@@ -122,7 +122,7 @@ def edge_columns(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
     columns.append(Column("state", "state", told, [*edges.state], width="74px", facet="State"))
     order = edges.order.to_numpy(dtype=float, na_value=np.nan)
     told = "When it was tested, from 0 on"
-    columns.append(Column("order", "order", told, order, "number", "62px", whole=True))
+    columns.append(Column("order", "order", told, [*order], "number", "62px", whole=True))
     told = "Whether it lies on a path of kept edges from the input to the logits"
     connections = _connections(circuit, edges)
     columns.append(
@@ -146,7 +146,7 @@ def _effects(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
             "effect",
             "effect",
             f"The metric before the edge was tested minus after it{unit}; sorted by its size",
-            effects,
+            [*effects],
             "number",
             "minmax(140px, 1.2fr)",
             facet="Effect",
@@ -162,7 +162,7 @@ def _effects(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
                 "share",
                 "of full",
                 "The effect as a share of the full model's metric",
-                effects / scale,
+                [*(effects / scale)],
                 "number",
                 "78px",
                 signed=True,

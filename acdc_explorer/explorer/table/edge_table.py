@@ -12,8 +12,9 @@ from acdc_explorer.explorer.part import Part
 from acdc_explorer.explorer.selection import Selection
 from acdc_explorer.explorer.state import State
 from acdc_explorer.explorer.table.edge_rows import ALL, edge_columns, edge_rows
-from acdc_explorer.explorer.table.table_html import NO_CIRCUIT, error_html, summary_html
+from acdc_explorer.explorer.table.table_html import NO_CIRCUIT, summary_html
 from acdc_explorer.explorer.widgets.data_table import Action, DataTable
+from acdc_explorer.explorer.words import error_html
 
 # While a search runs, rows are sent no more often.
 _INTERVAL = 2.0

@@ -8,9 +8,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.table.edge_rows import ALL, EdgeRows
 from acdc_explorer.explorer.words import counted
 
-NO_CIRCUIT = (
-    "<p>No circuit yet: its edges will stand here, one in a row, as soon as there is one.</p>"
-)
+NO_CIRCUIT = "<p>No circuit yet. Its edges will stand here, one in a row.</p>"
 
 
 def summary_html(circuit: Circuit, rows: EdgeRows, state: str) -> str:

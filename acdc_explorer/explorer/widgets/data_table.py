@@ -16,7 +16,8 @@ import anywidget
 import traitlets
 
 from acdc_explorer.explorer.widgets.anywidget_private import HEARING
-from acdc_explorer.explorer.widgets.data_table_script import ROWS, VIEW
+from acdc_explorer.explorer.widgets.data_table_rows import ROWS
+from acdc_explorer.explorer.widgets.data_table_view import VIEW
 
 
 @dataclass(frozen=True)
