@@ -10,6 +10,7 @@ import pytest
 from conftest import random_task
 
 import acdc_explorer as ax
+from acdc_explorer.explorer import circuit_widget
 from acdc_explorer.explorer.selection import Selection
 
 
@@ -57,6 +58,10 @@ def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task
     assert f"{expected.metric_value:.3f}" in what_if.html.value
     assert f"{searched.faithfulness:.1%}" in what_if.html.value
     assert 'data-part="by-hand"' in explorer._graph_view.key.widget.value
+    # What it says next on the first prompt.
+    tokens = ax.top_tokens(model, task, expected, 0)
+    said = tokens[(tokens.run == "circuit") & (tokens.role == "answer")].iloc[0]
+    until(lambda: f"<b>{said.probability:.1%}</b>" in what_if.html.value)
     # All edges are drawn by what they do now.
     effects = ax.edge_effects(model, task, expected)
     until(lambda: explorer._graph_view.effects is not None)
@@ -134,7 +139,9 @@ def test_they_stay_at_another_threshold_and_go_with_another_task(explorer, model
     assert not explorer._state.edits.can_undo
 
 
-def test_a_double_click_and_keys(explorer):
+def test_a_double_click_and_keys(explorer, monkeypatch):
+    # However busy the machine is.
+    monkeypatch.setattr(circuit_widget, "_DOUBLE_CLICK", 60.0)
     edge = explorer.circuit.kept[0]
     explorer._edges_clicked([edge])
     explorer._edges_clicked([edge])

@@ -90,21 +90,18 @@ class CircuitWidget(SearchWidget):
             self.selected_node = selection.id
 
     def _edges_clicked(self, edge_ids: list[str]) -> None:
-        if self._is_double_click(edge_ids[0]):
-            self._select(Selection("edge", edge_ids[0]))
+        edge_id, (last, then) = edge_ids[0], self._last_click
+        if edge_id == last and time.monotonic() - then < _DOUBLE_CLICK:
+            self._last_click = "", 0.0
+            self._select(Selection("edge", edge_id))
             self._what_if.act(self._what_if.toggle_selected)
             return
         with self._ui:
-            self.selected_edge = edge_ids[0]
+            self.selected_edge = edge_id
             if len(edge_ids) > 1:
                 self._side_panel.offer("Also near the point clicked, not shown above", edge_ids[1:])
-
-    def _is_double_click(self, edge_id: str) -> bool:
-        """Whether this click is the second one on an edge."""
-        (last, then), now = self._last_click, time.monotonic()
-        is_second = edge_id == last and now - then < _DOUBLE_CLICK
-        self._last_click = ("", 0.0) if is_second else (edge_id, now)
-        return is_second
+        # When it has been dealt with: a second click waits until then.
+        self._last_click = edge_id, time.monotonic()
 
     def _selection_set(self, change: Any) -> None:
         if change.new is None:

@@ -56,7 +56,7 @@ class Page:
             graph_view: on the left.
             side_panel: on the right.
             what_if: above it.
-            checks: below both, in the first tab.
+            checks: below both, in the second tab; the first has the circuits of other thresholds.
             parts: in the other tabs.
             threshold_clicked: called with the threshold of a clicked interval.
             files: buttons to save and load, below the graph.
@@ -67,10 +67,7 @@ class Page:
         self._shown = Snapshot("idle")
         self.status, self.error = widgets.HTML(), widgets.HTML()
         self._threshold_plot = ClickableHTML("", "threshold", threshold_clicked)
-        side = widgets.VBox(
-            [self._threshold_plot, what_if.box, side_panel.box],
-            layout=widgets.Layout(flex="1 0 350px"),
-        )
+        side = widgets.VBox([what_if.box, side_panel.box], layout=widgets.Layout(flex="1 0 350px"))
         side.add_class("acdc-side")
         below = widgets.HBox(
             [files, controls.columns], layout=widgets.Layout(justify_content="space-between")
@@ -84,8 +81,8 @@ class Page:
         )
         body.add_class("acdc-body")
         self.tabs = widgets.Tab(
-            [checks.box, *(part.box for part in parts)],
-            titles=["Is it right?", *(part.title for part in parts)],
+            [self._threshold_plot, checks.box, *(part.box for part in parts)],
+            titles=["Thresholds", "Is it right?", *(part.title for part in parts)],
             selected_index=0,
         )
         self.tabs.add_class("acdc-tabs")
@@ -103,7 +100,7 @@ class Page:
 
     def _open(self, index: int | None) -> None:
         """Has the parts know which of them is seen."""
-        for number, part in enumerate(self._parts, start=1):
+        for number, part in enumerate(self._parts, start=2):
             part.open(number == index)
 
     def show(self, snapshot: Snapshot, shown_position: str | None) -> None:

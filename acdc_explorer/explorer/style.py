@@ -66,7 +66,14 @@ CSS = """
 .acdc-files .acdc-file { width: auto; height: 24px; line-height: 22px; padding: 0 10px; }
 /* Where the panel has no room beside the graph, it comes right below it. */
 .acdc-body { container-type: inline-size; }
-@container (max-width: 779px) { .acdc-side > :first-child { order: 2; } }
+.acdc-explorer .acdc-found { overflow: auto; flex: 1 1 auto; max-height: 720px; }
+/* Beside it, it is as high as the graph, and what does not fit scrolls. */
+@container (min-width: 780px) {
+  .acdc-explorer .acdc-side { contain: size; min-height: 560px; }
+  .acdc-explorer .acdc-panel { flex: 1 1 0; min-height: 0; }
+  .acdc-explorer .acdc-found { flex: 1 1 0; min-height: 0; max-height: none; }
+}
+.acdc-explorer .acdc-tabs { margin-top: 6px; }
 .acdc-key { font-size: 12px; line-height: 1.6; }
 .acdc-key > span { margin-right: 10px; }
 .acdc-key button { font: inherit; color: inherit; background: none; cursor: pointer;
@@ -167,8 +174,9 @@ CSS = """
 .acdc-what-if table { border-collapse: collapse; }
 .acdc-what-if th, .acdc-what-if td { padding: 0 12px 0 0; text-align: left; font-weight: normal;
   border: none; background: transparent; }
-.acdc-what-if td.num { text-align: right; font-variant-numeric: tabular-nums; }
-.acdc-changes { border-left: 3px solid #C72C86; padding-left: 6px; margin: 4px 0; }
+.acdc-what-if td.num, .acdc-what-if th[scope="col"] { text-align: right;
+  font-variant-numeric: tabular-nums; }
+.acdc-changes { border-left: 3px solid #D55E00; padding-left: 6px; margin: 4px 0; }
 .acdc-changes p { margin: 0; overflow-wrap: anywhere; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 .acdc-part > .acdc-above-table { margin: 0; }
@@ -185,6 +193,7 @@ CSS = """
   border: 1px solid var(--jp-border-color1, #bbb); border-radius: 3px; max-width: 180px; }
 .acdc-table-bar select option { color: var(--jp-content-font-color1, #222);
   background: var(--jp-layout-color1, #fff); }
+.acdc-table-bar select { max-width: 116px; }
 .acdc-table-bar .acdc-find { flex: 0 1 240px; min-width: 150px; max-width: none; }
 .acdc-table-bar button { cursor: pointer; background: var(--jp-layout-color2, #eee); }
 .acdc-table-bar button[aria-pressed="true"] { background: var(--jp-layout-color3, #ddd);
@@ -212,7 +221,7 @@ CSS = """
 .acdc-row .number { text-align: right; font-variant-numeric: tabular-nums; position: relative; }
 .acdc-row:hover { background: var(--jp-layout-color2, #f2f2f2); }
 .acdc-row[aria-selected="true"] { background: rgba(199,44,134,.16);
-  box-shadow: inset 3px 0 0 #C72C86; font-weight: 600; }
+  box-shadow: inset 3px 0 0 #C72C86; }
 .acdc-row.heading { cursor: default; font-weight: 600; display: block;
   background: var(--jp-layout-color2, #f2f2f2); }
 .acdc-row input, .acdc-head input { margin: 0; vertical-align: middle; }

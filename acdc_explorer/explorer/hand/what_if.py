@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets as widgets
 
-from acdc_explorer.explorer.hand.what_if_html import changes_html
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.engine.engine import Engine
+from acdc_explorer.explorer.hand.what_if_html import Tokens, changes_html
 from acdc_explorer.explorer.state import Change, State
 from acdc_explorer.explorer.widgets.buttons import icon_button
 from acdc_explorer.explorer.words import error_html
 from acdc_explorer.graph import Edge, Node
+from acdc_explorer.measures.by_prompt import top_tokens
+from acdc_explorer.models.model import Model
 
+# Of the prompt whose next token is told.
+_PROMPT = 0
 _REMOVE, _RESTORE = ("Remove", "scissors"), ("Restore", "plus")
 
 
@@ -99,3 +106,26 @@ class WhatIf:
         self.reset.disabled = not state.edits.current
         if change == "circuit":
             self.html.value = changes_html(circuit) if circuit is not None else ""
+            if circuit is not None and circuit.by_hand:
+                self._ask_for_tokens(circuit)
+
+    def _ask_for_tokens(self, changed: Circuit) -> None:
+        """Has it measured what the circuit says next, and adds that."""
+
+        def question(model: Model, engine: Engine, circuit: Circuit) -> Any:
+            if circuit is not changed:
+                return None
+            both = (
+                top_tokens(model, engine.task, each, _PROMPT)
+                for each in (circuit.searched(), circuit)
+            )
+            return tuple(tokens[tokens.run == "circuit"] for tokens in both)
+
+        def answer(tokens: Tokens | None, error: Exception | None) -> None:
+            with self._state.lock:
+                if tokens is not None and self._state.circuit is changed:
+                    self.html.value = changes_html(changed, tokens)
+                elif error is not None:
+                    self.html.value += error_html(error)
+
+        self._state.ask(question, answer)

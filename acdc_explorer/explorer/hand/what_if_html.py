@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from html import escape
 
+import pandas as pd
+
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.summary import hand_changes_in_words
 from acdc_explorer.explorer.words import plain, with_unit
+from acdc_explorer.measures.by_prompt import ANSWER, WRONG_ANSWER
 
+# What a circuit says next on one prompt, as searched and with changes: rows of `top_tokens`.
+Tokens = tuple[pd.DataFrame, pd.DataFrame]
 # Of the edges that were changed.
 _NAMED = 4
 
 
-def changes_html(circuit: Circuit) -> str:
-    """Which edges were changed, and the metric and faithfulness before and after.
+def changes_html(circuit: Circuit, tokens: Tokens | None = None) -> str:
+    """Which edges were changed, and what that does, before and after.
 
     Args:
         circuit: with changes by hand, or without: then there is nothing to say.
+        tokens: what the circuit says next on the first prompt, once that is known.
     """
     if not circuit.by_hand:
         return ""
@@ -27,7 +33,7 @@ def changes_html(circuit: Circuit) -> str:
         for each in circuit.by_hand[-_NAMED:]
     ]
     more = len(circuit.by_hand) - len(named)
-    rows = (
+    rows = [
         (
             escape(circuit.metric_name.replace("_", " ")),
             with_unit(plain(searched.metric_value), circuit.metric_unit),
@@ -35,7 +41,8 @@ def changes_html(circuit: Circuit) -> str:
         ),
         ("faithfulness", _percent(searched.faithfulness), _percent(circuit.faithfulness)),
         ("edges", f"{len(searched.kept):,}", f"{len(circuit.kept):,}"),
-    )
+        *(_token_rows(*tokens) if tokens else ()),
+    ]
     table = "".join(
         f'<tr><th scope="row">{name}</th><td class="num">{before}</td>'
         f'<td class="num"><b>{after}</b></td></tr>'
@@ -44,8 +51,25 @@ def changes_html(circuit: Circuit) -> str:
     return (
         f'<div class="acdc-changes" role="status"><p><b>By hand: {hand_changes_in_words(circuit)}'
         f"</b> · {' · '.join(named)}{f' · and {more:,} more' if more else ''}</p>"
-        f"<table><tr><th></th><th>as searched</th><th>now</th></tr>{table}</table></div>"
+        f'<table><tr><th></th><th scope="col">as searched</th><th scope="col">now</th></tr>'
+        f"{table}</table></div>"
     )
+
+
+def _token_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The best answer, the best wrong one and what comes first, with their probabilities."""
+    rows = []
+    for role in (ANSWER, WRONG_ANSWER):
+        # The best of each comes first.
+        then, now = (of_run[of_run.role == role].iloc[0] for of_run in (before, after))
+        tokens = " / ".join(dict.fromkeys((_token(then.token), _token(now.token))))
+        rows.append((f"{role} {tokens}", f"{then.probability:.1%}", f"{now.probability:.1%}"))
+    said = _token(before.token.iloc[0]), _token(after.token.iloc[0])
+    return [*rows, ("says first (prompt 0)", *said)]
+
+
+def _token(token: object) -> str:
+    return f"<code>{escape(str(token).strip() or repr(token))}</code>"
 
 
 def _percent(share: float) -> str:

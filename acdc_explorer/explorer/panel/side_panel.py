@@ -70,11 +70,10 @@ class SidePanel:
         # shrink rather than have it scroll.
         for part in (self.panel, self.chooser.box):
             part.layout.flex = "0 0 auto"
-        found = widgets.VBox(
-            [self.panel, self.chooser.box],
-            layout=widgets.Layout(overflow="auto", max_height="720px"),
-        )
+        found = widgets.VBox([self.panel, self.chooser.box])
+        found.add_class("acdc-found")
         self.box = widgets.VBox([self.finder.box, found, EscapeKey(lambda: select(None))])
+        self.box.add_class("acdc-panel")
         self.finder.search.observe(lambda change: self._find(change.new), "value")
         self.finder.previous.on_click(lambda _: self._step(-1))
         self.finder.next.on_click(lambda _: self._step(1))

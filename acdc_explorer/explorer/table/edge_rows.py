@@ -18,7 +18,7 @@ from acdc_explorer.graph import Node
 ALL = "all"
 # Rows that the page holds at once. It sorts and filters these in some ten milliseconds.
 MOST_ROWS = 10_000
-_NARROW, _WIDE = "minmax(64px, .7fr)", "minmax(126px, .9fr)"
+_NARROW, _WIDE = "minmax(64px, .7fr)", "minmax(140px, .9fr)"
 # Columns of `Circuit.edges` that are told as marks, by name.
 _MARKS = {"borderline": "borderline", "screened": "screened", "by_hand": "by hand"}
 
