@@ -62,7 +62,7 @@ def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task
     # What it says next on the first prompt.
     tokens = ax.top_tokens(model, task, expected, 0)
     said = tokens[(tokens.run == "circuit") & (tokens.role == "answer")].iloc[0]
-    until(lambda: f"<b>{said.probability:.1%}</b>" in what_if.html.value)
+    until(lambda: f"<b>{100 * said.probability:.2g}%</b>" in what_if.html.value)
     # All edges are drawn by what they do now.
     effects = ax.edge_effects(model, task, expected)
     until(lambda: explorer._graph_view.effects is not None)
