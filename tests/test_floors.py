@@ -29,9 +29,19 @@ FLOORS = [
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
     {"words", "style", "selection", "edits"},
-    {"widgets", "state"},
+    {"widgets", "state", "task_html", "edge_names"},
     {"part"},
-    {"checks", "drawing", "hand", "panel", "controls", "notebook", "circuit_files", "table"},
+    {
+        "checks",
+        "drawing",
+        "hand",
+        "panel",
+        "controls",
+        "notebook",
+        "circuit_files",
+        "table",
+        "prompts",
+    },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},
     {"page"},

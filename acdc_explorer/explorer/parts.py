@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from acdc_explorer.explorer.part import Part
+from acdc_explorer.explorer.prompts.prompts import Prompts
 from acdc_explorer.explorer.table.edge_table import EdgeTable
 
-PARTS: tuple[type[Part], ...] = (EdgeTable,)
+PARTS: tuple[type[Part], ...] = (EdgeTable, Prompts)
