@@ -77,8 +77,8 @@ def _tokens(tokens: pd.DataFrame) -> str:
         cells = "".join(f"<td>{_token(each)}, rank {each['rank']:,}</td>" for each in best)
         rows.append(f'<tr><th scope="row">{role}</th>{cells}</tr>')
     return (
-        '<div class="acdc-wide"><table class="acdc-tokens" aria-label="what is said next"><thead><tr><th></th>'
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<div class="acdc-wide"><table class="acdc-tokens" aria-label="what is said next"><thead>'
+        f"<tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
