@@ -28,13 +28,14 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits"},
+    {"words", "style", "selection", "edits", "script", "session"},
     {"widgets", "state", "task_html", "edge_names"},
     {"part"},
     {
         "checks",
         "drawing",
         "hand",
+        "keep",
         "panel",
         "controls",
         "notebook",

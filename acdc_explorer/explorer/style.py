@@ -178,6 +178,12 @@ CSS = """
   font-variant-numeric: tabular-nums; }
 .acdc-changes { border-left: 3px solid #D55E00; padding-left: 6px; margin: 4px 0; }
 .acdc-changes p { margin: 0; overflow-wrap: anywhere; }
+.acdc-copy-text > div { display: flex; align-items: center; gap: 10px; }
+.acdc-copy-text .acdc-copy { width: auto; height: 24px; line-height: 22px; padding: 0 10px; }
+.acdc-copy-text pre { font-family: var(--jp-code-font-family, monospace); font-size: 12px;
+  overflow-x: auto; padding: 6px 8px; margin: 4px 0 12px; color: inherit;
+  background: var(--jp-layout-color2, #f2f2f2); border-radius: 3px; }
+.acdc-copy-text p { max-width: 80em; margin: 4px 0; font-size: 13px; line-height: 1.5; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 .acdc-part > .acdc-above-table { margin: 0; }
 .acdc-above-table p { margin: 4px 0; font-size: 13px; max-width: 80em; }
