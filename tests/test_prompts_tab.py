@@ -165,11 +165,11 @@ def test_the_script_does_the_same(explorer, model, task):
     until(lambda: part.prompts.table)
     part.prompts._handle_custom_msg({"chosen": "1"}, [])
     names = {"ax": ax, "model": model, "task": task, "circuit": explorer.circuit}
-    lines = explorer._state.script
-    assert len(lines) == 3
-    for line in lines:
-        exec(line, names)
-    assert eval(lines[-1], names).equals(ax.prompt_effects(model, task, explorer.circuit, 1))
+    all_prompts, tokens, effects = (eval(line, names) for line in explorer._state.script.lines[-3:])
+    of = model, task, explorer.circuit
+    assert all_prompts.equals(ax.by_prompt(*of).worst_first())
+    assert tokens.equals(ax.top_tokens(*of, 1))
+    assert effects.equals(ax.prompt_effects(*of, 1))
 
 
 def test_another_threshold_keeps_the_chosen_prompt(explorer, model, task):
