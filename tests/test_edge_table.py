@@ -12,8 +12,9 @@ from conftest import labelled_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.by_hand import changed_by_hand
+from acdc_explorer.explorer.edge_names import search_texts
 from acdc_explorer.explorer.table import edge_rows as rows_of
-from acdc_explorer.explorer.table.edge_rows import edge_columns, edge_rows, search_texts
+from acdc_explorer.explorer.table.edge_rows import edge_columns, edge_rows
 from acdc_explorer.explorer.table.edge_table import EdgeTable
 from acdc_explorer.explorer.table.table_html import summary_html
 from acdc_explorer.explorer.widgets.data_table import Column

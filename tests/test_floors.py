@@ -29,7 +29,7 @@ FLOORS = [
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
     {"words", "style", "selection", "edits", "script", "session"},
-    {"widgets", "state"},
+    {"widgets", "state", "task_html", "edge_names"},
     {"part"},
     {
         "checks",
@@ -41,6 +41,7 @@ EXPLORER_FLOORS = [
         "notebook",
         "circuit_files",
         "table",
+        "prompts",
     },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},

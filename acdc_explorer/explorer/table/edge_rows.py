@@ -11,9 +11,9 @@ import pandas as pd
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.connected import linked_nodes
 from acdc_explorer.circuits.tables import KEPT
+from acdc_explorer.explorer.edge_names import edge_labels, node_labels, search_texts, texts
 from acdc_explorer.explorer.widgets.data_table import Column
 from acdc_explorer.explorer.words import smallest_effect
-from acdc_explorer.graph import Node
 
 ALL = "all"
 # Rows that the page holds at once. It sorts and filters these in some ten milliseconds.
@@ -72,25 +72,6 @@ def _pattern(word: str) -> re.Pattern[str]:
     return re.compile(before + re.escape(word) + after, re.IGNORECASE)
 
 
-def search_texts(edges: pd.DataFrame) -> list[str]:
-    """Of each edge its id, its label, and its heads as people write them in short.
-
-    Args:
-        edges: rows of `Circuit.edges`.
-    """
-    names = {}
-    for node_id in {*edges.sender, *edges.receiver}:
-        node = Node.parse(node_id)
-        short = f"{node.layer}.{node.head} " if node.kind == "head" else ""
-        names[node_id] = f"{node_id} {short}{node.label}"
-    return [
-        f"{edge} {names[sender]} → {names[receiver]} {qkv or ''}"
-        for edge, sender, receiver, qkv in zip(
-            edges.edge, edges.sender, edges.receiver, _texts(edges.qkv), strict=True
-        )
-    ]
-
-
 def edge_columns(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
     """The columns of the table.
 
@@ -98,15 +79,11 @@ def edge_columns(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
         circuit: of the edges.
         edges: rows of its `edges`.
     """
-    labels = {node.id: node.label for node in circuit.graph.nodes}
+    labels = node_labels(edges)
     senders, receivers = [*edges.sender.map(labels)], [*edges.receiver.map(labels)]
-    qkv, positions = _texts(edges.qkv), _texts(edges.position)
-    names = [
-        f"{sender} → {receiver}{f' {kind}' if kind else ''}{f' @ {at}' if at else ''}"
-        for sender, receiver, kind, at in zip(senders, receivers, qkv, positions, strict=True)
-    ]
+    qkv, positions = texts(edges.qkv), texts(edges.position)
     columns = [
-        Column("label", "edge", "The edge", names, width="minmax(150px, 1.6fr)"),
+        Column("label", "edge", "The edge", edge_labels(edges), width="minmax(150px, 1.6fr)"),
         *_effects(circuit, edges),
         Column("from", "from", "What writes", senders, width=_NARROW, facet="From"),
         Column("into", "into", "What reads", receivers, width=_NARROW, facet="Into"),
@@ -172,11 +149,6 @@ def _effects(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
             )
         )
     return columns
-
-
-def _texts(column: pd.Series) -> list[str | None]:
-    """With None where there is none, whichever way pandas says so."""
-    return [value if isinstance(value, str) else None for value in column]
 
 
 def _connections(circuit: Circuit, edges: pd.DataFrame) -> list[str | None]:
