@@ -108,6 +108,7 @@ def test_the_lines_do_the_same_in_a_script(explorer, model, task):
     explorer.edit(remove=[first])
     explorer.edit(remove=[second], restore=[searched.removed[0]])
     explorer.undo()
+    settles(explorer, 1)
     explorer.redo()
     settles(explorer, 3)
     lines = explorer._state.script.lines
