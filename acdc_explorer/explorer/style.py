@@ -74,6 +74,8 @@ CSS = """
   .acdc-explorer .acdc-found { flex: 1 1 0; min-height: 0; max-height: none; }
 }
 .acdc-explorer .acdc-tabs { margin-top: 6px; }
+.acdc-explorer .acdc-tabs .lm-TabBar-tab { flex: 0 1 auto; min-width: 40px; padding: 0 10px; }
+.acdc-explorer .acdc-tabs > .widget-tab-contents { padding: 8px 10px; }
 .acdc-key { font-size: 12px; line-height: 1.6; }
 .acdc-key > span { margin-right: 10px; }
 .acdc-key button { font: inherit; color: inherit; background: none; cursor: pointer;
