@@ -201,7 +201,7 @@ CSS = """
   border: 1px solid var(--jp-border-color1, #bbb); border-radius: 3px; max-width: 180px; }
 .acdc-table-bar select option { color: var(--jp-content-font-color1, #222);
   background: var(--jp-layout-color1, #fff); }
-.acdc-table-bar select { max-width: 132px; }
+.acdc-table-bar select { max-width: 142px; }
 .acdc-table-bar .acdc-find { flex: 0 1 240px; min-width: 150px; max-width: none; }
 .acdc-table-bar button { cursor: pointer; background: var(--jp-layout-color2, #eee); }
 .acdc-table-bar button[aria-pressed="true"] { background: var(--jp-layout-color3, #ddd);
@@ -243,6 +243,7 @@ CSS = """
 .acdc-row .acdc-bar.helps::after { left: 50%; background: #0072B2; }
 .acdc-row .acdc-bar.hurts::after { right: 50%; background: #D55E00; }
 .acdc-below-table { gap: 4px 16px; }
+.acdc-below-table .widget-html-content { min-width: 0; }
 .acdc-prompt-detail { padding: 0; }
 .acdc-prompt-detail p { margin: 4px 0; }
 .acdc-prompt-detail .acdc-tokens td, .acdc-prompt-detail .acdc-tokens th {
