@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
+    from acdc_explorer.circuits.methods_paragraph import methods_paragraph
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.editing import edit
@@ -86,6 +87,7 @@ _HOMES = {
     "load_model": "models",
     "load_task": "tasks",
     "measure": "measures.measure",
+    "methods_paragraph": "circuits.methods_paragraph",
     "preview_task": "task_check",
     "prompt_effects": "measures.by_prompt",
     "published_circuit": "circuits.published",
@@ -144,6 +146,7 @@ __all__ = [
     "load_model",
     "load_task",
     "measure",
+    "methods_paragraph",
     "preview_task",
     "prompt_effects",
     "published_circuit",

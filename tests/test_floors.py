@@ -29,10 +29,21 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits"},
-    {"widgets", "state"},
+    {"words", "style", "selection", "edits", "script", "session"},
+    {"widgets", "state", "task_html", "edge_names"},
     {"part"},
-    {"checks", "drawing", "hand", "panel", "controls", "notebook", "circuit_files"},
+    {
+        "checks",
+        "drawing",
+        "hand",
+        "keep",
+        "panel",
+        "controls",
+        "notebook",
+        "circuit_files",
+        "table",
+        "prompts",
+    },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},
     {"page"},

@@ -37,6 +37,7 @@ def drawn(explorer, name):
 
 def settles(explorer, n_changes):
     until(lambda: len(explorer.circuit.by_hand) == n_changes)
+    until(lambda: explorer._state.circuit is explorer.circuit)
 
 
 def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task):
@@ -61,7 +62,7 @@ def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task
     # What it says next on the first prompt.
     tokens = ax.top_tokens(model, task, expected, 0)
     said = tokens[(tokens.run == "circuit") & (tokens.role == "answer")].iloc[0]
-    until(lambda: f"<b>{said.probability:.1%}</b>" in what_if.html.value)
+    until(lambda: f"<b>{100 * said.probability:.2g}%</b>" in what_if.html.value)
     # All edges are drawn by what they do now.
     effects = ax.edge_effects(model, task, expected)
     until(lambda: explorer._graph_view.effects is not None)
@@ -109,14 +110,20 @@ def test_the_lines_do_the_same_in_a_script(explorer, model, task):
     explorer.undo()
     explorer.redo()
     settles(explorer, 3)
-    names = {"ax": ax, "model": model, "task": task, "circuit": searched}
-    assert len(explorer._state.script) == 4
-    for line in explorer._state.script:
+    lines = explorer._state.script.lines
+    assert lines[:3] == [
+        "import acdc_explorer as ax",
+        "model = ...  # the one that was given to the explorer",
+        "task = ...  # 'random', the one that was given to the explorer",
+    ]
+    names = {"ax": ax, "model": model, "task": task}
+    assert len(lines) == 3 + 1 + 4
+    for line in lines[3:]:
         exec(line, names)
     assert {*names["circuit"].by_hand} == {*explorer.circuit.by_hand}
     assert names["circuit"].metric_value == explorer.circuit.metric_value
     explorer.reset()
-    exec(explorer._state.script[-1], names)
+    exec(explorer._state.script.lines[-1], names)
     assert names["circuit"] == searched
 
 

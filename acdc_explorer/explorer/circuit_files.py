@@ -7,16 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.explorer.session import Session
 from acdc_explorer.runner.state import Request
 
 
-def made_file(kind: str, circuit: Circuit | None, svg: str | None) -> tuple[str, str, str] | None:
+def made_file(
+    kind: str, circuit: Circuit | None, svg: str | None, session: Session | None = None
+) -> tuple[str, str, str] | None:
     """A file to save.
 
     Args:
-        kind: "png", "svg" or "json".
+        kind: "png", "svg", "json" or "session".
         circuit: what is shown.
         svg: its picture.
+        session: for that kind.
 
     Returns:
         Its name, its type and its text, of a PNG the SVG to make it of; None: there is nothing yet.
@@ -25,6 +29,8 @@ def made_file(kind: str, circuit: Circuit | None, svg: str | None) -> tuple[str,
         return None
     of_what = circuit.model_name, circuit.task_name, circuit.settings.threshold_text
     stem = re.sub(r"[^\w.%-]+", "_", "-".join(of_what))
+    if session is not None:
+        return f"{stem}.session.json", "application/json", session.to_json()
     types = {"png": ("image/png", svg), "svg": ("image/svg+xml", svg),
              "json": ("application/json", circuit.to_json() if kind == "json" else "")}  # fmt: skip
     return f"{stem}.{kind}", *types[kind]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import ipywidgets as widgets
 import traitlets
 
 from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.drawing.shown import Shown
 from acdc_explorer.explorer.hand.what_if import WhatIf
 from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.search_widget import SearchWidget
 from acdc_explorer.explorer.selection import Selection
+from acdc_explorer.explorer.session import Session, View
+from acdc_explorer.files import write_text
+from acdc_explorer.graph import Edge
 from acdc_explorer.runner.state import Snapshot
 
 # Between the clicks of a double click, in seconds.
@@ -26,15 +32,21 @@ class CircuitWidget(SearchWidget):
     Attributes:
         selected_edge: id of the edge in the panel, or None; set by any of its names.
         selected_node: id of the node in the panel, or None; likewise.
+        columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
+            that was searched with `positions=True`.
+        shown_position: a position label: the graph of a circuit without positions draws each edge
+            by what it adds there alone; None: at all positions.
     """
 
     selected_edge = traitlets.Unicode(None, allow_none=True)
     selected_node = traitlets.Unicode(None, allow_none=True)
+    columns = traitlets.Enum(("heads", "positions"), "heads")
+    shown_position = traitlets.Unicode(None, allow_none=True)
 
     _graph_view: GraphView
     _side_panel: SidePanel
     _what_if: WhatIf
-    shown_position: str | None
+    _tabs: widgets.Tab
     # What was clicked last in the graph, and when.
     _last_click: tuple[str, float] = ("", 0.0)
 
@@ -64,13 +76,29 @@ class CircuitWidget(SearchWidget):
         """Takes back all changes by hand; `undo` brings them back."""
         self._state.reset()
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all that the explorer shows as a file, from which `Explorer.load` goes on.
+
+        That is the circuit with all its decisions and changes by hand, groups and pinned circuits,
+        what is selected and how the graph is drawn, and the script.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            ValueError: if there is no circuit yet, or nothing can be written there.
+        """
+        write_text(path, self._session().to_json())
+
     def _make_changes(self, changes: Sequence[HandChange]) -> None:
         self._unfold()
         self._runner.edit(changes)
 
     def _connect_traits(self) -> None:
         super()._connect_traits()
+        self.observe(lambda _: self._redraw(), "columns")
         self.observe(self._selection_set, ["selected_edge", "selected_node"])
+        self.observe(lambda _: self._position_set(), "shown_position")
 
     def _tell_state(self, snapshot: Snapshot) -> None:
         self._state.show(snapshot, Selection.of(self.selected_edge, self.selected_node))
@@ -122,3 +150,62 @@ class CircuitWidget(SearchWidget):
             self._tell_state(self._state.snapshot)
             if self.circuit is not None:
                 self._graph_view.select(selection if there else None)
+
+    def _position_clicked(self, label: str) -> None:
+        """A bar of the panel: on a circuit with positions, the edge there; else its share."""
+        with self._ui:
+            if self.circuit is None or self.selected_edge is None:
+                return
+            if self.circuit.graph.labels:
+                edge = self.circuit.graph.parse_edge(self.selected_edge)
+                self.selected_edge = Edge(edge.sender, edge.receiver.at(label)).id
+            else:
+                self.shown_position = None if label == self.shown_position else label
+
+    def _position_set(self) -> None:
+        """Draws the graph by what edges add at the shown position, or after changes by hand."""
+
+        def measured(error: Exception | None) -> None:
+            if error is not None:
+                self._side_panel.say_error(error)
+            self._redraw()
+
+        self._graph_view.measure_effects(self.shown_position, self.circuit, measured)
+        self._side_panel.measure(self.shown_position)
+
+    def _session(self) -> Session:
+        """All that is shown."""
+        with self._ui:
+            if self.circuit is None:
+                raise ValueError("there is no circuit yet")
+            shown = self._graph_view.shown
+            view = View(
+                self.selected_edge,
+                self.selected_node,
+                self.columns,
+                self.shown_position,
+                tuple(sorted(shown.hidden)),
+                shown.merged,
+                shown.folded,
+                self._tabs.selected_index,
+            )
+            lines = tuple(self._state.script.lines)
+            return Session(self.circuit, view, self._state.kept, lines)
+
+    def _take_over(self, session: Session) -> None:
+        """Shows what was saved, once the circuit is there."""
+        with self._ui:
+            view, circuit = session.view, session.circuit
+            self._state.go_on_from(session)
+            self.selected_edge, self.selected_node = view.selected_edge, view.selected_node
+            self.shown_position = view.shown_position
+            self.columns = view.columns if circuit.graph.labels else "heads"
+            hidden = frozenset(view.hidden)
+            self._graph_view.shown = Shown(hidden, merged=view.merged, folded=view.folded)
+            if view.tab is not None and view.tab < len(self._tabs.children):
+                self._tabs.selected_index = view.tab
+        self._make_changes(circuit.by_hand)
+
+    def _redraw(self) -> None:
+        """Draws what is on the page anew."""
+        raise NotImplementedError

@@ -44,7 +44,7 @@ class Edits:
         Raises:
             ValueError: as `acdc_explorer.edit`.
         """
-        made = changed_by_hand(self._latest(circuit), remove, restore)
+        made = changed_by_hand(self.latest(circuit), remove, restore)
         edges = {change.edge for change in made}
         kept, cell = circuit.searched().kept_mask, circuit.graph.cell
         dormant = (
@@ -81,10 +81,20 @@ class Edits:
         self._future.clear()
         self.current = changes
 
-    def _latest(self, circuit: Circuit) -> Circuit:
-        """A circuit with all changes, not measured."""
+    def latest(self, circuit: Circuit) -> Circuit:
+        """A circuit with all changes, not measured.
+
+        Args:
+            circuit: that is shown, which may not have the latest ones yet.
+        """
         searched = circuit.searched()
         return replace(searched, by_hand=self.current, metric_as_searched=searched.metric_value)
+
+
+def ids_of(changes: Sequence[HandChange]) -> tuple[list[str], list[str]]:
+    """Ids of the edges that were removed, and of those that were restored."""
+    removed = [change.edge.id for change in changes if not change.kept]
+    return removed, [change.edge.id for change in changes if change.kept]
 
 
 def line_of(remove: Sequence[str], restore: Sequence[str], circuit: str = "circuit") -> str:

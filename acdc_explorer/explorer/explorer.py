@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import ipywidgets as widgets
-import traitlets
 from IPython.display import display
 
 from acdc_explorer.arguments import SearchOptions, check_options, parse_target
@@ -32,13 +31,14 @@ from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.parts import PARTS
 from acdc_explorer.explorer.search_widget import check_threshold
 from acdc_explorer.explorer.selection import Selection
+from acdc_explorer.explorer.session import Session
 from acdc_explorer.explorer.state import State
 from acdc_explorer.explorer.widgets.file_buttons import FileButtons
-from acdc_explorer.graph import Edge
 from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks import Task, list_tasks
+from acdc_explorer.tasks.files import read_text
 
 _ENDED = ("done", "stopped", "error")
 
@@ -56,15 +56,8 @@ class Explorer(CircuitWidget):
     them anew and goes on from there. While the notebook's page is closed, only the work in the
     background rests, since the page may be opened again. `close` is for good.
 
-    Attributes (besides those of `SearchWidget` and `CircuitWidget`):
-        columns: "heads" or "positions": what the graph's columns are. By position needs a circuit
-            that was searched with `positions=True`.
-        shown_position: a position label: the graph of a circuit without positions draws each edge
-            by what it adds there alone; None: at all positions.
+    The attributes to be set and observed are those of `SearchWidget` and `CircuitWidget`.
     """
-
-    columns = traitlets.Enum(("heads", "positions"), "heads")
-    shown_position = traitlets.Unicode(None, allow_none=True)
 
     def __init__(
         self,
@@ -122,8 +115,6 @@ class Explorer(CircuitWidget):
         self.set_trait("faithfulness", faithfulness)
         self.columns = "positions" if options.get("positions") else "heads"
         self._connect_traits()
-        self.observe(lambda _: self._redraw(), "columns")
-        self.observe(lambda _: self._position_set(), "shown_position")
         self.run()
 
     def _make_page(self) -> Sequence[widgets.Widget]:
@@ -153,6 +144,7 @@ class Explorer(CircuitWidget):
             FileButtons(self._file, self._load),
             self._presence,
         )
+        self._tabs = self._page.tabs
         self._sync_controls()
         self._controls.connect(
             set_request=self._control_set,
@@ -192,26 +184,61 @@ class Explorer(CircuitWidget):
     def _file(self, kind: str) -> tuple[str, str, str] | None:
         """Name, type and text of a file to save, if there is something to save."""
         with self._ui:
-            return made_file(kind, self.circuit, self._graph_view.svg())
+            session = self._session() if kind == "session" and self.circuit else None
+            return made_file(kind, self.circuit, self._graph_view.svg(), session)
 
     def _load(self, name: str, text: str) -> None:
-        """Goes on from a circuit that was saved."""
+        """Goes on from a circuit or a session that was saved."""
         try:
-            circuit = Circuit.from_json(text, name)
+            session = Session.from_json(text, name)
         except ValueError as error:
             with self._ui:
                 self._page.say_error(error)
             return
         with self._ui:
+            circuit = session.circuit
             self._request = request_of(circuit, self._request, self.circuit)
-            self._state.edits.begin_with(circuit.by_hand)
-            self.selected_edge = self.selected_node = self.shown_position = None
-            self.columns = "positions" if circuit.graph.labels else "heads"
             self._syncing = True
             self.threshold, self.faithfulness = circuit.settings.threshold_text, None
             self._sync_controls()
-        self._make_changes(circuit.by_hand)
+        self._take_over(session)
         self._start()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: ModelLike | None = None,
+        task: Task | str | None = None,
+        device: str = "auto",
+    ) -> Explorer:
+        """An explorer that goes on from a file; nothing is tested again.
+
+        Args:
+            path: of a file that `save` wrote, or of a circuit's.
+            model: that the circuit was found in; by default the one of its name.
+            task: that it was found for; by default the one of its name, with its prompts.
+            device: for a model given by name.
+
+        Raises:
+            ValueError: if there is no such file, it is no session or circuit, is damaged, or is of
+                a newer version.
+                What does not fit the circuit is said on the page.
+        """
+        session = Session.from_json(read_text(path, "session"), str(path))
+        asked = request_of(session.circuit, Request("", ""), None)
+        explorer = cls(
+            asked.model if model is None else model,
+            asked.task if task is None else task,
+            asked.threshold,
+            n_prompts=asked.n_prompts,
+            seed=asked.seed,
+            device=device,
+            **asked.options,
+        )
+        explorer._take_over(session)
+        return explorer
 
     @property
     def found(self) -> dict[str, Any]:
@@ -284,28 +311,6 @@ class Explorer(CircuitWidget):
         self.circuit, self._drawn = None, ()
         self._side_panel.circuit_changed(None, None)
         self.selected_edge = self.selected_node = self.shown_position = None
-
-    def _position_clicked(self, label: str) -> None:
-        """A bar of the panel: on a circuit with positions, the edge there; else its share."""
-        with self._ui:
-            if self.circuit is None or self.selected_edge is None:
-                return
-            if self.circuit.graph.labels:
-                edge = self.circuit.graph.parse_edge(self.selected_edge)
-                self.selected_edge = Edge(edge.sender, edge.receiver.at(label)).id
-            else:
-                self.shown_position = None if label == self.shown_position else label
-
-    def _position_set(self) -> None:
-        """Draws the graph by what edges add at the shown position, or after changes by hand."""
-
-        def measured(error: Exception | None) -> None:
-            if error is not None:
-                self._side_panel.say_error(error)
-            self._redraw()
-
-        self._graph_view.measure_effects(self.shown_position, self.circuit, measured)
-        self._side_panel.measure(self.shown_position)
 
     def _draw(self, snapshot: Snapshot) -> None:
         selected = self.selected_edge or self.selected_node

@@ -35,7 +35,7 @@ class Part:
         self.box = widgets.VBox(layout=widgets.Layout(width="100%"))
         self.box.add_class("acdc-part")
         # What has changed since it was last shown.
-        self._missed: set[Change] = {"circuit", "selection"}
+        self._missed: set[Change] = set(CHANGES)
         self._latest: object = None
         state.watch(self._changed)
 
@@ -54,6 +54,9 @@ class Part:
     def selection_changed(self) -> None:
         """Shows another selection; under the lock, while it is open."""
 
+    def script_changed(self) -> None:
+        """Shows that something was done by hand; under the lock, while it is open."""
+
     def saved_html(self) -> str:
         """What a page without a kernel shows of it; may be empty."""
         return ""
@@ -67,10 +70,12 @@ class Part:
             self._missed.add(change)
             return
         self._missed.discard(change)
-        if change == "circuit":
-            self.circuit_changed()
-        else:
-            self.selection_changed()
+        told = {
+            "circuit": self.circuit_changed,
+            "selection": self.selection_changed,
+            "script": self.script_changed,
+        }
+        told[change]()
 
     def measure(
         self,

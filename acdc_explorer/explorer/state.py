@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.explorer.edits import Edits, line_of
+from acdc_explorer.explorer.edits import Edits, ids_of, line_of
+from acdc_explorer.explorer.script import Script
 from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.session import Session
 from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
-Change = Literal["circuit", "selection"]
-CHANGES: tuple[Change, ...] = ("circuit", "selection")
+Change = Literal["circuit", "selection", "script"]
+CHANGES: tuple[Change, ...] = ("circuit", "selection", "script")
 
 
 class State:
@@ -30,7 +32,7 @@ class State:
         selection: what is selected, or None.
         kept: what parts keep from page to page and in a saved session, by the name of the part:
             values that JSON knows.
-        script: lines of Python that do what was done by hand, in order.
+        script: what was searched for and done by hand, as lines of Python.
         edits: changes by hand.
     """
 
@@ -56,7 +58,7 @@ class State:
         self.snapshot = Snapshot("idle")
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
-        self.script: list[str] = []
+        self.script = Script()
         self._watchers: list[Callable[[Change], None]] = []
 
     @property
@@ -70,7 +72,7 @@ class State:
         return self.snapshot.task
 
     def watch(self, told: Callable[[Change], None]) -> None:
-        """Has somebody told whenever the circuit or the selection has changed, under the lock."""
+        """Has somebody told whenever something has changed, under the lock."""
         self._watchers.append(told)
 
     def forget_watchers(self) -> None:
@@ -91,6 +93,11 @@ class State:
         if selection != self.selection:
             changes.append("selection")
         self.snapshot, self.selection = snapshot, selection
+        circuit, request = snapshot.circuit, snapshot.request
+        if snapshot.status == "done" and circuit is not None and request is not None:
+            is_new = self.script.found(circuit, request)
+            if is_new and circuit.by_hand:
+                self.did(line_of(*ids_of(circuit.by_hand)))
         for change in changes:
             self._tell(change)
 
@@ -129,10 +136,10 @@ class State:
             self.edit(restore=[selection.id])
 
     def is_in_circuit(self, found: Edge | Node) -> bool:
-        """Whether the circuit has an edge, or an edge in or out of a node."""
-        circuit = self.circuit
-        if circuit is None:
+        """Whether the circuit has an edge, or an edge in or out of a node, after all changes."""
+        if self.circuit is None:
             return False
+        circuit = self.edits.latest(self.circuit) if self.edits.current else self.circuit
         if isinstance(found, Edge):
             return not circuit.removed_mask[circuit.graph.cell(found)]
         return any(found in (each.sender, each.receiver.node) for each in circuit.kept_effects)
@@ -157,6 +164,17 @@ class State:
         if had_some:
             self._make_changes(())
 
+    def go_on_from(self, session: Session) -> None:
+        """Takes over what was saved; the explorer has the circuit searched.
+
+        Args:
+            session: that was saved.
+        """
+        self.edits.begin_with(session.circuit.by_hand)
+        self.kept.clear()
+        self.kept.update(session.kept)
+        self.script = Script(session.script)
+
     def _go(self, step: Callable[[], None]) -> None:
         with self.lock:
             before = self.edits.current
@@ -164,13 +182,8 @@ class State:
             changes = self.edits.current
             if changes == before:
                 return
-            lists: dict[bool, list[str]] = {False: [], True: []}
-            for change in changes:
-                lists[change.kept].append(change.edge.id)
             searched = "circuit.searched()"
-            self.did(
-                line_of(lists[False], lists[True], searched) if changes else f"circuit = {searched}"
-            )
+            self.did(line_of(*ids_of(changes), searched) if changes else f"circuit = {searched}")
         self._make_changes(changes)
 
     def did(self, line: str) -> None:
@@ -179,8 +192,9 @@ class State:
         Args:
             line: with the names `ax`, `model`, `task` and `circuit`.
         """
-        if self.script[-1:] != [line]:
-            self.script.append(line)
+        self.script.did(line)
+        with self.lock:
+            self._tell("script")
 
     def _tell(self, change: Change) -> None:
         for told in self._watchers:

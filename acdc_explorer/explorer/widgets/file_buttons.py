@@ -15,7 +15,12 @@ _BUTTONS = {
     "png": ("PNG", "The graph as a picture, twice as sharp as on the page"),
     "svg": ("SVG", "The graph as a drawing"),
     "json": ("Save", "The circuit with all its decisions, as a file"),
-    "load": ("Load", "A circuit from a file that was saved"),
+    "session": (
+        "Save session",
+        "All that is shown, as a file to go on from: the circuit, changes by "
+        "hand, groups, pinned circuits, the view and the script",
+    ),
+    "load": ("Load", "A circuit or a session from a file that was saved"),
 }
 
 
@@ -82,8 +87,8 @@ class FileButtons(anywidget.AnyWidget):
         """Makes the buttons.
 
         Args:
-            make: from "png", "svg" or "json" to a file's name, its type and its text, for a PNG
-                the text of an SVG; None: there is nothing yet.
+            make: from "png", "svg", "json" or "session" to a file's name, its type and its text,
+                for a PNG the text of an SVG; None: there is nothing yet.
             load: called with the name and the text of a file that was chosen.
         """
         super().__init__(_dom_classes=("acdc-files",))

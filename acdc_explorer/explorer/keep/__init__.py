@@ -1,0 +1,1 @@
+"""What was done, as a script and in words."""
