@@ -22,6 +22,7 @@ FLOORS = [
     {"searches"},
     {"arguments", "testing"},
     {"api", "editing", "inspection", "measures", "task_check", "verification"},
+    {"heads"},
     {"runner"},
     {"explorer", "training"},
     {"cli"},
