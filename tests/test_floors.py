@@ -22,6 +22,7 @@ FLOORS = [
     {"searches"},
     {"arguments", "testing"},
     {"api", "editing", "inspection", "measures", "task_check", "verification"},
+    {"heads"},
     {"runner"},
     {"explorer", "training"},
     {"cli"},
@@ -29,7 +30,7 @@ FLOORS = [
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
     {"words", "style", "selection", "compared", "edits", "script", "session"},
-    {"widgets", "state"},
+    {"widgets", "state", "task_html", "edge_names"},
     {"part"},
     {
         "checks",
@@ -41,6 +42,12 @@ EXPLORER_FLOORS = [
         "controls",
         "notebook",
         "circuit_files",
+    {"words", "style", "selection", "compared", "edits", "script", "session"},
+    {"widgets", "state", "task_html", "edge_names"},
+    {"part"},
+    {
+        "checks",
+        "compare",
     },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},

@@ -16,7 +16,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.explorer.controls.status_html import status_html
 from acdc_explorer.explorer.panel.panel_html import edge_html, empty_html, node_html, pending_html
-from acdc_explorer.explorer.panel.task_html import task_html
+from acdc_explorer.explorer.task_html import task_html
 from acdc_explorer.explorer.words import counted, signed, with_unit
 from acdc_explorer.models import Model
 from acdc_explorer.runner.state import Snapshot

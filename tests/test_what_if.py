@@ -62,7 +62,7 @@ def test_an_edge_removed_on_the_page_is_out_of_the_circuit(explorer, model, task
     # What it says next on the first prompt.
     tokens = ax.top_tokens(model, task, expected, 0)
     said = tokens[(tokens.run == "circuit") & (tokens.role == "answer")].iloc[0]
-    until(lambda: f"<b>{said.probability:.1%}</b>" in what_if.html.value)
+    until(lambda: f"<b>{100 * said.probability:.2g}%</b>" in what_if.html.value)
     # All edges are drawn by what they do now.
     effects = ax.edge_effects(model, task, expected)
     until(lambda: explorer._graph_view.effects is not None)
@@ -106,8 +106,11 @@ def test_the_lines_do_the_same_in_a_script(explorer, model, task):
     searched = explorer.circuit
     first, second = searched.kept[:2]
     explorer.edit(remove=[first])
+    settles(explorer, 1)
     explorer.edit(remove=[second], restore=[searched.removed[0]])
+    settles(explorer, 3)
     explorer.undo()
+    settles(explorer, 1)
     explorer.redo()
     settles(explorer, 3)
     lines = explorer._state.script.lines

@@ -5,5 +5,13 @@ from __future__ import annotations
 from acdc_explorer.explorer.compare.compare_tab import CompareTab
 from acdc_explorer.explorer.keep.script_tab import ScriptTab
 from acdc_explorer.explorer.part import Part
+from acdc_explorer.explorer.prompts.prompts import Prompts
+from acdc_explorer.explorer.table.edge_table import EdgeTable
 
-PARTS: tuple[type[Part], ...] = (CompareTab, ScriptTab)
+# Which tabs there are, and in which order.
+PARTS: tuple[type[Part], ...] = (
+    EdgeTable,
+    Prompts,
+    CompareTab,
+    ScriptTab,
+)

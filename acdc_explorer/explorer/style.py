@@ -78,6 +78,8 @@ CSS = """
   .acdc-explorer .acdc-found { flex: 1 1 0; min-height: 0; max-height: none; }
 }
 .acdc-explorer .acdc-tabs { margin-top: 6px; }
+.acdc-explorer .acdc-tabs .lm-TabBar-tab { flex: 0 1 auto; min-width: 40px; padding: 0 10px; }
+.acdc-explorer .acdc-tabs > .widget-tab-contents { padding: 8px 10px; }
 .acdc-key { font-size: 12px; line-height: 1.6; }
 .acdc-key > span { margin-right: 10px; }
 .acdc-key button { font: inherit; color: inherit; background: none; cursor: pointer;
@@ -214,5 +216,70 @@ CSS = """
 .acdc-columns button { border-color: transparent; padding: 0 3px; margin: 0; }
 .acdc-columns button:hover, .acdc-columns button:focus-visible { border-color: currentColor; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
+.acdc-part > .acdc-above-table { margin: 0; }
+.acdc-above-table p { margin: 4px 0; font-size: 13px; max-width: 80em; }
+.acdc-above-table .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px; }
+.acdc-table { font-size: 13px; width: 100%; min-width: 0; color: inherit; }
+.acdc-table-bar { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center;
+  padding: 2px 0 4px; }
+.acdc-table-bar > span { display: contents; }
+.acdc-table-bar > .acdc-count { display: inline; flex: 1 1 auto; text-align: right;
+  color: var(--jp-content-font-color2, #666); font-variant-numeric: tabular-nums; }
+.acdc-table-bar input, .acdc-table-bar select, .acdc-table-bar button { font: inherit;
+  color: inherit; background: var(--jp-layout-color1, #fff); height: 24px; padding: 0 6px;
+  border: 1px solid var(--jp-border-color1, #bbb); border-radius: 3px; max-width: 180px; }
+.acdc-table-bar select option { color: var(--jp-content-font-color1, #222);
+  background: var(--jp-layout-color1, #fff); }
+.acdc-table-bar select { max-width: 142px; }
+.acdc-table-bar .acdc-find { flex: 0 1 240px; min-width: 150px; max-width: none; }
+.acdc-table-bar button { cursor: pointer; background: var(--jp-layout-color2, #eee); }
+.acdc-table-bar button[aria-pressed="true"] { background: var(--jp-layout-color3, #ddd);
+  font-weight: 600; }
+.acdc-table-bar button:disabled { cursor: default; opacity: .5; }
+.acdc-table-bar button[hidden] { display: none; }
+.acdc-grid { overflow: auto; max-height: 380px; position: relative;
+  border: 1px solid var(--jp-border-color2, #ddd); border-radius: 3px; }
+.acdc-grid[hidden] { display: none; }
+.acdc-grid:focus-visible, .acdc-table-bar :focus-visible, .acdc-head button:focus-visible {
+  outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -1px; }
+.acdc-head, .acdc-row { display: grid; grid-template-columns: var(--columns, none); width: 100%;
+  min-width: var(--least, 0px); }
+.acdc-head { position: sticky; top: 0; z-index: 1; background: var(--jp-layout-color2, #eee);
+  border-bottom: 1px solid var(--jp-border-color1, #bbb); height: 26px; }
+.acdc-space { position: relative; }
+.acdc-row { position: absolute; left: 0; height: 25px; cursor: pointer;
+  border-bottom: 1px solid var(--jp-border-color3, rgba(128,128,128,.2)); box-sizing: border-box; }
+.acdc-head > span, .acdc-row > span { padding: 0 6px; line-height: 24px; white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis; }
+.acdc-head button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0;
+  padding: 0; cursor: pointer; width: 100%; text-align: left; }
+.acdc-head .number button { text-align: right; }
+.acdc-head .tags button, .acdc-head .text button { text-align: left; }
+.acdc-row .number { text-align: right; font-variant-numeric: tabular-nums; position: relative; }
+.acdc-row:hover { background: var(--jp-layout-color2, #f2f2f2); }
+.acdc-row[aria-selected="true"] { background: rgba(199,44,134,.16);
+  box-shadow: inset 3px 0 0 #C72C86; }
+.acdc-row.heading { cursor: default; font-weight: 600; display: block;
+  background: var(--jp-layout-color2, #f2f2f2); }
+.acdc-row input, .acdc-head input { margin: 0; vertical-align: middle; }
+.acdc-row em { font-style: normal; font-size: 11px; border: 1px solid currentColor;
+  border-radius: 8px; padding: 0 6px; margin-right: 4px; }
+.acdc-row .acdc-bar { position: absolute; left: 6px; width: calc(100% - 76px); top: 6px;
+  height: 12px; background: linear-gradient(currentColor, currentColor) center/1px 100% no-repeat;
+  opacity: .9; }
+.acdc-row .acdc-bar::after { content: ""; position: absolute; top: 0; height: 100%;
+  width: var(--length, 0%); }
+.acdc-row .acdc-bar.helps::after { left: 50%; background: #0072B2; }
+.acdc-row .acdc-bar.hurts::after { right: 50%; background: #D55E00; }
+.acdc-below-table { gap: 4px 16px; }
+.acdc-below-table .widget-html-content { min-width: 0; }
+.acdc-prompt-detail { padding: 0; }
+.acdc-prompt-detail p { margin: 4px 0; }
+.acdc-prompt-detail .acdc-tokens td, .acdc-prompt-detail .acdc-tokens th {
+  padding: 1px 8px 1px 2px; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.acdc-prompt-detail .acdc-wide { overflow-x: auto; }
+.acdc-prompt-detail .acdc-answer { border-bottom: 2px solid #0072B2; }
+.acdc-prompt-detail .acdc-wrong { border-bottom: 2px dashed #D55E00; }
+.acdc-none { margin: 6px 2px; }
 </style>
 """

@@ -63,7 +63,9 @@ def _token_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[str, st
         # The best of each comes first.
         then, now = (of_run[of_run.role == role].iloc[0] for of_run in (before, after))
         tokens = " / ".join(dict.fromkeys((_token(then.token), _token(now.token))))
-        rows.append((f"{role} {tokens}", f"{then.probability:.1%}", f"{now.probability:.1%}"))
+        rows.append(
+            (f"{role} {tokens}", f"{100 * then.probability:.2g}%", f"{100 * now.probability:.2g}%")
+        )
     said = _token(before.token.iloc[0]), _token(after.token.iloc[0])
     return [*rows, ("says first (prompt 0)", *said)]
 

@@ -14,8 +14,8 @@ import pandas as pd
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.connected import linked_nodes
 from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
-from acdc_explorer.explorer.panel.task_html import task_html
 from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
+from acdc_explorer.explorer.task_html import task_html
 from acdc_explorer.explorer.words import (
     counted,
     effect_in_words,

@@ -151,8 +151,8 @@ class SidePanel:
     def _write(self, html: Callable[..., str]) -> None:
         """Fills the panel with what is written for `live`, True or False."""
         self._html = html
-        # The edge of which all has been measured, if that is what is shown.
-        self._shown_whole: Edge | None = None
+        # The edge of which all has been measured, and its state, if that is what is shown.
+        self._shown_whole: tuple[Edge, str] | None = None
         self.panel.value = html(live=True)
 
     def _say(self, message: str) -> None:
@@ -191,8 +191,9 @@ class SidePanel:
             if isinstance(found, NodeInspection):
                 self._show_node(found)
                 return
-            # Of an edge that is shown whole the old numbers stay until all the new ones are there.
-            if found.edge != self._shown_whole:
+            # Of an edge that is shown whole the old numbers stay until all the new ones are there,
+            # unless it has been switched off or on.
+            if (found.edge, found.state) != self._shown_whole:
                 self._show_edge(found, circuit, engine.task)
             self._measure_the_rest(found, circuit, engine)
 
@@ -236,7 +237,7 @@ class SidePanel:
         shown = self._shown_position
         self._write(partial(panel_html.edge_html, found, circuit, task, shown))
         if isinstance(found, EdgeInspection):
-            self._shown_whole = found.edge
+            self._shown_whole = found.edge, found.state
 
     def _show_node(self, found: NodeInspection) -> None:
         self.offer("Edges of this node", [*found.incoming.edge, *found.outgoing.edge])

@@ -1,4 +1,4 @@
-"""What a task is, by its first prompt, as HTML; all foreign text is escaped."""
+"""A task and its prompts, as HTML; all foreign text is escaped."""
 
 from __future__ import annotations
 
@@ -17,38 +17,50 @@ _ANSWERS_SHOWN = 6
 
 def task_html(task: Task) -> str:
     """The first prompt with its labels, its corrupted twin, and the answers."""
-    answer, wrong_answer = _answers(task)
-    rows = (
-        ("clean", _marked(task)),
-        ("corrupted", _corrupted(task)),
-        ("answer", f"{_listed(answer)} against {_listed(wrong_answer)}"),
-    )
     first = ". The first one:" if task.n_prompts > 1 else ""
     return (
         f"<h4>Task {escape(task.name)}: {counted(task.n_prompts, 'prompt')}{first}</h4>"
-        '<table class="acdc-task">'
-        + "".join(f'<tr><th scope="row">{name}</th><td>{html}</td></tr>' for name, html in rows)
-        + "</table>"
+        f"{prompt_html(task, 0)}"
         '<p class="acdc-muted">Marked: the labelled positions; bold: where the corrupted prompt '
         "differs. Both are as long in tokens.</p>"
     )
 
 
-def _clean(task: Task) -> tuple[str, list[tuple[int, int]]]:
-    """The first prompt, and where its tokens stand in it; without texts, the tokens' numbers."""
+def prompt_html(task: Task, row: int) -> str:
+    """A prompt with its labels, its corrupted twin, and the answers.
+
+    Args:
+        task: that has it.
+        row: its number.
+    """
+    answer, wrong_answer = _answers(task, row)
+    rows = (
+        ("clean", _marked(task, row)),
+        ("corrupted", _corrupted(task, row)),
+        ("answer", f"{_listed(answer)} against {_listed(wrong_answer)}"),
+    )
+    return (
+        '<table class="acdc-task">'
+        + "".join(f'<tr><th scope="row">{name}</th><td>{html}</td></tr>' for name, html in rows)
+        + "</table>"
+    )
+
+
+def _clean(task: Task, row: int) -> tuple[str, list[tuple[int, int]]]:
+    """A prompt, and where its tokens stand in it; without texts, the tokens' numbers."""
     if task.texts:
-        return task.texts[0], token_places(task, 0) if task.token_texts else []
+        return task.texts[row], token_places(task, row) if task.token_texts else []
     text, places = "", []
-    for token in task.clean_tokens[0, : int(task.end[0]) + 1].tolist():
+    for token in task.clean_tokens[row, : int(task.end[row]) + 1].tolist():
         text += f"{token} "
         places.append((len(text) - 1 - len(str(token)), len(text) - 1))
     return text, places
 
 
-def _marked(task: Task) -> str:
-    """The first prompt with the labelled tokens marked."""
-    text, places = _clean(task)
-    masks = {label: mask[0] for label, mask in task.position_masks.items() if label != REST}
+def _marked(task: Task, row: int) -> str:
+    """A prompt with the labelled tokens marked."""
+    text, places = _clean(task, row)
+    masks = {label: mask[row] for label, mask in task.position_masks.items() if label != REST}
     html, at, here = "", 0, list[str]()
     for token, (start, end) in enumerate(places):
         labels = [label for label, mask in masks.items() if mask[token]]
@@ -67,15 +79,15 @@ def _named(labels: Sequence[str]) -> str:
     return f"<sub>{escape(', '.join(labels))}</sub></mark>" if labels else ""
 
 
-def _corrupted(task: Task) -> str:
-    """The first prompt's corrupted twin, other words bold."""
-    clean, _ = _clean(task)
+def _corrupted(task: Task, row: int) -> str:
+    """A prompt's corrupted twin, other words bold."""
+    clean, _ = _clean(task, row)
     if task.pairs:
-        corrupted = task.pairs[0].corrupted
+        corrupted = task.pairs[row].corrupted
     elif task.texts:
         return "only in tokens"
     else:
-        tokens = task.corrupted_tokens[0, : int(task.end[0]) + 1].tolist()
+        tokens = task.corrupted_tokens[row, : int(task.end[row]) + 1].tolist()
         corrupted = "".join(f"{token} " for token in tokens)
     before, after = clean.split(" "), corrupted.split(" ")
     if len(before) != len(after):
@@ -86,12 +98,12 @@ def _corrupted(task: Task) -> str:
     )
 
 
-def _answers(task: Task) -> tuple[list[str], list[str]]:
+def _answers(task: Task, row: int) -> tuple[list[str], list[str]]:
     if task.pairs:
-        pair = task.pairs[0]
+        pair = task.pairs[row]
         return [*each(pair.answer)], [*each(pair.wrong_answer)]
     right, wrong = (
-        [f"token {token}" for token in tokens[0].tolist() if token != NO_TOKEN]
+        [f"token {token}" for token in tokens[row].tolist() if token != NO_TOKEN]
         for tokens in (task.answer_tokens, task.wrong_tokens)
     )
     return right, wrong

@@ -1,0 +1,1 @@
+"""The edges of a circuit as a table beside the graph."""
