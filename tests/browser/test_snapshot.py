@@ -130,6 +130,8 @@ def test_a_saved_page_shows_its_graph_and_what_was_measured(saved_page, explorer
     box = page.locator(".js-plotly-plot").bounding_box()
     assert box["width"] > 700
     assert box["height"] > 400
+    plot = page.locator(".js-plotly-plot .main-svg").first.bounding_box()
+    assert plot["x"] + plot["width"] <= page.locator("#acdc-panel").bounding_box()["x"]
     counts = pixels_of_kinds(page)
     assert all(counts[kind] > 300 for kind in ("q", "k", "v")), counts
     assert edges_drawn(page) == set(explorer.circuit.kept)

@@ -41,12 +41,13 @@ code { overflow-wrap: anywhere; }
 .acdc-about { color: var(--jp-content-font-color2, #666); font-size: 13px; max-width: 80em; }
 .acdc-sample { margin-right: 14px; font-size: 12px; white-space: nowrap; }
 .acdc-saved-body { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start; }
-.acdc-saved-graph { flex: 3 1 420px; min-width: 0; }
+.acdc-saved-graph { flex: 3 1 420px; min-width: 0; overflow: hidden; }
 .acdc-saved-graph .xtick text, .acdc-saved-graph .ytick text {
   fill: var(--jp-content-font-color1, #222) !important; }
 #acdc-panel { flex: 1 1 320px; min-width: 0; max-height: 800px; overflow: auto; }
 #acdc-panel:focus { outline: none; }
 #acdc-panel:focus-visible { outline: 1px solid currentColor; outline-offset: 2px; }
+#acdc-panel p [data-goto] { text-decoration: underline; text-underline-offset: 2px; }
 #acdc-panel ul { list-style: none; margin: 0; padding: 0; }
 #acdc-panel li { display: flex; justify-content: space-between; gap: 8px; }
 #acdc-panel .num { font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -59,7 +60,8 @@ code { overflow-wrap: anywhere; }
 .acdc-saved button:hover, .acdc-saved button:focus-visible { border-color: currentColor; }
 .acdc-saved [data-goto][aria-pressed="true"] { font-weight: 700; text-decoration: underline; }
 #acdc-standing { font-size: 13px; min-height: 2.8em; margin: 4px 0; }
-#acdc-table { overflow-x: auto; }
+#acdc-table { overflow-x: auto; font-size: 14px; }
+#acdc-table :is(td, th) { white-space: nowrap; }
 @media (prefers-color-scheme: dark) {
   body { background: #111; color: #e0e0e0; --jp-content-font-color1: #e0e0e0;
     --jp-content-font-color2: #a8a8a8; --jp-layout-color0: #111; --jp-layout-color2: #2a2a2a;
@@ -102,6 +104,9 @@ def write_page(
     """
     circuit = snapshot.circuit
     title = escape(circuit.summary()) if circuit else "acdc_explorer"
+    heading = "acdc_explorer"
+    if circuit is not None:
+        heading = f"A circuit of {escape(circuit.model_name)} for {escape(circuit.task_name)}"
     body = f'<div id="acdc-panel">{panel}</div>'
     n_circuits = 1
     if circuit is not None and snapshot.task is not None and view.figure.layout is not None:
@@ -120,8 +125,8 @@ def write_page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title>{CSS}{_CSS}</head>"
-        f'<body class="acdc-explorer acdc-saved"><h1>acdc_explorer</h1><p>{title}</p>'
-        f'<p class="acdc-about">{_ABOUT.format(slider=slider)}</p>{"".join(above)}'
+        f'<body class="acdc-explorer acdc-saved"><h1>{heading}</h1>'
+        f'<p class="acdc-about">{_ABOUT.format(slider=slider)}</p><div><span class="acdc-about">When it was saved:</span>{"".join(above)}</div>'
         f'{body}{"".join(below)}<section id="acdc-table">{_table(circuit)}</section>'
         "</body></html>\n"
     )

@@ -289,5 +289,7 @@ window.addEventListener("load", () => {
   });
   tell();
   draw();
+  // It was drawn before the panel took its part of the width.
+  Plotly.Plots.resize(gd);
 });
 """
