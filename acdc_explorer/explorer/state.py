@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from acdc_explorer.circuits.by_hand import HandChange
@@ -16,8 +17,23 @@ from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
-Change = Literal["circuit", "selection", "script"]
-CHANGES: tuple[Change, ...] = ("circuit", "selection", "script")
+Change = Literal["circuit", "selection", "script", "drawing"]
+CHANGES: tuple[Change, ...] = ("circuit", "selection", "script", "drawing")
+
+
+@dataclass(frozen=True)
+class DrawnBy:
+    """Effects by which the graph is drawn instead of the circuit's own.
+
+    Attributes:
+        what: they are, in words, to end "Drawn by".
+        circuit: that they are of: another one is drawn by its own.
+        effects: edge id -> effect, of its kept edges.
+    """
+
+    what: str
+    circuit: Circuit
+    effects: Mapping[str, float]
 
 
 class State:
@@ -34,6 +50,7 @@ class State:
             values that JSON knows.
         script: what was searched for and done by hand, as lines of Python.
         edits: changes by hand.
+        drawn_by: by which other effects than its own the circuit is drawn; None: by none.
     """
 
     def __init__(
@@ -59,6 +76,7 @@ class State:
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
         self.script = Script()
+        self.drawn_by: DrawnBy | None = None
         self._watchers: list[Callable[[Change], None]] = []
 
     @property
@@ -76,8 +94,9 @@ class State:
         self._watchers.append(told)
 
     def forget_watchers(self) -> None:
-        """Tells nobody any more; for a page that is gone."""
+        """Tells nobody any more, and forgets what was drawn for them; for a page that is gone."""
         self._watchers.clear()
+        self.drawn_by = None
 
     def show(self, snapshot: Snapshot, selection: Selection | None) -> None:
         """Takes in where the search stands and what is selected.
@@ -100,6 +119,16 @@ class State:
                 self.did(line_of(*ids_of(circuit.by_hand)))
         for change in changes:
             self._tell(change)
+
+    def draw_by(self, drawn_by: DrawnBy | None) -> None:
+        """Has the graph drawn by other effects, as long as it is of the circuit that they are of.
+
+        Args:
+            drawn_by: the effects; None: by its own again.
+        """
+        with self.lock:
+            self.drawn_by = drawn_by
+            self._tell("drawing")
 
     def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
         """Switches edges of the circuit off and on by hand.
