@@ -72,7 +72,7 @@ class Prompts(Part):
         self.draws.observe(lambda change: self._draw(change.new), "value")
         side = widgets.VBox([widgets.HTML(EFFECTS), self.draws, self.effects])
         for part, flex in ((self.detail, "3 1 570px"), (side, "2 1 330px")):
-            part.layout = widgets.Layout(flex=flex, min_width="0", max_width="100%")
+            part.layout.flex, part.layout.min_width, part.layout.max_width = flex, "0", "100%"
         self.below = widgets.HBox(
             [self.detail, side], layout=widgets.Layout(flex_flow="row wrap", width="100%")
         )
