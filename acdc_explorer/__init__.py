@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
+    from acdc_explorer.circuits.pinned import PinnedCircuit
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.editing import edit
     from acdc_explorer.explorer import Explorer
+    from acdc_explorer.heads.attribution import DirectLogitAttribution, direct_logit_attribution
+    from acdc_explorer.heads.describe import HeadDescriptions, describe_heads
+    from acdc_explorer.heads.inspect import HeadInspection, inspect_head
+    from acdc_explorer.heads.scores import head_scores
     from acdc_explorer.inspection import edge_effects, inspect_edge, inspect_node
     from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
     from acdc_explorer.measures.by_prompt import ByPrompt, by_prompt, prompt_effects, top_tokens
@@ -45,12 +50,16 @@ _HOMES = {
     "CertifiedCircuit": "measures.certified",
     "Circuit": "circuits.circuit",
     "Comparison": "circuits.comparison",
+    "DirectLogitAttribution": "heads.attribution",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
+    "HeadDescriptions": "heads.describe",
+    "HeadInspection": "heads.inspect",
     "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
+    "PinnedCircuit": "circuits.pinned",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
     "Stability": "measures.stability",
@@ -64,12 +73,16 @@ _HOMES = {
     "certify": "measures.certified",
     "check_task": "task_check",
     "compare": "circuits.comparison",
+    "describe_heads": "heads.describe",
+    "direct_logit_attribution": "heads.attribution",
     "edge_effects": "inspection",
     "edit": "editing",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
+    "head_scores": "heads.scores",
     "inspect_edge": "inspection",
+    "inspect_head": "heads.inspect",
     "inspect_node": "inspection",
     "list_models": "models",
     "list_tasks": "tasks",
@@ -97,11 +110,15 @@ __all__ = [
     "CertifiedCircuit",
     "Circuit",
     "Comparison",
+    "DirectLogitAttribution",
     "Explorer",
     "FaithfulnessCurve",
+    "HeadDescriptions",
+    "HeadInspection",
     "Measurement",
     "Metric",
     "Model",
+    "PinnedCircuit",
     "PromptPair",
     "PublishedCircuit",
     "Recovery",
@@ -116,12 +133,16 @@ __all__ = [
     "certify",
     "check_task",
     "compare",
+    "describe_heads",
+    "direct_logit_attribution",
     "edge_effects",
     "edit",
     "evaluate",
     "faithfulness_curve",
     "find_circuit",
+    "head_scores",
     "inspect_edge",
+    "inspect_head",
     "inspect_node",
     "list_models",
     "list_tasks",

@@ -22,17 +22,19 @@ FLOORS = [
     {"searches"},
     {"arguments", "testing"},
     {"api", "editing", "inspection", "measures", "task_check", "verification"},
+    {"heads"},
     {"runner"},
     {"explorer", "training"},
     {"cli"},
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits", "script", "session"},
+    {"words", "style", "selection", "compared", "edits", "script", "session"},
     {"widgets", "state", "task_html", "edge_names"},
     {"part"},
     {
         "checks",
+        "compare",
         "drawing",
         "hand",
         "keep",
