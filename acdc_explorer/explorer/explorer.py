@@ -119,6 +119,7 @@ class Explorer(CircuitWidget):
 
     def _make_page(self) -> Sequence[widgets.Widget]:
         self._state.forget_watchers()
+        self._state.watch(lambda change: self._redraw() if change == "drawing" else None)
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
@@ -325,6 +326,7 @@ class Explorer(CircuitWidget):
         compared = self._state.compared
         view.comparison = compared.comparison(snapshot.circuit)
         view.marks_changes = compared.follows
+        view.drawn_by = self._state.drawn_by
         view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:
