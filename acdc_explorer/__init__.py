@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
+    from acdc_explorer.circuits.pinned import PinnedCircuit
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.editing import edit
@@ -58,6 +59,7 @@ _HOMES = {
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
+    "PinnedCircuit": "circuits.pinned",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
     "Stability": "measures.stability",
@@ -116,6 +118,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "Model",
+    "PinnedCircuit",
     "PromptPair",
     "PublishedCircuit",
     "Recovery",

@@ -29,11 +29,12 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits", "script", "session"},
+    {"words", "style", "selection", "compared", "edits", "script", "session"},
     {"widgets", "state", "task_html", "edge_names", "attention_html"},
     {"part"},
     {
         "checks",
+        "compare",
         "drawing",
         "hand",
         "keep",

@@ -126,8 +126,9 @@ class Explorer(CircuitWidget):
         ask = self._runner.ask
         self._what_if = WhatIf(self._state)
         self._graph_view = GraphView(
-            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys
+            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys, self._mark_changes
         )
+        self._state.watch(self._comparison_chosen)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
@@ -321,6 +322,9 @@ class Explorer(CircuitWidget):
             self._controls.show_columns(self.columns if has_positions else None)
         view, checks = self._graph_view, self._checks
         view.steadiness, view.notes = checks.steadiness, checks.notes
+        compared = self._state.compared
+        view.comparison = compared.comparison(snapshot.circuit)
+        view.marks_changes = compared.follows
         view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

@@ -52,8 +52,14 @@ class Part:
         """Shows another circuit, or how far it has come; under the lock, while it is open."""
         raise NotImplementedError
 
+    def path_changed(self) -> None:
+        """Shows that circuits of more thresholds are known; under the lock, while it is open."""
+
     def selection_changed(self) -> None:
         """Shows another selection; under the lock, while it is open."""
+
+    def comparison_changed(self) -> None:
+        """Shows that the circuit is compared with another one; under the lock, while open."""
 
     def script_changed(self) -> None:
         """Shows that something was done by hand; under the lock, while it is open."""
@@ -73,7 +79,9 @@ class Part:
         self._missed.discard(change)
         told = {
             "circuit": self.circuit_changed,
+            "path": self.path_changed,
             "selection": self.selection_changed,
+            "comparison": self.comparison_changed,
             "script": self.script_changed,
         }
         told[change]()

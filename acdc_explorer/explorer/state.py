@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.comparison import Comparable, Comparison
+from acdc_explorer.explorer.compared import Compared
 from acdc_explorer.explorer.edits import Edits, ids_of, line_of
 from acdc_explorer.explorer.script import Script
 from acdc_explorer.explorer.selection import Ask, Selection
@@ -16,8 +18,8 @@ from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
-Change = Literal["circuit", "selection", "script"]
-CHANGES: tuple[Change, ...] = ("circuit", "selection", "script")
+Change = Literal["circuit", "path", "selection", "comparison", "script"]
+CHANGES: tuple[Change, ...] = ("circuit", "path", "selection", "comparison", "script")
 
 
 class State:
@@ -34,6 +36,7 @@ class State:
             values that JSON knows.
         script: what was searched for and done by hand, as lines of Python.
         edits: changes by hand.
+        compared: what the circuit is compared with.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class State:
         """
         self.lock, self.ask, self.run_errand, self.select = lock, ask, run_errand, select
         self._make_changes, self.edits = make_changes, Edits()
-        self.snapshot = Snapshot("idle")
+        self.snapshot, self.compared = Snapshot("idle"), Compared()
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
         self.script = Script()
@@ -90,6 +93,8 @@ class State:
         other = snapshot.circuit is not self.circuit or snapshot.task is not self.task
         if other or snapshot.status != self.snapshot.status:
             changes.append("circuit")
+        if snapshot.path is not self.snapshot.path:
+            changes.append("path")
         if selection != self.selection:
             changes.append("selection")
         self.snapshot, self.selection = snapshot, selection
@@ -117,6 +122,22 @@ class State:
             self.edits.change(self.circuit, remove, restore)
             self.did(line_of(remove, restore))
         self._make_changes(self.edits.current)
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the circuit that is shown with another one, if one was chosen that fits."""
+        return self.compared.comparison(self.circuit)
+
+    def compare(self, other: Comparable | None, *, follows: bool = False) -> None:
+        """Compares the circuit with another one from now on.
+
+        Args:
+            other: as for `acdc_explorer.compare`; None: with none.
+            follows: whether with the circuit that was shown before, whichever that is.
+        """
+        with self.lock:
+            self.compared.choose(other, follows=follows)
+            self._tell("comparison")
 
     def toggle(self, selection: Selection) -> None:
         """Switches an edge or a node off if it is in the circuit, else on.

@@ -1,4 +1,4 @@
-"""Switching edges off and on in the page: by double-click, button and key, undone and made again."""
+"""Switching edges off and on in the page, by mouse and by keyboard; the script of what was done."""
 
 from __future__ import annotations
 

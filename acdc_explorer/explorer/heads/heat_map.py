@@ -8,8 +8,6 @@ from html import escape
 import numpy as np
 from jaxtyping import Float
 
-from acdc_explorer.explorer.style import NEGATIVE, POSITIVE
-
 # Cells are as wide as so many tokens allow, in pixels; what is longer scrolls.
 _CELLS = ((14, 18), (24, 14), (45, 12))
 _LEAST_CELL = 11
@@ -46,8 +44,8 @@ def heat_map(
     width, height = left + n * cell + 2, top + n * cell + 2
     parts = [
         f'<path class="frame" d="M{left:.0f} {top:.0f}'
-        + "".join(f"v{cell}h{cell}" for _ in range(n - 1))
-        + f'v{cell}h{cell}v{-n * cell}z"/>'
+        + "".join(f"h{cell}v{cell}" for _ in range(n))
+        + f'h{-n * cell}z"/>'
     ]
     for at in range(n):
         row_y, column_x = top + (at + 0.72) * cell, left + (at + 0.72) * cell
@@ -64,8 +62,8 @@ def heat_map(
             f"{weight:+.3f}" if signed else f"{weight:.3f}"
         )
         parts.append(
-            f'<rect x="{left + key * cell:.1f}" y="{top + query * cell:.1f}" width="{cell}" '
-            f'height="{cell}" fill="{POSITIVE if weight > 0 else NEGATIVE}" '
+            f'<rect class="{"more" if weight > 0 else "less"}" x="{left + key * cell:.1f}" y="{top + query * cell:.1f}" width="{cell}" '
+            f'height="{cell}" '
             f'fill-opacity="{max(_LEAST_OPACITY, min(1.0, abs(weight))):.2f}">'
             f"<title>{escape(told)}</title></rect>"
         )

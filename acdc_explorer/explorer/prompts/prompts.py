@@ -17,6 +17,7 @@ from acdc_explorer.explorer.prompts.prompt_tables import (
     template_groups,
 )
 from acdc_explorer.explorer.prompts.prompts_html import (
+    EFFECTS,
     MEASURING,
     NOT_YET,
     TOKENS_SHOWN,
@@ -61,10 +62,11 @@ class Prompts(Part):
         self.effects = DataTable(
             "effects on this prompt", lambda edge: self.state.select(Selection("edge", edge))
         )
-        for part, flex in ((self.detail, "3 1 540px"), (self.effects, "2 1 340px")):
+        side = widgets.VBox([widgets.HTML(EFFECTS), self.effects])
+        for part, flex in ((self.detail, "3 1 570px"), (side, "2 1 330px")):
             part.layout = widgets.Layout(flex=flex, min_width="0", max_width="100%")
         self.below = widgets.HBox(
-            [self.detail, self.effects], layout=widgets.Layout(flex_flow="row wrap")
+            [self.detail, side], layout=widgets.Layout(flex_flow="row wrap", width="100%")
         )
         self.below.add_class("acdc-below-table")
         self.box.children = (self.summary, self.prompts, self.below)
