@@ -62,8 +62,8 @@ def heat_map(
             f"{weight:+.3f}" if signed else f"{weight:.3f}"
         )
         parts.append(
-            f'<rect class="{"more" if weight > 0 else "less"}" x="{left + key * cell:.1f}" y="{top + query * cell:.1f}" width="{cell}" '
-            f'height="{cell}" '
+            f'<rect class="{"more" if weight > 0 else "less"}" x="{left + key * cell:.1f}" '
+            f'y="{top + query * cell:.1f}" width="{cell}" height="{cell}" '
             f'fill-opacity="{max(_LEAST_OPACITY, min(1.0, abs(weight))):.2f}">'
             f"<title>{escape(told)}</title></rect>"
         )
