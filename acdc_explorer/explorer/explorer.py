@@ -322,10 +322,10 @@ class Explorer(CircuitWidget):
             self._controls.show_columns(self.columns if has_positions else None)
         view, checks = self._graph_view, self._checks
         view.steadiness, view.notes = checks.steadiness, checks.notes
-        view.drawn_by = self._state.drawn_by
         compared = self._state.compared
         view.comparison = compared.comparison(snapshot.circuit)
         view.marks_changes = compared.follows
+        view.drawn_by = self._state.drawn_by
         view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

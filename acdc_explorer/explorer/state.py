@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
@@ -20,14 +20,7 @@ from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
 Change = Literal["circuit", "path", "selection", "comparison", "drawing", "script"]
-CHANGES: tuple[Change, ...] = (
-    "circuit",
-    "path",
-    "selection",
-    "comparison",
-    "drawing",
-    "script",
-)
+CHANGES: tuple[Change, ...] = get_args(Change)
 
 
 @dataclass(frozen=True)
@@ -59,8 +52,8 @@ class State:
             values that JSON knows.
         script: what was searched for and done by hand, as lines of Python.
         edits: changes by hand.
-        drawn_by: by which other effects than its own the circuit is drawn; None: by none.
         compared: what the circuit is compared with.
+        drawn_by: by which other effects than its own the circuit is drawn; None: by none.
     """
 
     def __init__(
