@@ -30,7 +30,7 @@ FLOORS = [
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
     {"words", "style", "selection", "compared", "edits", "script", "session"},
-    {"widgets", "state", "task_html", "edge_names"},
+    {"widgets", "state", "task_html", "edge_names", "attention_html"},
     {"part"},
     {
         "checks",
@@ -44,6 +44,7 @@ EXPLORER_FLOORS = [
         "circuit_files",
         "table",
         "prompts",
+        "heads",
     },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},

@@ -128,7 +128,7 @@ class Explorer(CircuitWidget):
         self._graph_view = GraphView(
             ask, self._ui, self._edges_clicked, self._select, self._what_if.keys, self._mark_changes
         )
-        self._state.watch(self._comparison_chosen)
+        self._state.watch(self._redraw_after)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
@@ -325,6 +325,7 @@ class Explorer(CircuitWidget):
         compared = self._state.compared
         view.comparison = compared.comparison(snapshot.circuit)
         view.marks_changes = compared.follows
+        view.drawn_by = self._state.drawn_by
         view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from acdc_explorer.explorer.compare.compare_tab import CompareTab
+from acdc_explorer.explorer.heads.heads import Heads
 from acdc_explorer.explorer.keep.script_tab import ScriptTab
 from acdc_explorer.explorer.part import Part
 from acdc_explorer.explorer.prompts.prompts import Prompts
@@ -12,6 +13,7 @@ from acdc_explorer.explorer.table.edge_table import EdgeTable
 PARTS: tuple[type[Part], ...] = (
     EdgeTable,
     Prompts,
+    Heads,
     CompareTab,
     ScriptTab,
 )

@@ -281,5 +281,33 @@ CSS = """
 .acdc-prompt-detail .acdc-answer { border-bottom: 2px solid #0072B2; }
 .acdc-prompt-detail .acdc-wrong { border-bottom: 2px dashed #D55E00; }
 .acdc-none { margin: 6px 2px; }
+.acdc-head-panel { padding: 0; }
+.acdc-head-panel p { margin: 4px 0; max-width: 110em; }
+.acdc-head-panel a { color: var(--jp-content-link-color, #1976d2); text-decoration: underline; }
+.acdc-prompt-line { display: block; font-size: 13px; line-height: 1.4; padding: 0 6px;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.acdc-heats { display: flex; flex-wrap: wrap; gap: 8px 20px; }
+.acdc-heat { margin: 4px 0; max-width: 100%; }
+.acdc-heat figcaption { font-weight: 600; }
+.acdc-heat > div { overflow-x: auto; }
+.acdc-heat svg { display: block; }
+.acdc-edge-panel .acdc-heat text { font-size: 10px; }
+.acdc-edge-panel .acdc-heat text.labelled { font-weight: 700; }
+.acdc-heat .frame { fill: none; stroke: rgba(128,128,128,.45); }
+.acdc-heat .more { fill: #0072B2; }
+.acdc-heat .less { fill: #D55E00; }
+/* Where little is to be seen on a dark ground. */
+.jp-mod-dark .acdc-heat .more, [data-jp-theme-light="false"] .acdc-heat .more { fill: #4DB8F0; }
+.jp-mod-dark .acdc-heat .less, [data-jp-theme-light="false"] .acdc-heat .less { fill: #FF9A4D; }
+.acdc-heat rect:hover { stroke: #C72C86; stroke-width: 1.5; }
+.acdc-head-facts { display: flex; flex-wrap: wrap; gap: 4px 32px; }
+.acdc-head-facts section { min-width: 0; max-width: min(100%, 430px); overflow-x: auto; }
+.acdc-head-facts th { white-space: nowrap; overflow-wrap: normal; }
+.acdc-head-edges { display: flex; flex-wrap: wrap; gap: 4px 24px; }
+.acdc-head-edges ul { list-style: none; margin: 2px 0; padding: 0; }
+.acdc-head-edges button { font: inherit; color: inherit; background: none; cursor: pointer;
+  border: 1px solid transparent; border-radius: 4px; padding: 0 4px; text-align: left;
+  font-variant-numeric: tabular-nums; }
+.acdc-head-edges button:hover, .acdc-head-edges button:focus-visible { border-color: currentColor; }
 </style>
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.graph import END
+from acdc_explorer.graph import END, Node
 from acdc_explorer.heads.classes import known_classes, suggested, told_writes
 from acdc_explorer.heads.facts import HeadFacts, facts_of, with_backups
 from acdc_explorer.heads.pages import page_of
@@ -47,6 +48,15 @@ class HeadDescriptions:
     task_name: str
     source: str | None
     table: pd.DataFrame
+
+    def row_of(self, head: Node) -> dict[str, Any] | None:
+        """What the table holds of a head, by column; None if it has no kept edge.
+
+        Args:
+            head: of the model.
+        """
+        rows: dict[Any, dict[Any, Any]] = self.table.to_dict("index")
+        return rows.get(head.id)
 
     def __str__(self) -> str:
         """A line for each head."""

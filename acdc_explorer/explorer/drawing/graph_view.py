@@ -28,6 +28,7 @@ from acdc_explorer.explorer.drawing.shown import (
     to_draw,
 )
 from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.state import DrawnBy
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import LOGITS, REST, Edge, Node
@@ -50,6 +51,7 @@ class GraphView:
         effects: edge id -> the effect by which it is drawn, once that has been measured: at one
             position label alone, or in the circuit after changes by hand; None: the one by which it
             was decided.
+        drawn_by: other effects by which it is drawn as long as it is of their circuit, or None.
         steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
         notes: edge id -> what else is to be said of it.
         comparison: of the circuit with another one, which is laid over it; None: there is none.
@@ -92,9 +94,11 @@ class GraphView:
         self.comparison: Comparison | None = None
         self.marks_changes = False
         self.key = Key(self._toggle)
-        self.box = widgets.VBox([self.key.widget, self.figure.box])
+        self._caption = widgets.HTML(layout=widgets.Layout(display="none"))
+        self.box = widgets.VBox([self.key.widget, self._caption, self.figure.box])
         self.shown = Shown()
         self.effects: dict[str, float] | None = None
+        self.drawn_by: DrawnBy | None = None
         self.steadiness: dict[str, float] | None = None
         self.notes: dict[str, str] = {}
         self._label: str | None = None
@@ -189,6 +193,9 @@ class GraphView:
             return
         circuit, graph = snapshot.circuit, snapshot.circuit.graph
         kept = self._kept_edges(circuit)
+        other = self._other_effects(circuit)
+        self._caption.layout.display = "none" if other is None else ""
+        self._caption.value = "" if other is None else f"<b>Drawn by {escape(other.what)}</b>"
         selected = None
         if self._selected is not None:
             selected = graph.parse(self._selected)
@@ -218,11 +225,18 @@ class GraphView:
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""
-        made_of = circuit, self.effects, self.steadiness, self.notes, self.comparison
+        other = self._other_effects(circuit)
+        effects = self.effects if other is None else other.effects
+        made_of = circuit, effects, self.steadiness, self.notes, self.comparison
         if not all(map(operator.is_, made_of, self._kept[0])):
-            kept = kept_edges(circuit, self.effects, self.steadiness, self.notes)
+            kept = kept_edges(circuit, effects, self.steadiness, self.notes)
             self._kept = made_of, with_other(kept, self.comparison, circuit)
         return self._kept[1]
+
+    def _other_effects(self, circuit: Circuit) -> DrawnBy | None:
+        """By which a circuit is drawn, instead of its own."""
+        is_of_it = self.drawn_by is not None and self.drawn_by.circuit is circuit
+        return self.drawn_by if is_of_it else None
 
     def _layout(
         self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None
