@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
+    from acdc_explorer.circuits.groups import Group, Groups
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.certified import CertifiedCircuit, certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
+    from acdc_explorer.measures.grouping import HeadSimilarity, group_heads, head_similarity
     from acdc_explorer.measures.measure import measure
     from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.measures.recovery import Recovery, recovery
+    from acdc_explorer.measures.scrubbed import Scrubbing
+    from acdc_explorer.measures.scrubbing import scrub
     from acdc_explorer.measures.stability import Stability, stability
     from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
     from acdc_explorer.metrics import Metric
@@ -47,12 +51,16 @@ _HOMES = {
     "Comparison": "circuits.comparison",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
+    "Group": "circuits.groups",
+    "Groups": "circuits.groups",
+    "HeadSimilarity": "measures.grouping",
     "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
     "PromptPair": "tasks",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
+    "Scrubbing": "measures.scrubbed",
     "Stability": "measures.stability",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
@@ -69,6 +77,8 @@ _HOMES = {
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
+    "group_heads": "measures.grouping",
+    "head_similarity": "measures.grouping",
     "inspect_edge": "inspection",
     "inspect_node": "inspection",
     "list_models": "models",
@@ -82,6 +92,7 @@ _HOMES = {
     "published_circuit": "circuits.published",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
+    "scrub": "measures.scrubbing",
     "search": "api",
     "show_progress": "progress",
     "stability": "measures.stability",
@@ -99,12 +110,16 @@ __all__ = [
     "Comparison",
     "Explorer",
     "FaithfulnessCurve",
+    "Group",
+    "Groups",
+    "HeadSimilarity",
     "Measurement",
     "Metric",
     "Model",
     "PromptPair",
     "PublishedCircuit",
     "Recovery",
+    "Scrubbing",
     "Stability",
     "Task",
     "ThresholdPath",
@@ -121,6 +136,8 @@ __all__ = [
     "evaluate",
     "faithfulness_curve",
     "find_circuit",
+    "group_heads",
+    "head_similarity",
     "inspect_edge",
     "inspect_node",
     "list_models",
@@ -134,6 +151,7 @@ __all__ = [
     "published_circuit",
     "recovery",
     "score_edges",
+    "scrub",
     "search",
     "show_progress",
     "stability",
