@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from acdc_explorer.circuits.comparison import Comparison, compare
     from acdc_explorer.circuits.groups import Group, Groups
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
+    from acdc_explorer.circuits.pinned import PinnedCircuit
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
     from acdc_explorer.circuits.threshold_path import ThresholdPath
     from acdc_explorer.editing import edit
     from acdc_explorer.explorer import Explorer
+    from acdc_explorer.heads.attribution import DirectLogitAttribution, direct_logit_attribution
+    from acdc_explorer.heads.describe import HeadDescriptions, describe_heads
+    from acdc_explorer.heads.inspect import HeadInspection, inspect_head
+    from acdc_explorer.heads.scores import head_scores
     from acdc_explorer.inspection import edge_effects, inspect_edge, inspect_node
     from acdc_explorer.measures.another_circuit import AnotherCircuit, another_circuit
     from acdc_explorer.measures.by_prompt import ByPrompt, by_prompt, prompt_effects, top_tokens
@@ -49,14 +54,18 @@ _HOMES = {
     "CertifiedCircuit": "measures.certified",
     "Circuit": "circuits.circuit",
     "Comparison": "circuits.comparison",
+    "DirectLogitAttribution": "heads.attribution",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
     "Group": "circuits.groups",
     "Groups": "circuits.groups",
+    "HeadDescriptions": "heads.describe",
+    "HeadInspection": "heads.inspect",
     "HeadSimilarity": "measures.grouping",
     "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
+    "PinnedCircuit": "circuits.pinned",
     "PromptPair": "tasks",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
@@ -72,14 +81,18 @@ _HOMES = {
     "certify": "measures.certified",
     "check_task": "task_check",
     "compare": "circuits.comparison",
+    "describe_heads": "heads.describe",
+    "direct_logit_attribution": "heads.attribution",
     "edge_effects": "inspection",
     "edit": "editing",
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
     "group_heads": "measures.grouping",
+    "head_scores": "heads.scores",
     "head_similarity": "measures.grouping",
     "inspect_edge": "inspection",
+    "inspect_head": "heads.inspect",
     "inspect_node": "inspection",
     "list_models": "models",
     "list_tasks": "tasks",
@@ -108,14 +121,18 @@ __all__ = [
     "CertifiedCircuit",
     "Circuit",
     "Comparison",
+    "DirectLogitAttribution",
     "Explorer",
     "FaithfulnessCurve",
     "Group",
     "Groups",
+    "HeadDescriptions",
+    "HeadInspection",
     "HeadSimilarity",
     "Measurement",
     "Metric",
     "Model",
+    "PinnedCircuit",
     "PromptPair",
     "PublishedCircuit",
     "Recovery",
@@ -131,14 +148,18 @@ __all__ = [
     "certify",
     "check_task",
     "compare",
+    "describe_heads",
+    "direct_logit_attribution",
     "edge_effects",
     "edit",
     "evaluate",
     "faithfulness_curve",
     "find_circuit",
     "group_heads",
+    "head_scores",
     "head_similarity",
     "inspect_edge",
+    "inspect_head",
     "inspect_node",
     "list_models",
     "list_tasks",

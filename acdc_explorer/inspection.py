@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
 
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
@@ -15,14 +14,13 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.label_attention import attention_by_label
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import REST, Edge, Node
+from acdc_explorer.graph import Edge, Node
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.tasks import Task
-
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -303,25 +301,6 @@ def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspect
         outgoing=outgoing[["edge", "receiver", "qkv", "effect"]].reset_index(drop=True),
         attention=attention_by_label(engine, node) if node.kind == "head" else None,
     )
-
-
-def attention_by_label(engine: Engine, head: Node) -> pd.DataFrame:
-    """Mean attention of a head in the clean run, from each label (rows) to each label (columns).
-
-    Labels that share a token in a prompt share its attention; "other" is what goes elsewhere.
-    """
-    masks = {
-        label: mask.to(engine.weights.device) for label, mask in engine.task.position_masks.items()
-    }
-    elsewhere = masks.pop(REST)
-    pattern = engine.clean_pattern(head)
-    table = {}
-    for label, queries in masks.items():
-        # Of a span the mean over its tokens.
-        weights = torch.einsum("nqk,nq->nk", pattern, queries / queries.sum(1, keepdim=True))
-        keys = [*masks.values(), elsewhere]
-        table[label] = [(weights * mask).sum(-1).mean().item() for mask in keys]
-    return pd.DataFrame.from_dict(table, orient="index", columns=[*masks, OTHER])
 
 
 def state_of(circuit: Circuit, edge: Edge) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -47,6 +48,61 @@ def test_with_itself_with_lists_and_with_nothing(model):
     assert "faithfulness" not in str(one).splitlines()[1]
     empty = ax.find_circuit(model, random_task(), 1e6)
     assert ax.compare(empty, []).jaccard == 1
+
+
+def test_components_by_hand(model):
+    circuit = ax.find_circuit(model, random_task(), 0.05)
+    one = ax.edit(model, random_task(), circuit, remove=circuit.kept)
+    one = ax.edit(model, random_task(), one, restore=["m0->logits", "input->m0"])
+    compared = ax.compare(one, ["m0->logits", "input->a1.h2<k>"])
+    rows = compared.components.set_index("component").to_dict("index")
+    assert list(compared.components.component) == ["input", "m0", "a1.h2", "logits"]
+    assert rows == {
+        "input": {"both": 0, "first": 1, "second": 1},
+        "m0": {"both": 1, "first": 1, "second": 0},
+        "a1.h2": {"both": 0, "first": 0, "second": 1},
+        "logits": {"both": 1, "first": 0, "second": 0},
+    }
+    assert "by hand" in compared.first
+    assert ax.compare(one, one).components.second.sum() == 0
+
+
+def test_pinned_and_saved_circuits_compare_as_the_circuits_do(model, tmp_path):
+    first, second = (ax.find_circuit(model, random_task(), each) for each in (0.05, 0.2))
+    expected = ax.compare(first, second)
+    second.save(tmp_path / "second.json")
+    of_file = ax.compare(first, tmp_path / "second.json")
+    assert of_file.edges.equals(expected.edges)
+    assert str(of_file) == str(expected) == str(ax.compare(first, str(tmp_path / "second.json")))
+    values = json.loads(json.dumps(ax.PinnedCircuit.of(second).to_dict()))
+    pinned = ax.PinnedCircuit.from_dict(values)
+    assert pinned == ax.PinnedCircuit.of(second)
+    compared = ax.compare(first, pinned)
+    assert str(compared) == str(expected)
+    kept_by_second = expected.edges["where"] != "first"
+    assert compared.edges[kept_by_second].equals(expected.edges[kept_by_second])
+    assert compared.edges[~kept_by_second].effect_second.isna().all()
+    unscored = ax.PinnedCircuit("one", first.graph, {"input->m0": 0.5})
+    again = ax.PinnedCircuit.from_dict(unscored.to_dict())
+    assert math.isnan(again.faithfulness)
+    assert "1 edge)" in repr(again)
+    with pytest.raises(FileNotFoundError):
+        ax.compare(first, "there is none.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("effects", {"a9.h9->logits": 1.0}, "effects: .*a9.h9"),
+        ("effects", {"input->m0": "much"}, "effects.input->m0 must be a finite number"),
+        ("name", 3, "name must be"),
+        ("faithfulness", "high", "faithfulness must be a finite number"),
+    ],
+)
+def test_what_is_wrong_with_a_pinned_circuit_is_named(model, field, value, told):
+    values = ax.PinnedCircuit.of(ax.find_circuit(model, random_task(), 0.2)).to_dict()
+    with pytest.raises(ValueError, match=told):
+        ax.PinnedCircuit.from_dict({**values, field: value})
 
 
 def test_a_published_circuit_needs_a_model_of_its_shape(model):

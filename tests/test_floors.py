@@ -22,17 +22,19 @@ FLOORS = [
     {"searches"},
     {"arguments", "testing"},
     {"api", "editing", "inspection", "measures", "task_check", "verification"},
+    {"heads"},
     {"runner"},
     {"explorer", "training"},
     {"cli"},
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "edits", "script", "session"},
-    {"widgets", "state", "task_html", "edge_names"},
+    {"words", "style", "selection", "compared", "edits", "script", "session"},
+    {"widgets", "state", "task_html", "edge_names", "attention_html"},
     {"part"},
     {
         "checks",
+        "compare",
         "drawing",
         "hand",
         "keep",
@@ -42,6 +44,7 @@ EXPLORER_FLOORS = [
         "circuit_files",
         "table",
         "prompts",
+        "heads",
     },
     {"search_widget", "saved_page", "parts"},
     {"circuit_widget"},

@@ -39,7 +39,7 @@ class View:
     def __init__(self, circuit: Circuit):
         self.task = ax.load_task("ioi", ax.load_model("mini"), n_prompts=2)
         nothing = lambda *_: None  # noqa: E731
-        self.view = GraphView(nothing, threading.RLock(), nothing, self.select, {})
+        self.view = GraphView(nothing, threading.RLock(), nothing, self.select, {}, nothing)
         self.show(circuit)
 
     def select(self, selection: Selection | None) -> None:
@@ -111,7 +111,9 @@ def test_every_line_can_be_told_from_the_background(background):
     lines = [trace for trace in make_traces() if trace.mode == "lines"]
     # What few searches keep is to look faint; its share is told besides.
     lines = [trace for trace in lines if not trace.name.endswith("-seldom")]
-    assert len(lines) == 31
+    # A band through which its line is to be seen, which has the contrast.
+    lines = [trace for trace in lines if trace.name != "only-here"]
+    assert len(lines) == 32
     for trace in lines:
         colour = np.array([*bytes.fromhex(trace.line.color[1:])]) / 255
         drawn = trace.opacity * colour + (1 - trace.opacity) * behind
@@ -313,6 +315,7 @@ class TestKey:
     def test_it_tells_what_there_is(self, view):
         assert list(view.buttons) == [
             "q", "k", "v", "other", "helps", "hurts", "size-0", "size-1", "size-2", "merged",
+            "changes",
         ]  # fmt: skip
         assert 'title="Effect, of the clean metric: 1 edge"' in view.view.key.widget.value
         assert 'title="Their removal helps: 2 edges"' in view.view.key.widget.value

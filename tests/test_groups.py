@@ -82,7 +82,8 @@ def test_exchanged_outputs_equal_the_reference(kind, ablation, positions):
     tolerance = 1e-11 if kind == "gpt2" else 2e-6
     graph, rng = engine.graph, np.random.default_rng(0)
     positions_of = torch.arange(task.n_positions)
-    for share in (0.0, 0.3, 0.5):
+    changes = []
+    for share in (0.0, 0.3, 0.6):
         removed = graph.edge_mask & (rng.random(graph.edge_mask.shape) < share)
         outputs = outputs_in(engine.in_float64, RemovedEdges(removed), NODES)
         source = torch.from_numpy(rng.permutation(task.n_prompts))
@@ -93,9 +94,11 @@ def test_exchanged_outputs_equal_the_reference(kind, ablation, positions):
         plain = reference.evaluate(removed)
         reference.given = {node: (each.values, each.where) for node, each in given.items()}
         expected = reference.evaluate(removed)
-        assert (plain - expected).abs().max() > 1e-3
+        changes.append((plain - expected).abs().max())
         got = evaluate_given(engine.in_float64, RemovedEdges(removed), given)
         torch.testing.assert_close(got, expected, rtol=0, atol=tolerance)
+    # With few edges left the nodes may lead nowhere.
+    assert max(changes) > 1e-2
 
 
 def test_what_nodes_write_themselves_changes_nothing(model, task):

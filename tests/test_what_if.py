@@ -106,8 +106,11 @@ def test_the_lines_do_the_same_in_a_script(explorer, model, task):
     searched = explorer.circuit
     first, second = searched.kept[:2]
     explorer.edit(remove=[first])
+    settles(explorer, 1)
     explorer.edit(remove=[second], restore=[searched.removed[0]])
+    settles(explorer, 3)
     explorer.undo()
+    settles(explorer, 1)
     explorer.redo()
     settles(explorer, 3)
     lines = explorer._state.script.lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,9 +11,15 @@ import numpy as np
 import pandas as pd
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.pinned import PinnedCircuit
 from acdc_explorer.circuits.published import PublishedCircuit
-from acdc_explorer.graph import Edge
+from acdc_explorer.circuits.summary import named
+from acdc_explorer.graph import Edge, Graph
 
+# What a circuit can be compared with; a path is one of a circuit's file.
+Comparable = (
+    Circuit | PinnedCircuit | PublishedCircuit | str | os.PathLike[str] | Iterable[str | Edge]
+)
 BOTH, FIRST, SECOND = "both", "first", "second"
 
 
@@ -25,13 +32,18 @@ class Comparison:
         second: what the second one is.
         edges: a row for each edge of either, those of both first: edge; where ("both", "first" or
             "second"); effect_first and effect_second, when each search tested it, in its metric's
-            units (0 where it was removed untested; NaN for circuits without a search).
+            units (0 where it was removed untested; NaN where it is not known, as for circuits
+            without a search, and for what a pinned circuit does without).
+        components: a row for each node that has an edge in either, in the order of the model:
+            component, its id; both, first and second, how many of its edges, in and out, are in
+            both circuits and in one alone.
         faithfulness: of the two, each on its own prompts; NaN where there was no search.
     """
 
     first: str
     second: str
     edges: pd.DataFrame
+    components: pd.DataFrame
     faithfulness: tuple[float, float]
 
     def n(self, where: str) -> int:
@@ -60,31 +72,38 @@ class Comparison:
         return str(self)
 
 
-def compare(
-    first: Circuit, second: Circuit | PublishedCircuit | Iterable[str | Edge]
-) -> Comparison:
+def compare(first: Circuit, second: Comparable) -> Comparison:
     """Compares the kept edges of two circuits.
 
     They may be of other thresholds, methods, tasks or models, as long as these have the same edges.
 
     Args:
         first: a circuit.
-        second: another one, a published one, or the ids of its edges.
+        second: another one, a pinned or a published one, the path of a circuit's file, or the ids
+            of its edges.
 
     Raises:
-        ValueError: if the two are of models of other shapes, or one by position and the other not;
-            or an edge is not in the first one's graph.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is none of a circuit; if the two are of models of other shapes, or
+            one by position and the other not; or an edge is not in the first one's graph.
     """
+    if isinstance(second, (str, os.PathLike)):
+        second = Circuit.load(second)
     graph = first.graph
     told, effects, score = "edges", np.full(graph.edge_mask.shape, np.nan), np.nan
-    if isinstance(second, Circuit):
+    if isinstance(second, (Circuit, PinnedCircuit)):
         if second.graph != graph:
             raise ValueError(
-                f"circuits of other edges cannot be compared: the first is of {_shape(first)}, the "
-                f"second of {_shape(second)}"
+                f"circuits of other edges cannot be compared: the first is of {_shape(graph)}, the "
+                f"second of {_shape(second.graph)}"
             )
-        mask, told = second.kept_mask, _named(second)
-        effects, score = _effects(second), second.faithfulness
+        score = second.faithfulness
+    if isinstance(second, Circuit):
+        mask, told, effects = second.kept_mask, named(second), _effects(second)
+    elif isinstance(second, PinnedCircuit):
+        mask, told = graph.mask_of(second.effects), second.name
+        for edge_id, effect in second.effects.items():
+            effects[graph.cell(graph.parse_edge(edge_id))] = effect
     elif isinstance(second, PublishedCircuit):
         mask, told = graph.mask_of(second.edge_ids), f"{second.task} in {second.model}, published"
     else:
@@ -99,23 +118,38 @@ def compare(
         columns["where"] += [where] * int(part.sum())
         columns["effect_first"] += of_first[part].tolist()
         columns["effect_second"] += effects[part].tolist()
-    return Comparison(_named(first), told, pd.DataFrame(columns), (first.faithfulness, score))
+    return Comparison(
+        named(first),
+        told,
+        pd.DataFrame(columns),
+        _components(graph, parts),
+        (first.faithfulness, score),
+    )
+
+
+def _components(graph: Graph, parts: dict[str, np.ndarray]) -> pd.DataFrame:
+    """How many edges of each node are in each part; see `Comparison`."""
+    rows = []
+    for node in graph.nodes:
+        into, out_of = graph.rows_of(node), graph.sender_index.get(node)
+        counts = {
+            where: int(part[into].sum()) + (0 if out_of is None else int(part[:, out_of].sum()))
+            for where, part in parts.items()
+        }
+        if any(counts.values()):
+            rows.append({"component": node.id, **counts})
+    return pd.DataFrame(rows, columns=["component", *parts])
 
 
 def _effects(circuit: Circuit) -> np.ndarray:
     """The effects of all edges [n_receivers, n_senders], as in `Circuit.edges`."""
-    effects = np.full(circuit.graph.edge_mask.shape, np.nan)
-    effects[circuit.graph.edge_mask] = circuit.edges["effect"].to_numpy()
+    tested = circuit.decision_arrays
+    effects = np.where(circuit.removed_mask | circuit.kept_mask, 0.0, np.nan)
+    effects[tested.cells] = tested.before - tested.after
     return effects
 
 
-def _named(circuit: Circuit) -> str:
-    how = f"{circuit.settings.method} at {circuit.settings.threshold_text}"
-    return f"{circuit.model_name} · {circuit.task_name}, {how}"
-
-
-def _shape(circuit: Circuit) -> str:
-    graph = circuit.graph
+def _shape(graph: Graph) -> str:
     by = f" by position ({', '.join(graph.labels)})" if graph.labels else ""
     inputs = "" if graph.split_qkv else ", heads with one input"
     return f"{graph.n_layers} layers x {graph.n_heads} heads{inputs}{by}"

@@ -23,6 +23,14 @@ def summary_of(circuit: Circuit) -> str:
     )
 
 
+def named(circuit: Circuit) -> str:
+    """What a circuit is: model, task, method and threshold."""
+    how = f"{circuit.settings.method} at {circuit.settings.threshold_text}"
+    words = hand_changes_in_words(circuit)
+    changed = f", {words} by hand" if words else ""
+    return f"{circuit.model_name} · {circuit.task_name}, {how}{changed}"
+
+
 def _connected_note(circuit: Circuit) -> str:
     """How many kept edges are connected, where that is known and not all of them are."""
     if not circuit.complete:

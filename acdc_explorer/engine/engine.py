@@ -19,7 +19,7 @@ from acdc_explorer.engine.memory import MemoryNeed, memory_need
 from acdc_explorer.engine.runs import PromptRuns, mean_of_corrupted
 from acdc_explorer.engine.scoring import Scoring, mean_metric
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.graph import Graph, Node
+from acdc_explorer.graph import Graph
 from acdc_explorer.metrics import Metric
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.options import ABLATIONS, Ablation
@@ -192,10 +192,6 @@ class Engine:
     def memory_need(self) -> MemoryNeed:
         """What a search takes beside the model's weights."""
         return memory_need(self.weights, self.task, self.ablation, self.slice_size)
-
-    def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
-        """A head's attention in the clean run."""
-        return self.by_slice(lambda runs: runs.clean_pattern(head))
 
     def with_graph(self, *, positions: bool, split_qkv: bool) -> Engine:
         """An engine with other edges that shares this one's runs.

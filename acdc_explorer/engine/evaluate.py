@@ -29,6 +29,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.patched_runs import PatchedRuns
 from acdc_explorer.engine.removed_edges import RemovedEdges, computed_senders
 from acdc_explorer.engine.scoring import Scoring
+from acdc_explorer.graph import Node
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 BATCH_FLOATS = 64_000_000
@@ -102,6 +103,26 @@ def logits_of_prompt(
     """
     final = PatchedRuns(engine, engine.runs_of(row), circuits).final_at_end()[:, 0]
     return engine.scoring.logits(final).expand(len(circuits), -1)
+
+
+def pattern_on_prompt(
+    engine: Engine, circuit: RemovedEdges, head: Node, row: int
+) -> Float[Tensor, "query key"]:
+    """A head's attention in a circuit on one prompt, from each token up to END.
+
+    Args:
+        engine: as for `evaluate_removed`.
+        circuit: in which the head's kept edges lead to the logits: of other heads it is not known
+            what they read, since what they write changes nothing.
+        head: of the model.
+        row: number of the prompt.
+    """
+    runs = engine.runs_of(row)
+    pattern = PatchedRuns(engine, runs, [circuit]).pattern(head)
+    # Before the first changed token all is clean.
+    length, n_before = pattern.shape[1], pattern.shape[1] - pattern.shape[0]
+    clean = runs.clean.pattern(engine.weights, head)[0, :n_before, :length]
+    return torch.cat([clean, pattern])
 
 
 def _scores_by_parts(

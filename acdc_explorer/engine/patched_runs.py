@@ -17,6 +17,7 @@ from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.graph import LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.sublayers import (
     attention,
+    attention_pattern,
     mlp,
     vectors_of_heads,
     write_head,
@@ -87,12 +88,23 @@ class PatchedRuns:
 
     def final_at_end(self) -> Float[Tensor, "circuit prompt d_model"]:
         """Runs all blocks; the final stream at END, of one circuit if they all agree."""
+        self._run_blocks(self.graph.n_layers)
+        return self.inputs.read([Receiver(LOGITS)], self.inputs.base(LOGITS))[:, 0, :, 0]
+
+    def pattern(self, head: Node) -> Float[Tensor, "width key"]:
+        """Runs the blocks below a head; its attention from the computed tokens of one prompt."""
+        self._run_blocks(head.layer)
+        base, rows = self.inputs.base(head), slice(None)
+        vectors = self._vectors(head.layer, [head.head], base, rows, rows)
+        allowed = self._allowed_keys(self.weights.blocks[head.layer].window)
+        return attention_pattern(vectors["q"], vectors["k"], allowed, self.weights)[0, 0, 0]
+
+    def _run_blocks(self, n_blocks: int) -> None:
         self.inputs.keep_difference(0, self.runs.delta(0, self.inputs.at)[None])
-        with working_on("evaluating circuits: blocks", self.graph.n_layers) as done:
-            for layer in range(self.graph.n_layers):
+        with working_on("evaluating circuits: blocks", n_blocks) as done:
+            for layer in range(n_blocks):
                 self._run_block(layer)
                 done(layer + 1)
-        return self.inputs.read([Receiver(LOGITS)], self.inputs.base(LOGITS))[:, 0, :, 0]
 
     def _written(self, node: Node, output: Tensor) -> Tensor:
         """What a node writes at the computed tokens, where it computes this output there."""
@@ -144,8 +156,16 @@ class PatchedRuns:
         self, layer: int, heads: list[int], base: Tensor, queries: slice, rows: slice
     ) -> Float[Tensor, "circuit head prompt width d_head"]:
         """The same for some of the prompts."""
+        vectors = self._vectors(layer, heads, base, queries, rows)
+        allowed = self._allowed_keys(self.weights.blocks[layer].window)[rows, queries]
+        return attention(vectors["q"], vectors["k"], vectors["v"], allowed, self.weights)
+
+    def _vectors(
+        self, layer: int, heads: list[int], base: Tensor, queries: slice, rows: slice
+    ) -> dict[QKV, Float[Tensor, "circuit head prompt width d_head"]]:
+        """Queries, keys and values of a block's heads; these two at the tokens before them too."""
         weights, graph = self.weights, self.graph
-        block, index = weights.blocks[layer], self.inputs.at.index[rows]
+        index = self.inputs.at.index[rows]
         inputs = {
             qkv: [graph.head_input(Node("head", layer, head), qkv) for head in heads]
             for qkv in QKVS
@@ -155,7 +175,7 @@ class PatchedRuns:
         # [circuit, receiver, prompt, width, d_model]
         streams = self.inputs.read(receivers, base, rows)
         streams = streams.expand(-1, len(receivers), -1, -1, -1).transpose(0, 1)
-        vectors = {}
+        vectors: dict[QKV, Tensor] = {}
         for qkv, of_qkv in inputs.items():
             start, tokens = receivers.index(of_qkv[0]), queries if qkv == "q" else slice(None)
             # [head, circuit, prompt, width, d_model]
@@ -167,8 +187,7 @@ class PatchedRuns:
                 before = before.expand(len(of_heads), -1, -1, -1, -1)
                 of_heads = torch.cat([before, of_heads], -2)
             vectors[qkv] = of_heads
-        allowed = self._allowed_keys(block.window)[rows, queries]
-        return attention(vectors["q"], vectors["k"], vectors["v"], allowed, weights)
+        return vectors
 
     def _clean_before(
         self, layer: int, heads: list[int], qkv: QKV, rows: slice

@@ -11,13 +11,7 @@ from torch import Tensor
 from acdc_explorer.engine.position_sets import PositionSet, PositionSets
 from acdc_explorer.graph import QKV, Node
 from acdc_explorer.models.forward import Run, run, run_of_outputs, without_senders
-from acdc_explorer.models.sublayers import (
-    attention_pattern,
-    causal,
-    head_vectors,
-    write_head,
-    write_heads,
-)
+from acdc_explorer.models.sublayers import head_vectors, write_head, write_heads
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.options import Ablation
 from acdc_explorer.tasks.task import Task
@@ -132,6 +126,11 @@ class PromptRuns:
             return self._mean.map(lambda mean, tensor: mean.expand_as(tensor), clean)
         return self.corrupted_run()
 
+    @property
+    def corrupted(self) -> Run:
+        """The run of the corrupted prompts; made anew where removed edges carry something else."""
+        return self.ablated if self.ablation == "corrupted" else self.corrupted_run()
+
     def corrupted_run(self) -> Run:
         """The run of the corrupted prompts, made anew."""
         return run(self.weights, self._rows_of(self.task.corrupted_tokens))
@@ -191,12 +190,6 @@ class PromptRuns:
             stream = self.clean.input_of(head)
             self._clean_vectors[key] = head_vectors(stream, self.weights, head, qkv)
         return self._clean_vectors[key]
-
-    def clean_pattern(self, head: Node) -> Float[Tensor, "prompt query key"]:
-        """A head's attention in the clean run."""
-        q, k = (self.clean_vectors(head, qkv) for qkv in ("q", "k"))
-        allowed = causal(q.shape[1], q.device, self.weights.blocks[head.layer].window)
-        return attention_pattern(q, k, allowed, self.weights)
 
 
 def mean_of_corrupted(slices: Sequence[PromptRuns]) -> Run:

@@ -78,7 +78,7 @@ class Scoring:
         """The mean logit of the answers minus that of wrong answers; no other logit is computed."""
         normed = normalize(final, self._weights.ln_final)
         if self._weights.logit_cap is None:
-            direction, offset = self._direction
+            direction, offset = self.logit_difference
             return torch.einsum("...nd,nd->...n", normed, direction[of_rows]) + offset[of_rows]
         values = [
             (share[of_rows] * self._logits_of(normed, tokens[of_rows])).sum(-1)
@@ -162,8 +162,11 @@ class Scoring:
         return [(tokens, mean_weights(tokens).to(b_U)) for tokens in (self._answers, self._wrong)]
 
     @cached_property
-    def _direction(self) -> tuple[Float[Tensor, "prompt d_model"], Float[Tensor, " prompt"]]:
-        """The direction and offset of a metric that is linear in the logits, without a cap."""
+    def logit_difference(self) -> tuple[Float[Tensor, "prompt d_model"], Float[Tensor, " prompt"]]:
+        """Mean answer logit minus mean wrong logit, before a cap: direction and offset.
+
+        The direction is one of the normed final stream at END.
+        """
         W_U, b_U = self._weights.W_U, self._weights.b_U
         direction, wrong_direction = (
             torch.einsum("na,nad->nd", share, W_U.T[tokens].to(share))

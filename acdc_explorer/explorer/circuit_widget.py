@@ -11,6 +11,11 @@ import ipywidgets as widgets
 import traitlets
 
 from acdc_explorer.circuits.by_hand import HandChange
+from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.comparison import Comparable, compare
+from acdc_explorer.circuits.pinned import PinnedCircuit
+from acdc_explorer.circuits.published import PublishedCircuit
+from acdc_explorer.explorer.compare.lines import line_of_comparison
 from acdc_explorer.explorer.drawing.graph_view import GraphView
 from acdc_explorer.explorer.drawing.shown import Shown
 from acdc_explorer.explorer.hand.what_if import WhatIf
@@ -18,10 +23,13 @@ from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.search_widget import SearchWidget
 from acdc_explorer.explorer.selection import Selection
 from acdc_explorer.explorer.session import Session, View
+from acdc_explorer.explorer.state import Change
 from acdc_explorer.files import write_text
 from acdc_explorer.graph import Edge
 from acdc_explorer.runner.state import Snapshot
 
+# Stands for the circuit that was shown before.
+LAST = "last"
 # Between the clicks of a double click, in seconds.
 _DOUBLE_CLICK = 0.6
 
@@ -75,6 +83,43 @@ class CircuitWidget(SearchWidget):
     def reset(self) -> None:
         """Takes back all changes by hand; `undo` brings them back."""
         self._state.reset()
+
+    def compare(self, other: Comparable | None) -> None:
+        """Lays another circuit over the one that is shown: edges of both, and of one alone.
+
+        It stays while the threshold moves. The tab "Compare" tells the two in numbers.
+
+        Args:
+            other: a circuit, a pinned or a published one, the path of a circuit's file, or the ids
+                of edges; "last": the circuit that was shown before, whichever that is, so that what
+                has changed is marked; None: no other circuit any more.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: as `acdc_explorer.compare`; or if there is no circuit yet.
+        """
+        if self.circuit is None:
+            raise ValueError("there is no circuit yet")
+        follows = isinstance(other, str) and other == LAST
+        if follows or other is None:
+            self._state.compare(None, follows=follows)
+            return
+        given = other
+        if isinstance(other, (str, os.PathLike)):
+            other = Circuit.load(other)
+        elif not isinstance(other, (Circuit, PinnedCircuit, PublishedCircuit)):
+            other = [each if isinstance(each, str) else each.id for each in other]
+        compare(self.circuit, other)
+        self._state.compare(other)
+        told = given if isinstance(given, (str, os.PathLike)) else other
+        self._state.did(line_of_comparison(told, self.circuit))
+
+    def _mark_changes(self, marks: bool) -> None:
+        self._state.compare(None, follows=marks)
+
+    def _comparison_chosen(self, change: Change) -> None:
+        if change == "comparison":
+            self._redraw()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all that the explorer shows as a file, from which `Explorer.load` goes on.

@@ -119,6 +119,7 @@ class Explorer(CircuitWidget):
 
     def _make_page(self) -> Sequence[widgets.Widget]:
         self._state.forget_watchers()
+        self._state.watch(lambda change: self._redraw() if change == "drawing" else None)
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
@@ -126,8 +127,9 @@ class Explorer(CircuitWidget):
         ask = self._runner.ask
         self._what_if = WhatIf(self._state)
         self._graph_view = GraphView(
-            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys
+            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys, self._mark_changes
         )
+        self._state.watch(self._comparison_chosen)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
@@ -321,6 +323,10 @@ class Explorer(CircuitWidget):
             self._controls.show_columns(self.columns if has_positions else None)
         view, checks = self._graph_view, self._checks
         view.steadiness, view.notes = checks.steadiness, checks.notes
+        compared = self._state.compared
+        view.comparison = compared.comparison(snapshot.circuit)
+        view.marks_changes = compared.follows
+        view.drawn_by = self._state.drawn_by
         view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

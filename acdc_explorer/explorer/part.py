@@ -36,7 +36,8 @@ class Part:
         self.box.add_class("acdc-part")
         # What has changed since it was last shown.
         self._missed: set[Change] = set(CHANGES)
-        self._latest: object = None
+        # What was asked last, by what it is about.
+        self._latest: dict[str, object] = {}
         state.watch(self._changed)
 
     def open(self, is_open: bool) -> None:
@@ -51,11 +52,20 @@ class Part:
         """Shows another circuit, or how far it has come; under the lock, while it is open."""
         raise NotImplementedError
 
+    def path_changed(self) -> None:
+        """Shows that circuits of more thresholds are known; under the lock, while it is open."""
+
     def selection_changed(self) -> None:
         """Shows another selection; under the lock, while it is open."""
 
+    def comparison_changed(self) -> None:
+        """Shows that the circuit is compared with another one; under the lock, while open."""
+
     def script_changed(self) -> None:
         """Shows that something was done by hand; under the lock, while it is open."""
+
+    def drawing_changed(self) -> None:
+        """Takes in by which effects the graph is drawn; under the lock, while it is open."""
 
     def saved_html(self) -> str:
         """What a page without a kernel shows of it; may be empty."""
@@ -72,8 +82,11 @@ class Part:
         self._missed.discard(change)
         told = {
             "circuit": self.circuit_changed,
+            "path": self.path_changed,
             "selection": self.selection_changed,
+            "comparison": self.comparison_changed,
             "script": self.script_changed,
+            "drawing": self.drawing_changed,
         }
         told[change]()
 
@@ -83,6 +96,7 @@ class Part:
         show: Callable[[Any], None],
         *,
         takes_long: bool = False,
+        about: str = "",
     ) -> None:
         """Has something computed; the answer is shown unless another one was asked for meanwhile.
 
@@ -91,17 +105,18 @@ class Part:
             show: called with the answer, under the lock.
             takes_long: whether to wait for the end of the search, and not to hold up clicks; a new
                 search has it given up.
+            about: what it is about: only questions about the same take each other's place.
         """
-        self._latest = latest = object()
+        self._latest[about] = latest = object()
 
         def wanted(model: Model, engine: Engine, circuit: Circuit) -> Any:
-            return question(model, engine, circuit) if self._latest is latest else None
+            return question(model, engine, circuit) if self._latest.get(about) is latest else None
 
         def answer(result: Any, error: Exception | None) -> None:
             with self.state.lock:
-                if self._latest is not latest:
+                if self._latest.get(about) is not latest:
                     return
-                self._latest = None
+                del self._latest[about]
                 if error is not None:
                     self.say_error(error)
                 else:
@@ -112,4 +127,4 @@ class Part:
     @property
     def is_measuring(self) -> bool:
         """Whether an answer is still to come."""
-        return self._latest is not None
+        return bool(self._latest)

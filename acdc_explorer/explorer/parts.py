@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from acdc_explorer.explorer.compare.compare_tab import CompareTab
+from acdc_explorer.explorer.heads.heads import Heads
 from acdc_explorer.explorer.keep.script_tab import ScriptTab
 from acdc_explorer.explorer.part import Part
 from acdc_explorer.explorer.prompts.prompts import Prompts
@@ -11,5 +13,7 @@ from acdc_explorer.explorer.table.edge_table import EdgeTable
 PARTS: tuple[type[Part], ...] = (
     EdgeTable,
     Prompts,
+    Heads,
+    CompareTab,
     ScriptTab,
 )

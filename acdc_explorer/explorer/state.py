@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.comparison import Comparable, Comparison
+from acdc_explorer.explorer.compared import Compared
 from acdc_explorer.explorer.edits import Edits, ids_of, line_of
 from acdc_explorer.explorer.script import Script
 from acdc_explorer.explorer.selection import Ask, Selection
@@ -16,8 +19,23 @@ from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
-Change = Literal["circuit", "selection", "script"]
-CHANGES: tuple[Change, ...] = ("circuit", "selection", "script")
+Change = Literal["circuit", "path", "selection", "comparison", "drawing", "script"]
+CHANGES: tuple[Change, ...] = get_args(Change)
+
+
+@dataclass(frozen=True)
+class DrawnBy:
+    """Effects by which the graph is drawn instead of the circuit's own.
+
+    Attributes:
+        what: they are, in words, to end "Drawn by".
+        circuit: that they are of: another one is drawn by its own.
+        effects: edge id -> effect, of its kept edges.
+    """
+
+    what: str
+    circuit: Circuit
+    effects: Mapping[str, float]
 
 
 class State:
@@ -34,6 +52,8 @@ class State:
             values that JSON knows.
         script: what was searched for and done by hand, as lines of Python.
         edits: changes by hand.
+        compared: what the circuit is compared with.
+        drawn_by: by which other effects than its own the circuit is drawn; None: by none.
     """
 
     def __init__(
@@ -55,10 +75,11 @@ class State:
         """
         self.lock, self.ask, self.run_errand, self.select = lock, ask, run_errand, select
         self._make_changes, self.edits = make_changes, Edits()
-        self.snapshot = Snapshot("idle")
+        self.snapshot, self.compared = Snapshot("idle"), Compared()
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
         self.script = Script()
+        self.drawn_by: DrawnBy | None = None
         self._watchers: list[Callable[[Change], None]] = []
 
     @property
@@ -76,8 +97,9 @@ class State:
         self._watchers.append(told)
 
     def forget_watchers(self) -> None:
-        """Tells nobody any more; for a page that is gone."""
+        """Tells nobody any more, and forgets what was drawn for them; for a page that is gone."""
         self._watchers.clear()
+        self.drawn_by = None
 
     def show(self, snapshot: Snapshot, selection: Selection | None) -> None:
         """Takes in where the search stands and what is selected.
@@ -90,6 +112,8 @@ class State:
         other = snapshot.circuit is not self.circuit or snapshot.task is not self.task
         if other or snapshot.status != self.snapshot.status:
             changes.append("circuit")
+        if snapshot.path is not self.snapshot.path:
+            changes.append("path")
         if selection != self.selection:
             changes.append("selection")
         self.snapshot, self.selection = snapshot, selection
@@ -100,6 +124,16 @@ class State:
                 self.did(line_of(*ids_of(circuit.by_hand)))
         for change in changes:
             self._tell(change)
+
+    def draw_by(self, drawn_by: DrawnBy | None) -> None:
+        """Has the graph drawn by other effects, as long as it is of the circuit that they are of.
+
+        Args:
+            drawn_by: the effects; None: by its own again.
+        """
+        with self.lock:
+            self.drawn_by = drawn_by
+            self._tell("drawing")
 
     def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
         """Switches edges of the circuit off and on by hand.
@@ -117,6 +151,22 @@ class State:
             self.edits.change(self.circuit, remove, restore)
             self.did(line_of(remove, restore))
         self._make_changes(self.edits.current)
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the circuit that is shown with another one, if one was chosen that fits."""
+        return self.compared.comparison(self.circuit)
+
+    def compare(self, other: Comparable | None, *, follows: bool = False) -> None:
+        """Compares the circuit with another one from now on.
+
+        Args:
+            other: as for `acdc_explorer.compare`; None: with none.
+            follows: whether with the circuit that was shown before, whichever that is.
+        """
+        with self.lock:
+            self.compared.choose(other, follows=follows)
+            self._tell("comparison")
 
     def toggle(self, selection: Selection) -> None:
         """Switches an edge or a node off if it is in the circuit, else on.

@@ -18,12 +18,16 @@ UNCONNECTED_COLOUR = "#767676"
 DIMMED_COLOUR = "#808080"
 # Of what was removed or restored by hand.
 BY_HAND_COLOUR = "#D55E00"
+# Around edges that a circuit has and the one it is compared with has not; and of those that only
+# the other one has.
+ONLY_HERE_COLOUR, ONLY_HERE_WIDTH, ONLY_HERE_OPACITY = "#14B8CC", 9.0, 0.5
+ONLY_THERE_COLOUR = "#CC3344"
 # Of edges that a smaller share than this of repeated searches keeps.
 STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
 # Of lines, by the size of the effect.
 WIDTHS = (1.5, 2.8, 4.8)
 DASHES = {"hurts": "3px,3px", "preview": "7px,5px", "unconnected": "10px,6px",
-          "by-hand": "2px,4px"}  # fmt: skip
+          "by-hand": "2px,4px", "only-there": "9px,3px,2px,3px"}  # fmt: skip
 CURVE_COLOURS = {"exact": "#0072B2", "eap": "#B87A00", "eap_ig": "#C72C86"}
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 
@@ -84,11 +88,10 @@ CSS = """
 .acdc-key button:hover, .acdc-key button:focus-visible { border-color: currentColor; }
 .acdc-key button svg { vertical-align: middle; }
 .acdc-key button[aria-pressed="false"] { opacity: .55; text-decoration: line-through; }
-.acdc-key button[data-part="merged"], .acdc-key button[data-part="folded"] {
+.acdc-key button:is([data-part="merged"], [data-part="folded"], [data-part="changes"]) {
   border-color: var(--jp-border-color1, #bbb); opacity: 1; text-decoration: none; }
-.acdc-key button[data-part="merged"][aria-pressed="true"],
-.acdc-key button[data-part="folded"][aria-pressed="true"] {
-  background: var(--jp-layout-color3, #ddd); }
+.acdc-key button:is([data-part="merged"], [data-part="folded"],
+  [data-part="changes"])[aria-pressed="true"] { background: var(--jp-layout-color3, #ddd); }
 .acdc-explorer .acdc-controls { border-bottom: 1px solid var(--jp-border-color2, #ddd);
   padding-bottom: 4px; }
 .acdc-explorer .acdc-controls button.widget-button { padding: 0 4px; }
@@ -186,6 +189,32 @@ CSS = """
   overflow-x: auto; padding: 6px 8px; margin: 4px 0 12px; color: inherit;
   background: var(--jp-layout-color2, #f2f2f2); border-radius: 3px; }
 .acdc-copy-text p { max-width: 80em; margin: 4px 0; font-size: 13px; line-height: 1.5; }
+.acdc-compare, .acdc-compared { font-size: 13px; padding: 0 4px; }
+.acdc-compare p { margin: 2px 0 6px; max-width: 80em; }
+.acdc-choices { display: flex; gap: 8px; margin: 3px 0; align-items: baseline; }
+.acdc-choices > .acdc-muted { flex: 0 0 110px; }
+.acdc-choices > .acdc-muted:empty { display: none; }
+.acdc-choice-row { max-height: 84px; overflow-y: auto; }
+.acdc-compare .acdc-muted, .acdc-compared .acdc-muted, .acdc-compared.acdc-muted { font-size: 12px;
+  color: var(--jp-content-font-color2, #666); }
+.acdc-compare button, .acdc-compared button { font: inherit; color: inherit; cursor: pointer;
+  background: none; border: 1px solid var(--jp-border-color1, #bbb); border-radius: 4px;
+  padding: 1px 7px; margin: 0 4px 4px 0; text-align: left; font-variant-numeric: tabular-nums; }
+.acdc-compare button[aria-pressed="true"] { background: var(--jp-layout-color3, #ddd);
+  font-weight: 600; }
+.acdc-compare .acdc-unpin { border-color: transparent; margin-left: -4px; padding: 1px 5px; }
+.acdc-compared h4 { margin: 4px 0; font-size: 13px; }
+.acdc-compared p { margin: 6px 0; }
+.acdc-compared th, .acdc-compared td { padding: 1px 12px 1px 0; text-align: left; border: none;
+  background: transparent; font-weight: normal; }
+.acdc-compared thead th { color: var(--jp-content-font-color2, #666); font-size: 12px; }
+.acdc-compared .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.acdc-columns { display: flex; flex-wrap: wrap; gap: 8px 28px; }
+.acdc-columns section { flex: 1 1 200px; max-width: 260px; max-height: 300px; overflow-y: auto; }
+.acdc-columns ul { list-style: none; margin: 0; padding: 0; }
+.acdc-columns li { display: flex; justify-content: space-between; gap: 8px; padding-right: 6px; }
+.acdc-columns button { border-color: transparent; padding: 0 3px; margin: 0; }
+.acdc-columns button:hover, .acdc-columns button:focus-visible { border-color: currentColor; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 .acdc-part > .acdc-above-table { margin: 0; }
 .acdc-above-table p { margin: 4px 0; font-size: 13px; max-width: 80em; }
@@ -201,7 +230,7 @@ CSS = """
   border: 1px solid var(--jp-border-color1, #bbb); border-radius: 3px; max-width: 180px; }
 .acdc-table-bar select option { color: var(--jp-content-font-color1, #222);
   background: var(--jp-layout-color1, #fff); }
-.acdc-table-bar select { max-width: 132px; }
+.acdc-table-bar select { max-width: 142px; }
 .acdc-table-bar .acdc-find { flex: 0 1 240px; min-width: 150px; max-width: none; }
 .acdc-table-bar button { cursor: pointer; background: var(--jp-layout-color2, #eee); }
 .acdc-table-bar button[aria-pressed="true"] { background: var(--jp-layout-color3, #ddd);
@@ -243,6 +272,7 @@ CSS = """
 .acdc-row .acdc-bar.helps::after { left: 50%; background: #0072B2; }
 .acdc-row .acdc-bar.hurts::after { right: 50%; background: #D55E00; }
 .acdc-below-table { gap: 4px 16px; }
+.acdc-below-table .widget-html-content { min-width: 0; }
 .acdc-prompt-detail { padding: 0; }
 .acdc-prompt-detail p { margin: 4px 0; }
 .acdc-prompt-detail .acdc-tokens td, .acdc-prompt-detail .acdc-tokens th {
@@ -251,5 +281,33 @@ CSS = """
 .acdc-prompt-detail .acdc-answer { border-bottom: 2px solid #0072B2; }
 .acdc-prompt-detail .acdc-wrong { border-bottom: 2px dashed #D55E00; }
 .acdc-none { margin: 6px 2px; }
+.acdc-head-panel { padding: 0; }
+.acdc-head-panel p { margin: 4px 0; max-width: 110em; }
+.acdc-head-panel a { color: var(--jp-content-link-color, #1976d2); text-decoration: underline; }
+.acdc-prompt-line { display: block; font-size: 13px; line-height: 1.4; padding: 0 6px;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.acdc-heats { display: flex; flex-wrap: wrap; gap: 8px 20px; }
+.acdc-heat { margin: 4px 0; max-width: 100%; }
+.acdc-heat figcaption { font-weight: 600; }
+.acdc-heat > div { overflow-x: auto; }
+.acdc-heat svg { display: block; }
+.acdc-edge-panel .acdc-heat text { font-size: 10px; }
+.acdc-edge-panel .acdc-heat text.labelled { font-weight: 700; }
+.acdc-heat .frame { fill: none; stroke: rgba(128,128,128,.45); }
+.acdc-heat .more { fill: #0072B2; }
+.acdc-heat .less { fill: #D55E00; }
+/* Where little is to be seen on a dark ground. */
+.jp-mod-dark .acdc-heat .more, [data-jp-theme-light="false"] .acdc-heat .more { fill: #4DB8F0; }
+.jp-mod-dark .acdc-heat .less, [data-jp-theme-light="false"] .acdc-heat .less { fill: #FF9A4D; }
+.acdc-heat rect:hover { stroke: #C72C86; stroke-width: 1.5; }
+.acdc-head-facts { display: flex; flex-wrap: wrap; gap: 4px 32px; }
+.acdc-head-facts section { min-width: 0; max-width: min(100%, 430px); overflow-x: auto; }
+.acdc-head-facts th { white-space: nowrap; overflow-wrap: normal; }
+.acdc-head-edges { display: flex; flex-wrap: wrap; gap: 4px 24px; }
+.acdc-head-edges ul { list-style: none; margin: 2px 0; padding: 0; }
+.acdc-head-edges button { font: inherit; color: inherit; background: none; cursor: pointer;
+  border: 1px solid transparent; border-radius: 4px; padding: 0 4px; text-align: left;
+  font-variant-numeric: tabular-nums; }
+.acdc-head-edges button:hover, .acdc-head-edges button:focus-visible { border-color: currentColor; }
 </style>
 """

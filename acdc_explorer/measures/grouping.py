@@ -14,8 +14,8 @@ from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.groups import Group, Groups
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.engine.label_attention import attention_by_labels
 from acdc_explorer.graph import Node
-from acdc_explorer.inspection import attention_by_label
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
@@ -197,12 +197,11 @@ def _effects_of(heads: list[Node], circuit: Circuit) -> Float[np.ndarray, "head 
 
 
 def _attention_of(heads: list[Node], engine: Engine) -> Float[np.ndarray, "head pair"]:
-    vectors = []
-    with working_on("how heads attend", len(heads)) as done:
-        for number, head in enumerate(heads, start=1):
-            vectors.append(attention_by_label(engine, head).to_numpy().ravel())
-            done(number)
-    return np.array(vectors).reshape(len(heads), -1)
+    if not heads:
+        return np.zeros((0, 0))
+    with working_on("how heads attend"):
+        tables = attention_by_labels(engine, heads)
+    return np.array([tables[head].to_numpy().ravel() for head in heads])
 
 
 def _named(nodes: tuple[str, ...]) -> str:

@@ -61,11 +61,13 @@ def head_roles(engine: Engine) -> HeadRoles:
 
     A head's direct effect is what the metric loses when its edge into the logits alone is removed.
     Those of at least 3% of |full - ablated metric| count that are over two standard errors over the
-    prompts.
+    prompts. Where the metric is the distance from the full model, which knows no answer, none do.
 
     Args:
         engine: model, prompts, ablation.
     """
+    if engine.metric is METRICS["kl_divergence"]:
+        return HeadRoles((), (), ())
     graph = engine.graph
     heads = [node for node in graph.senders if node.kind == "head"]
     least = LEAST_SHARE * abs(engine.full_metric - engine.corrupted_metric)
@@ -122,9 +124,7 @@ def observations(
         found_faithfulness: on the prompts that it was found on.
     """
     faithfulness = float(ablations.faithfulness[engine.ablation])
-    # No circuit can do better than the full model by its distance from that.
-    knows_better = engine.metric is not METRICS["kl_divergence"]
-    roles = head_roles(engine) if knows_better else HeadRoles((), (), ())
+    roles = head_roles(engine)
     told = [
         *_on_unconnected(engine, kept),
         *_on_overshoot(engine, kept, ablations.loc[[engine.ablation]].iloc[0], roles),

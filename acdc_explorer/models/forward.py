@@ -13,8 +13,10 @@ from acdc_explorer.graph import QKV, QKVS, Node
 from acdc_explorer.models.linear import linear
 from acdc_explorer.models.sublayers import (
     attention,
+    attention_pattern,
     capped,
     causal,
+    head_vectors,
     mlp,
     normalize,
     normed_together,
@@ -77,6 +79,13 @@ class Run:
             mlp_out=each("mlp_out"),
             head_sums=each("head_sums"),
         )
+
+    def pattern(self, weights: ModelWeights, head: Node) -> Float[Tensor, "prompt query key"]:
+        """A head's attention."""
+        stream = self.input_of(head)
+        q, k = (head_vectors(stream, weights, head, qkv) for qkv in ("q", "k"))
+        allowed = causal(q.shape[1], q.device, weights.blocks[head.layer].window)
+        return attention_pattern(q, k, allowed, weights)
 
     def logits(self, weights: ModelWeights) -> Float[Tensor, "prompt pos vocab"]:
         """The logits at every position."""

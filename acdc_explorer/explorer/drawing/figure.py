@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -12,10 +11,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.comparison import FIRST, SECOND
 from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.drawing.curves import Curves
 from acdc_explorer.explorer.drawing.hits import Hits
 from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.nodes import MANY_NODES, UNSEEN, draw_nodes
 from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
 from acdc_explorer.explorer.drawing.traces import (
     NAN,
@@ -23,25 +24,14 @@ from acdc_explorer.explorer.drawing.traces import (
     line,
     make_layout,
     make_traces,
-    node_text,
     trace_name,
 )
 from acdc_explorer.explorer.widgets.plotly_private import FigureFitter, SyncedFigureWidget
 from acdc_explorer.graph import Edge, Node, Receiver
 
 MAX_DRAWN = 500
-# Of larger models the nodes without a kept edge are left out; and of the edges that are still to be
-# tested, of which there are more than can be told apart.
-_MANY_NODES = 100
-
-# State -> size, as a share of a node in the circuit; fill, border.
-_NODE_LOOKS = {
-    "in": (1.0, "#ffffff", "#555555"),
-    "untested": (0.4, "#ffffff", "#9a9a9a"),
-    "out": (0.22, "#9a9a9a", "#9a9a9a"),
-}
-_UNSEEN = "rgba(0,0,0,0)"
-_SYMBOLS = {"head": "circle", "mlp": "square", "input": "diamond", "logits": "diamond"}
+# Of edges, besides those whose names begin with "edges-".
+_OTHER_LINES = "dimmed", "unconnected", "removed-by-hand", "only-there"
 _LABEL_SHARE, _SMALLEST_LABEL = 0.38, 7.0
 
 
@@ -128,15 +118,21 @@ class CircuitFigure:
         """
         inside = {node for each in edges if not each.is_out for edge in each.all_edges
                   for node in (edge.sender, edge.receiver.node)}  # fmt: skip
+        there = {node for each in edges if each.where == SECOND
+                 for node in (each.edge.sender, each.edge.receiver.node)}  # fmt: skip
         drawn = edges[:MAX_DRAWN]
         self.n_drawn = sum(len(each.all_edges) for each in drawn if not each.is_out)
         self._drawing = _Drawing(circuit, drawn, inside, lit)
         with self.widget.batch_update():
             self._set_layout(layout)
             self._draw_edges()
-            self._draw_nodes(inside, untested_nodes(circuit))
+            self._idle = draw_nodes(
+                self._trace("nodes"),
+                layout,
+                {"in": inside, "there": there, "untested": untested_nodes(circuit)},
+            )
             self._ring("testing", receiver.node if receiver else None)
-            is_small = len(circuit.graph.nodes) <= _MANY_NODES
+            is_small = len(circuit.graph.nodes) <= MANY_NODES
             untested = untested_edges(circuit, receiver) if is_small else []
             self._set_line("untested", layout.curves(untested))
             begun = {step.receiver for step in circuit.steps if isinstance(step, ReceiverStep)}
@@ -207,8 +203,8 @@ class CircuitFigure:
         trace.y = np.array([fold.y for fold in folds] or NAN, dtype=np.float32)
         trace.text = [f"··· {fold.name} ···" for fold in folds] or [""]
         trace.hovertext = [f"{fold.name}: nothing kept; click to unfold" for fold in folds] or [""]
-        trace.marker.size, trace.marker.color = 14, _UNSEEN
-        trace.marker.line.color = _UNSEEN
+        trace.marker.size, trace.marker.color = 14, UNSEEN
+        trace.marker.line.color = UNSEEN
         trace.textfont.color = "#767676"
 
     def _trace(self, name: str) -> go.Scatter:
@@ -249,9 +245,13 @@ class CircuitFigure:
             dtype=object,
         )
         for name in self._traces:
-            if name.startswith("edges-") or name in ("dimmed", "unconnected", "removed-by-hand"):
+            if name.startswith("edges-") or name in _OTHER_LINES:
                 rows = names == name
                 self._set_line(name, Curves(curves.edge[rows], curves.x[rows], curves.y[rows]))
+        own = np.array([each.where == FIRST for each in of_curves], dtype=bool) & (
+            names != "dimmed"
+        )
+        self._set_line("only-here", Curves(curves.edge[own], curves.x[own], curves.y[own]))
         self._mark_changes(curves, of_curves)
         self._hits = Hits.of(curves, of_curves)
         per_curve, hits = self._hits.per_curve, self._trace("edge-hits")
@@ -273,37 +273,6 @@ class CircuitFigure:
         trace.marker.symbol = [
             "x-thin-open" if drawn[row].is_out else "cross-thin-open" for row in marked
         ]
-
-    def _draw_nodes(self, inside: set[Node], untested: set[Node]) -> None:
-        assert self.layout is not None
-        trace, is_small = self._trace("nodes"), len(self.layout.spots) <= _MANY_NODES
-        seen = [
-            (spot, "in" if spot.node in inside else "untested" if spot.node in untested else "out")
-            for spot in self.layout.spots
-        ]
-        seen = [each for each in seen if is_small or each[1] != "out" or each[0].node.layer < 0]
-        spots, states = [spot for spot, _ in seen], [state for _, state in seen]
-        nodes = [spot.node for spot in spots]
-        trace.x = np.array([spot.x for spot in spots], dtype=np.float32)
-        trace.y = np.array([spot.y for spot in spots], dtype=np.float32)
-        trace.customdata = [node.id for node in nodes]
-        # Every node has a label and some are see-through: where labels become empty and full again,
-        # Plotly loses some of them.
-        trace.text = [node_text(node) for node in nodes]
-        trace.textfont.color = [
-            "#222222" if node in inside and node.layer >= 0 else _UNSEEN for node in nodes
-        ]
-        self._idle = {node.id for node, state in zip(nodes, states, strict=True) if state == "out"}
-        said = {"in": "", "untested": "<br>not tested yet", "out": "<br>no kept edge"}
-        trace.hovertext = [
-            spot.node.label + (f" @ {escape(spot.label)}" if spot.label else "") + said[state]
-            for spot, state in seen
-        ]
-        looks = [_NODE_LOOKS[state] for state in states]
-        trace.marker.size = [share * self.layout.node_size for share, _, _ in looks]
-        trace.marker.color = [fill for _, fill, _ in looks]
-        trace.marker.line.color = [border for _, _, border in looks]
-        trace.marker.symbol = [_SYMBOLS[node.kind] for node in nodes]
 
     def _ring(self, name: str, node: Node | None) -> None:
         """Puts a ring around every place of a node."""

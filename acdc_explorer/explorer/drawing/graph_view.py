@@ -12,10 +12,12 @@ from typing import Any
 import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.comparison import Comparison
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.drawing.figure import CircuitFigure
-from acdc_explorer.explorer.drawing.key import Key
+from acdc_explorer.explorer.drawing.key import CHANGES, Key
 from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.drawing.overlay import with_other
 from acdc_explorer.explorer.drawing.picture import graph_svg
 from acdc_explorer.explorer.drawing.shown import (
     PREVIEW,
@@ -26,6 +28,7 @@ from acdc_explorer.explorer.drawing.shown import (
     to_draw,
 )
 from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.state import DrawnBy
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import LOGITS, REST, Edge, Node
@@ -48,8 +51,11 @@ class GraphView:
         effects: edge id -> the effect by which it is drawn, once that has been measured: at one
             position label alone, or in the circuit after changes by hand; None: the one by which it
             was decided.
+        drawn_by: other effects by which it is drawn as long as it is of their circuit, or None.
         steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
         notes: edge id -> what else is to be said of it.
+        comparison: of the circuit with another one, which is laid over it; None: there is none.
+        marks_changes: whether that is the circuit that was shown before.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class GraphView:
         edges_clicked: Callable[[list[str]], None],
         select: Callable[[Selection | None], None],
         keys: Mapping[str, Callable[[], None]],
+        mark_changes: Callable[[bool], None],
     ):
         """Makes the figure.
 
@@ -68,6 +75,7 @@ class GraphView:
             edges_clicked: called with the ids of the edges near a click, the nearest first.
             select: called with a node that was clicked; or None, where there was nothing to click.
             keys: what else can be done by keyboard in the graph, by key.
+            mark_changes: called with whether to compare with the circuit that was shown before.
         """
         self._ask, self._lock = ask, lock
         self.figure = CircuitFigure(
@@ -82,16 +90,21 @@ class GraphView:
         )
         self.figure.box.children += (ArrowKeys(label, self._go, keys),)
         self._select = select
+        self._mark_changes = mark_changes
+        self.comparison: Comparison | None = None
+        self.marks_changes = False
         self.key = Key(self._toggle)
-        self.box = widgets.VBox([self.key.widget, self.figure.box])
+        self._caption = widgets.HTML(layout=widgets.Layout(display="none"))
+        self.box = widgets.VBox([self.key.widget, self._caption, self.figure.box])
         self.shown = Shown()
         self.effects: dict[str, float] | None = None
+        self.drawn_by: DrawnBy | None = None
         self.steadiness: dict[str, float] | None = None
         self.notes: dict[str, str] = {}
         self._label: str | None = None
         self._snapshot: Snapshot | None = None
         # With what they were made of.
-        self._kept: tuple[tuple[object, ...], list[DrawnEdge]] = ((None, None, None, None), [])
+        self._kept: tuple[tuple[object, ...], list[DrawnEdge]] = ((None,) * 5, [])
         self._selected: str | None = None
         self._columns = "heads"
 
@@ -121,6 +134,8 @@ class GraphView:
             f"{circuit.settings.threshold_text} · {counted(len(circuit.kept), 'edge')}"
             f" · faithfulness {circuit.faithfulness:.1%}"
         )
+        if self.comparison is not None:
+            title += f" · compared with {self.comparison.second}"
         return graph_svg(self.figure.widget, self.figure.layout, title, self.drawn_edges())
 
     def drawn_edges(self) -> list[DrawnEdge]:
@@ -129,6 +144,9 @@ class GraphView:
         return [] if circuit is None else to_draw(self._kept_edges(circuit), self.shown)
 
     def _toggle(self, part: str) -> None:
+        if part == CHANGES:
+            self._mark_changes(not self.marks_changes)
+            return
         with self._lock:
             self.shown = self.shown.toggled(part)
             self._redraw()
@@ -160,6 +178,9 @@ class GraphView:
             return
         circuit, graph = snapshot.circuit, snapshot.circuit.graph
         kept = self._kept_edges(circuit)
+        other = self._other_effects(circuit)
+        self._caption.layout.display = "none" if other is None else ""
+        self._caption.value = "" if other is None else f"<b>Drawn by {escape(other.what)}</b>"
         selected = None
         if self._selected is not None:
             selected = graph.parse(self._selected)
@@ -172,6 +193,7 @@ class GraphView:
             has_preview=bool(preview),
             can_merge=graph.split_qkv,
             can_fold=layout.can_fold,
+            marks_changes=self.marks_changes,
         )
         is_removed = isinstance(selected, Edge) and bool(circuit.removed_mask[graph.cell(selected)])
         # Together, so that the page draws once.
@@ -188,10 +210,18 @@ class GraphView:
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""
-        made_of = circuit, self.effects, self.steadiness, self.notes
+        other = self._other_effects(circuit)
+        effects = self.effects if other is None else other.effects
+        made_of = circuit, effects, self.steadiness, self.notes, self.comparison
         if not all(map(operator.is_, made_of, self._kept[0])):
-            self._kept = made_of, kept_edges(*made_of)
+            kept = kept_edges(circuit, effects, self.steadiness, self.notes)
+            self._kept = made_of, with_other(kept, self.comparison, circuit)
         return self._kept[1]
+
+    def _other_effects(self, circuit: Circuit) -> DrawnBy | None:
+        """By which a circuit is drawn, instead of its own."""
+        is_of_it = self.drawn_by is not None and self.drawn_by.circuit is circuit
+        return self.drawn_by if is_of_it else None
 
     def _layout(
         self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None

@@ -8,6 +8,7 @@ from html import escape
 
 from acdc_explorer.explorer.drawing.key_parts import (
     BY_HAND,
+    COMPARED,
     KINDS,
     PREVIEW,
     SELDOM,
@@ -20,6 +21,9 @@ from acdc_explorer.explorer.drawing.key_parts import (
 from acdc_explorer.explorer.drawing.shown import DrawnEdge, Shown
 from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.explorer.words import counted
+
+# The button that compares with the circuit before.
+CHANGES = "changes"
 
 
 class Key:
@@ -46,6 +50,7 @@ class Key:
         has_preview: bool,
         can_merge: bool,
         can_fold: bool,
+        marks_changes: bool,
     ) -> None:
         """Says what is drawn.
 
@@ -56,6 +61,7 @@ class Key:
             has_preview: whether edges are drawn that are only expected.
             can_merge: whether heads have several inputs.
             can_fold: whether there are layers or heads to be folded.
+            marks_changes: whether the circuit is compared with the one that was shown before.
         """
         counts = Counter(part for each in kept for part in each.parts())
 
@@ -73,6 +79,8 @@ class Key:
         for part in (SELDOM, BY_HAND):
             if counts[part.part]:
                 groups.append([of_edges(part, part.name)])
+        if any(counts[part.part] for part in COMPARED):
+            groups.append([of_edges(p, f"{p.name} ({counts[p.part]:,})") for p in COMPARED])
         if has_preview:
             html = f"{sample(PREVIEW)} {PREVIEW.name}"
             groups.append([button(PREVIEW.part, html, PREVIEW.title)])
@@ -90,6 +98,8 @@ class Key:
             is_folded = shown.folded and not shown.opened
             title = "Fold layers and heads in which nothing is kept"
             choices.append(_button("folded", "fold empty", title, is_pressed=is_folded))
+        title = "Mark what has changed since the circuit that was shown before"
+        choices.append(_button(CHANGES, "what changed", title, is_pressed=marks_changes))
         groups.append(choices)
         html = "".join(f"<span>{''.join(group)}</span>" for group in groups if group)
         if html != self.widget.value:

@@ -12,6 +12,10 @@ from acdc_explorer.explorer.style import (
     DASHES,
     KIND_COLOURS,
     KIND_NAMES,
+    ONLY_HERE_COLOUR,
+    ONLY_HERE_OPACITY,
+    ONLY_HERE_WIDTH,
+    ONLY_THERE_COLOUR,
     PREVIEW_COLOUR,
     SELDOM_OPACITY,
     STEADY_SHARE,
@@ -83,6 +87,25 @@ BY_HAND = KeyPart(
     1.5,
     DASHES["by-hand"],
 )
+COMPARED = (
+    KeyPart(parts.IN_BOTH, "in both", "Edges of both circuits that are compared"),
+    KeyPart(
+        parts.ONLY_HERE,
+        "only here",
+        "Edges that the other circuit has not",
+        ONLY_HERE_COLOUR,
+        ONLY_HERE_WIDTH - 2,
+        opacity=ONLY_HERE_OPACITY,
+    ),
+    KeyPart(
+        parts.ONLY_THERE,
+        "only there",
+        "Edges of the other circuit that this one has not",
+        ONLY_THERE_COLOUR,
+        1.8,
+        DASHES["only-there"],
+    ),
+)
 PREVIEW = KeyPart(
     parts.PREVIEW,
     "expected",
@@ -96,7 +119,7 @@ PREVIEW = KeyPart(
 def parts_of(drawn: Iterable[DrawnEdge]) -> list[list[KeyPart]]:
     """The parts to which these edges belong, grouped by what tells them apart."""
     there = {part for each in drawn for part in each.parts()}
-    groups = (KINDS, SIGNS, SIZES, (SELDOM,), (UNCONNECTED,), (BY_HAND,))
+    groups = (KINDS, SIGNS, SIZES, (SELDOM,), (UNCONNECTED,), (BY_HAND,), COMPARED)
     found = ([part for part in group if part.part in there] for group in groups)
     return [group for group in found if group]
 

@@ -9,14 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.explorer.drawing.curves import CURVE_POINTS
-from acdc_explorer.explorer.drawing.key_parts import SIZES, parts_of
+from acdc_explorer.explorer.drawing.key_parts import COMPARED, SIZES, parts_of
 from acdc_explorer.explorer.drawing.layout import Layout
 from acdc_explorer.explorer.drawing.shown import DrawnEdge
 
 _WIDTH, _MARGIN = 820, 64
 # Above the graph for the title and the key; below it for the names of the columns.
 _HEAD, _FOOT = 80, 44
-_KEY_ROWS = 38, 54
+_KEY_ROWS = 38, 54, 70
 _TEXT, _RULE = "#222222", "#d9d9d9"
 _FONT = "font-family='sans-serif' font-size='11'"
 
@@ -154,9 +154,11 @@ def _symbol(symbol: str, x: float, y: float, radius: float, style: str) -> str:
 
 
 def _key(drawn: Sequence[DrawnEdge]) -> Iterator[str]:
-    """What the lines that occur mean: kinds in one row, the other parts in the next."""
+    """What the lines that occur mean: kinds, the other parts, and those of another circuit."""
     kinds, *others = parts_of(drawn) or [[]]
-    rows = kinds, [part for group in others for part in group]
+    parts = [part for group in others for part in group]
+    own, compared = ([p for p in parts if (p in COMPARED) == of] for of in (False, True))
+    rows = kinds, own, compared
     for y, row in zip(_KEY_ROWS, rows, strict=True):
         x = 12.0
         for part in row:

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Literal
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.comparison import BOTH, FIRST, SECOND
 from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.style import KIND_NAMES, STEADY_SHARE
 from acdc_explorer.explorer.words import smallest_effect
@@ -23,6 +24,9 @@ N_SIZES = len(SIZE_NAMES)
 KINDS = tuple(KIND_NAMES)
 HELPS, HURTS, UNCONNECTED, PREVIEW = "helps", "hurts", "unconnected", "preview"
 SELDOM, BY_HAND = "seldom", "by-hand"
+# Of two circuits that are compared: of both, of the one that is drawn, and of the other alone.
+IN_BOTH, ONLY_HERE, ONLY_THERE = "in-both", "only-here", "only-there"
+_WHERE = {BOTH: IN_BOTH, FIRST: ONLY_HERE, SECOND: ONLY_THERE}
 SIZES = tuple(f"size-{size}" for size in range(N_SIZES))
 
 
@@ -58,7 +62,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class DrawnEdge:
-    """An edge as it is drawn: a kept one, or one that was removed by hand.
+    """An edge as it is drawn: kept, removed by hand, or of a circuit that is compared.
 
     Attributes:
         edge: itself; of merged ones that with the largest effect.
@@ -70,6 +74,8 @@ class DrawnEdge:
         steadiness: the share of repeated searches that keep it; None: there were none.
         note: what else is said of it, in words; may be empty.
         by_hand: "removed" or "restored" by hand; None: it is as the search left it.
+        where: "both", "first" or "second", as in a `Comparison` with another circuit of which this
+            is the first; None: there is no other.
     """
 
     edge: Edge
@@ -81,11 +87,12 @@ class DrawnEdge:
     steadiness: float | None = None
     note: str = ""
     by_hand: Literal["removed", "restored"] | None = None
+    where: str | None = None
 
     @property
     def is_out(self) -> bool:
-        """Whether it is not in the circuit any more."""
-        return self.by_hand == "removed"
+        """Whether it is not in the circuit: not any more, or only in the other one."""
+        return self.by_hand == "removed" or self.where == SECOND
 
     @property
     def is_seldom(self) -> bool:
@@ -101,6 +108,8 @@ class DrawnEdge:
         """The parts of the picture to which it belongs: it is drawn if all are shown."""
         label = self.edge.receiver.position
         others = () if label is None else (f"@{label}",)
+        if self.where is not None:
+            others = (_WHERE[self.where], *others)
         if self.by_hand is not None:
             others = (BY_HAND, *others)
         if self.is_out:
@@ -171,7 +180,10 @@ def _merged(edges: Iterable[DrawnEdge]) -> list[DrawnEdge]:
     """One for each pair of nodes (and position), drawn as its largest."""
     of_pair: dict[object, list[DrawnEdge]] = {}
     for each in edges:
-        pair = each.edge.sender, each.edge.receiver.node, each.edge.receiver.position, each.is_out
+        pair = (
+            each.edge.sender, each.edge.receiver.node, each.edge.receiver.position, each.is_out,
+            each.where,
+        )  # fmt: skip
         of_pair.setdefault(pair, []).append(each)
     return [
         replace(first, others=tuple((each.edge, each.effect) for each in others))

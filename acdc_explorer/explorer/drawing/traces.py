@@ -16,6 +16,10 @@ from acdc_explorer.explorer.style import (
     DIMMED_COLOUR,
     KIND_COLOURS,
     KIND_NAMES,
+    ONLY_HERE_COLOUR,
+    ONLY_HERE_OPACITY,
+    ONLY_HERE_WIDTH,
+    ONLY_THERE_COLOUR,
     PREVIEW_COLOUR,
     SELDOM_OPACITY,
     SELECTED_COLOUR,
@@ -54,10 +58,12 @@ def make_layout() -> go.Layout:
 def make_traces() -> list[go.Scatter]:
     """All traces, those on top last."""
     traces = [
+        _line_trace("only-here", ONLY_HERE_COLOUR, ONLY_HERE_WIDTH, ONLY_HERE_OPACITY),
         _line_trace("untested", DIMMED_COLOUR, 1.3, 1.0, DASHES["hurts"]),
         _line_trace("dimmed", DIMMED_COLOUR, 1.0, 1.0),
         _line_trace("preview", PREVIEW_COLOUR, 1.5, 1.0, DASHES["preview"]),
         _line_trace("unconnected", UNCONNECTED_COLOUR, 1.5, 1.0, DASHES["unconnected"]),
+        _line_trace("only-there", ONLY_THERE_COLOUR, 1.8, 1.0, DASHES["only-there"]),
         _line_trace("removed-by-hand", BY_HAND_COLOUR, 1.5, 1.0, DASHES["by-hand"]),
     ]
     traces += [
@@ -116,10 +122,12 @@ def line_name(kind: str, size: int, *, hurts: bool, seldom: bool = False) -> str
 
 def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
     """Of the trace that draws an edge."""
-    if drawn.is_out:
+    if drawn.by_hand == "removed":
         return "removed-by-hand"
     if dimmed:
         return "dimmed"
+    if drawn.is_out:
+        return "only-there"
     if not drawn.connected:
         return "unconnected"
     return line_name(drawn.edge.kind, drawn.size, hurts=drawn.hurts, seldom=drawn.is_seldom)
@@ -128,6 +136,11 @@ def trace_name(drawn: DrawnEdge, *, dimmed: bool) -> str:
 def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
     """What is said of a line under the mouse, an edge of this circuit."""
     effect = effect_in_words(drawn.effect, circuit)
+    if drawn.is_out and drawn.by_hand is None:
+        lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], "not in this circuit"]
+        lines.append("only in the other one")
+        lines += [escape(drawn.note)] if drawn.note else []
+        return "<br>".join([*lines, *(escape(edge.label) for edge, _ in drawn.others)])
     if drawn.is_out:
         decided = f"{effect} when it was decided"
         return "<br>".join(

@@ -14,6 +14,7 @@ import pandas as pd
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.connected import linked_nodes
 from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
+from acdc_explorer.explorer.attention_html import attention_table
 from acdc_explorer.explorer.style import KIND_NAMES, NEGATIVE, POSITIVE
 from acdc_explorer.explorer.task_html import task_html
 from acdc_explorer.explorer.words import (
@@ -105,7 +106,7 @@ def edge_html(
     )
     names = {"sender": found.edge.sender, "receiver": found.edge.receiver.node}
     for end, table in found.attention.items():
-        body += f"<h4>Attention of {names[end].label} ({end})</h4>{_attention(table)}"
+        body += f"<h4>Attention of {names[end].label} ({end})</h4>{attention_table(table)}"
     return _panel(f"{_names(found.edge, circuit)} {measured}", body)
 
 
@@ -123,7 +124,7 @@ def node_html(found: NodeInspection, *, live: bool = True) -> str:
         )
     )
     if found.attention is not None:
-        body += f"<h4>Attention</h4>{_attention(found.attention)}"
+        body += f"<h4>Attention</h4>{attention_table(found.attention)}"
     return _panel(f'data-node="{escape(node.id, quote=True)}"', body)
 
 
@@ -277,20 +278,4 @@ def _spread(effects: np.ndarray, smallest: float) -> str:
         f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="0" y2="22"/>'
         f'<text x="2" y="32">{signed(low, smallest)}</text>'
         f'<text x="{width - 2}" y="32" text-anchor="end">{signed(high, smallest)}</text></svg>'
-    )
-
-
-def _attention(table: pd.DataFrame) -> str:
-    """From rows to columns, as a heat map with numbers."""
-    head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in table.columns)
-    rows = []
-    for label, weights in table.iterrows():
-        cells = "".join(
-            f'<td class="num" style="background:rgba(0,114,178,{0.6 * weight:.2f})">'
-            f"{weight:.2f}</td>"
-            for weight in weights
-        )
-        rows.append(f'<tr><th scope="row">{escape(str(label))}</th>{cells}</tr>')
-    return (
-        f'<table aria-label="attention"><tr><th>from ↓ to →</th>{head}</tr>{"".join(rows)}</table>'
     )

@@ -19,6 +19,11 @@ NOT_YET = (
     "is on it, and whether it is right.</p>"
 )
 MEASURING = "<p>Measuring the circuit on each prompt …</p>"
+EFFECTS = (
+    '<div class="acdc-edge-panel acdc-prompt-detail"><h4>What each edge adds</h4>'
+    '<p class="acdc-muted">On this prompt: the metric of the circuit minus that without the edge. '
+    "Mean: over all prompts, when the search tested it. Click an edge to select it.</p></div>"
+)
 _RUN_NAMES = {"full": "full model", "circuit": "circuit", "ablated": "all edges removed"}
 _SAVED = 20
 # Of each run.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anywidget
@@ -11,7 +11,7 @@ import traitlets
 from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 # Button -> what it says, and what it is for.
-_BUTTONS = {
+BUTTONS = {
     "png": ("PNG", "The graph as a picture, twice as sharp as on the page"),
     "svg": ("SVG", "The graph as a drawing"),
     "json": ("Save", "The circuit with all its decisions, as a file"),
@@ -27,7 +27,7 @@ _BUTTONS = {
 class FileButtons(anywidget.AnyWidget):
     """Files go through the browser, so that they land with the reader wherever the kernel runs."""
 
-    _buttons = traitlets.Dict(_BUTTONS).tag(sync=True)
+    _buttons = traitlets.Dict().tag(sync=True)
 
     _esm = (
         HEARING
@@ -83,6 +83,7 @@ class FileButtons(anywidget.AnyWidget):
         self,
         make: Callable[[str], tuple[str, str, str] | None],
         load: Callable[[str, str], None],
+        buttons: Mapping[str, tuple[str, str]] = BUTTONS,
     ):
         """Makes the buttons.
 
@@ -90,8 +91,9 @@ class FileButtons(anywidget.AnyWidget):
             make: from "png", "svg", "json" or "session" to a file's name, its type and its text,
                 for a PNG the text of an SVG; None: there is nothing yet.
             load: called with the name and the text of a file that was chosen.
+            buttons: of the kinds of `BUTTONS`: what each says, and what it is for.
         """
-        super().__init__(_dom_classes=("acdc-files",))
+        super().__init__(_buttons=dict(buttons), _dom_classes=("acdc-files",))
         self._make, self._load = make, load
         self.on_msg(lambda _, content, buffers: self._received(content))
 
@@ -100,7 +102,7 @@ class FileButtons(anywidget.AnyWidget):
             return
         if "loaded" in content:
             self._load(str(content["name"]), str(content["loaded"]))
-        elif content.get("wanted") in _BUTTONS:
+        elif content.get("wanted") in self._buttons:
             made = self._make(content["wanted"])
             if made is not None:
                 name, type_, text = made

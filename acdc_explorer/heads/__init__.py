@@ -1,0 +1,1 @@
+"""Attention heads one by one: where they look, what they write, and what they may be."""

@@ -1,0 +1,199 @@
+"""Comparing in the explorer: the tab, pins, files, and the lines that do the same."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from test_what_if import until
+
+import acdc_explorer as ax
+from acdc_explorer.explorer.compare.compare_tab import CompareTab
+from acdc_explorer.explorer.compare.lines import line_of_comparison
+
+
+@pytest.fixture
+def explorer(model, task):
+    explorer = ax.Explorer(model, task, 0.1)
+    explorer._runner.rest(True)
+    explorer.wait(30)
+    tab_of(explorer).open(True)
+    yield explorer
+    explorer.close()
+
+
+def tab_of(explorer) -> CompareTab:
+    return next(part for part in explorer._page._parts if isinstance(part, CompareTab))
+
+
+def press(explorer, key: str) -> None:
+    tab_of(explorer).choices._handle_custom_msg({"chosen": key}, [])
+
+
+def chosen(explorer) -> list[str]:
+    """Keys of the buttons that are pressed."""
+    html = tab_of(explorer).choices.value
+    return re.findall(r'data-compare="with:([^"]+)" aria-pressed="true"', html)
+
+
+def counts(explorer) -> tuple[int, ...] | None:
+    """Edges of both, only here, only there, as the tab tells them."""
+    found = re.search(r'data-both="(\d+)" data-here="(\d+)" data-there="(\d+)"',
+                      tab_of(explorer).html.value)  # fmt: skip
+    return found and tuple(map(int, found.groups()))
+
+
+def expected(explorer, other) -> tuple[int, ...]:
+    comparison = ax.compare(explorer.circuit, other)
+    return tuple(comparison.n(where) for where in ("both", "first", "second"))
+
+
+def move(explorer, threshold) -> None:
+    before = explorer.circuit
+    explorer.threshold = threshold
+    until(lambda: explorer.status == "done" and explorer.circuit.settings != before.settings)
+
+
+def drawn(explorer, name):
+    (trace,) = (t for t in explorer._graph_view.figure.widget.data if t.name == name)
+    return np.isfinite(np.asarray(trace.x, dtype=float)).any()
+
+
+def test_a_pin_outlives_the_threshold_the_page_and_the_file(explorer, model, task, tmp_path):
+    tab_of(explorer).pin.click()
+    pinned = explorer.circuit
+    assert f'data-compare="with:pin-1" aria-pressed="false" title="{pinned.model_name}' in (
+        tab_of(explorer).choices.value
+    )
+    press(explorer, "with:pin-1")
+    assert chosen(explorer) == ["pin-1"]
+    assert "The two have the same edges" in tab_of(explorer).html.value
+    move(explorer, 0.02)
+    assert counts(explorer) == expected(explorer, pinned)
+    assert drawn(explorer, "only-here")
+    assert f"only here ({counts(explorer)[1]})" in explorer._graph_view.key.widget.value
+    explorer._fold()
+    explorer._unfold()
+    explorer.wait(30)
+    tab_of(explorer).open(True)
+    assert chosen(explorer) == ["pin-1"]
+    assert counts(explorer) == expected(explorer, pinned)
+    # As plain values, small.
+    assert len(json.dumps(explorer._state.kept["pins"])) < 60 * len(pinned.kept) + 600
+    explorer.save(tmp_path / "session.json")
+    names = {"ax": ax, "model": model, "task": task}
+    for line in explorer._state.script.lines:
+        if not line.startswith(("model =", "task =")):
+            exec(line, names)
+    assert names["comparison"].jaccard == 1
+    again = ax.compare(names["circuit"], names["pin_1"])
+    assert (again.n("both"), again.n("first"), again.n("second")) == counts(explorer)
+    other = ax.Explorer.load(tmp_path / "session.json", model=model, task=task)
+    try:
+        other.wait(30)
+        tab_of(other).open(True)
+        press(other, "with:pin-1")
+        assert counts(other) == counts(explorer)
+        press(other, "unpin:1")
+        assert counts(other) is None
+        assert other._state.kept["pins"] == []
+        assert "pin-1" not in tab_of(other).choices.value
+    finally:
+        other.close()
+
+
+def test_what_changed_follows_the_threshold(explorer):
+    explorer._graph_view.key.widget._handle_custom_msg({"chosen": "changes"}, [])
+    assert chosen(explorer) == ["last"]
+    assert "No other circuit has been shown yet" in tab_of(explorer).html.value
+    for threshold in (0.02, 0.3):
+        before = explorer.circuit
+        move(explorer, threshold)
+        assert counts(explorer) == expected(explorer, before)
+    assert drawn(explorer, "only-there")
+    # A change by hand is one too.
+    before, edge = explorer.circuit, explorer.circuit.kept[0]
+    explorer.edit(remove=[edge])
+    until(lambda: explorer.circuit.by_hand)
+    until(lambda: counts(explorer) == (len(before.kept) - 1, 0, 1))
+    assert counts(explorer) == expected(explorer, before)
+    explorer._graph_view.key.widget._handle_custom_msg({"chosen": "changes"}, [])
+    assert chosen(explorer) == ["none"]
+    assert not drawn(explorer, "only-there")
+    explorer.compare("last")
+    assert chosen(explorer) == ["last"]
+    explorer.compare(None)
+    assert counts(explorer) is None
+
+
+def test_other_thresholds_and_selecting(explorer, model, task):
+    explorer._runner.rest(False)
+    until(lambda: len(explorer._runner.snapshot().path.circuits) > 2)
+    until(lambda: tab_of(explorer).choices.value.count("with:path-") > 1)
+    keys = re.findall(r'data-compare="with:(path-[^"]+)"', tab_of(explorer).choices.value)
+    press(explorer, f"with:{keys[-1]}")
+    other = explorer._state.compared.other
+    assert f"path-{other.threshold!r}" == keys[-1]
+    assert counts(explorer) == expected(explorer, other)
+    line = explorer._state.script.lines[-1]
+    assert line.startswith("comparison = ax.compare(circuit, ax.find_circuit(model, task, ")
+    names = {"ax": ax, "model": model, "task": task, "circuit": explorer.circuit}
+    exec(line, names)
+    assert (
+        names["comparison"]
+        .edges["where"]
+        .equals(ax.compare(explorer.circuit, other).edges["where"])
+    )
+    edges = re.findall(r'data-compare="edge:([^"]+)"', tab_of(explorer).html.value)
+    edge = edges[0].replace("&gt;", ">").replace("&lt;", "<")
+    tab_of(explorer).html._handle_custom_msg({"chosen": f"edge:{edge}"}, [])
+    assert explorer.selected_edge == edge
+    tab_of(explorer).html._handle_custom_msg({"chosen": "node:logits"}, [])
+    assert explorer.selected_node == "logits"
+
+
+def test_files_lists_and_what_cannot_be_compared(explorer, model, task, tmp_path, monkeypatch):
+    other = ax.find_circuit(model, task, 0.02)
+    other.save(tmp_path / "other <b>.json")
+    monkeypatch.chdir(tmp_path)
+    explorer.compare("other <b>.json")
+    assert counts(explorer) == expected(explorer, other)
+    names = {"ax": ax, "circuit": explorer.circuit}
+    exec(explorer._state.script.lines[-1], names)
+    assert str(names["comparison"]) == str(ax.compare(explorer.circuit, other))
+    tab_of(explorer)._load("other <b>.json", other.to_json())
+    assert chosen(explorer) == ["file"]
+    assert "other &lt;b&gt;.json" in tab_of(explorer).choices.value
+    explorer.compare(iter(other.kept[:2]))
+    assert counts(explorer) == expected(explorer, other.kept[:2])
+    tab_of(explorer)._load("no.json", "{}")
+    assert "acdc-error" in tab_of(explorer).html.value
+    assert "no.json" in tab_of(explorer).html.value
+    with pytest.raises(ValueError, match="nowhere"):
+        explorer.compare(["nowhere->logits"])
+    with pytest.raises(ValueError, match="unknown edge"):
+        explorer.compare(ax.published_circuit("ioi"))
+    with pytest.raises(FileNotFoundError):
+        explorer.compare("there is none.json")
+    changed = ax.edit(model, task, other, remove=other.kept[:1])
+    assert line_of_comparison(changed, other) == f"comparison = ax.compare(circuit, {changed.kept})"
+    published = ax.published_circuit("ioi")
+    assert line_of_comparison(published, other).endswith("ax.published_circuit('ioi'))")
+
+
+def test_a_damaged_pin_of_a_session_is_left_out(explorer):
+    tab_of(explorer).pin.click()
+    good = explorer._state.kept["pins"]
+    bad = [{"number": 2}, 3, {**good[0], "number": None}, {**good[0], "effects": {"x->y": 1}}]
+    explorer._state.kept["pins"] = [*bad, *good]
+    tab_of(explorer).circuit_changed()
+    assert re.findall(r"with:(pin-\d+)", tab_of(explorer).choices.value) == ["pin-1"]
+
+
+def test_a_saved_page_tells_the_two_without_buttons(explorer, tmp_path):
+    explorer.compare(explorer.circuit.kept[:1])
+    html = tab_of(explorer).saved_html()
+    assert "1 edge in both" in html
+    assert "<button" not in html
