@@ -126,7 +126,8 @@ def write_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title>{CSS}{_CSS}</head>"
         f'<body class="acdc-explorer acdc-saved"><h1>{heading}</h1>'
-        f'<p class="acdc-about">{_ABOUT.format(slider=slider)}</p><div><span class="acdc-about">When it was saved:</span>{"".join(above)}</div>'
+        f'<p class="acdc-about">{_ABOUT.format(slider=slider)}</p>'
+        f'<div><span class="acdc-about">When it was saved:</span>{"".join(above)}</div>'
         f'{body}{"".join(below)}<section id="acdc-table">{_table(circuit)}</section>'
         "</body></html>\n"
     )
