@@ -16,7 +16,12 @@ from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.drawing.curves import Curves
 from acdc_explorer.explorer.drawing.hits import Hits
 from acdc_explorer.explorer.drawing.layout import Layout
-from acdc_explorer.explorer.drawing.nodes import MANY_NODES, draw_folds, draw_nodes
+from acdc_explorer.explorer.drawing.nodes import (
+    MANY_NODES,
+    draw_folds,
+    draw_groups,
+    draw_nodes,
+)
 from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
 from acdc_explorer.explorer.drawing.traces import (
     NAN,
@@ -117,9 +122,10 @@ class CircuitFigure:
             lit: edges that stand out while the others are dim; None: all are drawn alike.
             preview: edges that are expected to stay, the most important first.
         """
-        inside = {node for each in edges if not each.is_out for edge in each.all_edges
+        place = layout.closed.place
+        inside = {place(node) for each in edges if not each.is_out for edge in each.all_edges
                   for node in (edge.sender, edge.receiver.node)}  # fmt: skip
-        there = {node for each in edges if each.where == SECOND
+        there = {place(node) for each in edges if each.where == SECOND
                  for node in (each.edge.sender, each.edge.receiver.node)}  # fmt: skip
         drawn = edges[:MAX_DRAWN]
         self.n_drawn = sum(len(each.all_edges) for each in drawn if not each.is_out)
@@ -132,6 +138,7 @@ class CircuitFigure:
                 layout,
                 {"in": inside, "there": there, "untested": untested_nodes(circuit)},
             )
+            draw_groups(self._trace("groups"), layout)
             self._ring("testing", receiver.node if receiver else None)
             is_small = len(circuit.graph.nodes) <= MANY_NODES
             untested = untested_edges(circuit, receiver) if is_small else []

@@ -31,6 +31,8 @@ from acdc_explorer.explorer.style import (
 from acdc_explorer.explorer.words import effect_in_words
 from acdc_explorer.graph import Node
 
+# Of the edges of a closed group, so many are named under the mouse.
+_LISTED = 8
 # A trace without points.
 NAN = np.array([np.nan], dtype=np.float32)
 
@@ -106,6 +108,13 @@ def make_traces() -> list[go.Scatter]:
     traces.append(
         _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
     )
+    traces.append(
+        _marker_trace(
+            "groups", mode="markers+text", symbol="circle-open", color="#767676",
+            line={"width": 1.5}, textposition="bottom center",
+            textfont={"size": 11, "color": "#767676"}, hoverinfo="skip",
+        )
+    )  # fmt: skip
     for name, sizes in (("folds", 9), ("nodes", 11)):
         traces.append(
             _marker_trace(
@@ -169,8 +178,14 @@ def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
         return "<br>".join(
             [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], decided, "removed by hand"]
         )
-    lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
-    lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
+    if drawn.title:
+        lines = [f"<b>{escape(drawn.title)}</b>", f"{effect}, the sum over"]
+        lines += [escape(edge.label) for edge in drawn.all_edges[:_LISTED]]
+        n_more = len(drawn.all_edges) - _LISTED
+        lines += [f"and {n_more} more"] if n_more > 0 else []
+    else:
+        lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
+        lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
     if drawn.steadiness is not None:
         lines.append(f"kept in {drawn.steadiness:.0%} of the repeated searches")
     if drawn.by_hand is not None:
