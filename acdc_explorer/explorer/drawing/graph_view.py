@@ -166,19 +166,15 @@ class GraphView:
             self._open_group(group.name)
 
     def edges_of(self, circuit: Circuit) -> list[DrawnEdge]:
-        """The edges of a circuit that are to be seen, unmerged, the largest first.
-
-        Args:
-            circuit: the one that is drawn, or another one of its model.
-        """
+        """The edges of any circuit of the model, as the user chooses of them, each by itself."""
         is_drawn = self._snapshot is not None and circuit is self._snapshot.circuit
         kept = self._kept_edges(circuit) if is_drawn else kept_edges(circuit)
         return to_draw(kept, replace(self.shown, merged=False))
 
     def layout_for(self, edges: Sequence[DrawnEdge]) -> Layout:
-        """Where things would lie if these edges were drawn, by the choices of the user."""
+        """Where things would lie if these edges were drawn, all groups open."""
         assert self._snapshot is not None
-        return self._layout(self._snapshot, edges, None)
+        return self._layout(self._snapshot, edges, None, NO_GROUPS)
 
     def _toggle(self, part: str) -> None:
         if part == CHANGES:
@@ -222,7 +218,7 @@ class GraphView:
         selected = None
         if self._selected is not None:
             selected = graph.parse(self._selected)
-        layout = self._layout(snapshot, kept, selected)
+        layout = self._layout(snapshot, kept, selected, self._closed(circuit))
         preview = [edge for edge, effect in sorted(snapshot.preview, key=lambda e: -abs(e[1]))]
         self.key.show(
             kept,
@@ -262,7 +258,11 @@ class GraphView:
         return self.drawn_by if is_of_it else None
 
     def _layout(
-        self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None
+        self,
+        snapshot: Snapshot,
+        kept: Sequence[DrawnEdge],
+        selected: Edge | Node | None,
+        closed: ClosedGroups,
     ) -> Layout:
         """Where things lie; folded once the search has ended, lest nodes move while it runs."""
         circuit, task = snapshot.circuit, snapshot.task
@@ -273,13 +273,12 @@ class GraphView:
         if circuit.graph.labels and self._columns == "positions":
             names = {label: column_name(label, snapshot.tokens) for label in task.label_order}
             opened = self.shown.opened if is_folded else None
-            closed = self._closed(circuit)
             return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
         ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
         used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
         used |= {selected} if isinstance(selected, Node) else set()
         seen, opened = used if is_folded else None, self.shown.opened
-        return LayerLayout(circuit.graph, seen, opened, self._closed(circuit))
+        return LayerLayout(circuit.graph, seen, opened, closed)
 
     def measure_effects(
         self,
