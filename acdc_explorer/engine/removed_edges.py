@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
-from acdc_explorer.graph import LOGITS, Edge, Graph
+from acdc_explorer.graph import LOGITS, Edge, Graph, Node
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,17 @@ class RemovedEdges:
         return RemovedEdges(self.mask, (edge, positions[rows.start : rows.stop]))
 
 
+def differ_at_logits_alone(graph: Graph, circuits: Sequence[RemovedEdges]) -> bool:
+    """Whether circuits differ in edges into the logits at most, so that they share all blocks."""
+    elsewhere = np.ones(len(graph.receivers), dtype=bool)
+    elsewhere[graph.rows_of(LOGITS)] = False
+    first = circuits[0].mask[elsewhere]
+    return all(
+        circuit.partial is None and np.array_equal(circuit.mask[elsewhere], first)
+        for circuit in circuits
+    )
+
+
 def live_senders(mask: np.ndarray, graph: Graph) -> np.ndarray:
     """Which senders have a path of kept edges to the logits, bool [n_senders].
 
@@ -48,8 +59,16 @@ def live_senders(mask: np.ndarray, graph: Graph) -> np.ndarray:
     return live
 
 
-def computed_senders(graph: Graph, circuits: Sequence[RemovedEdges]) -> Bool[np.ndarray, " sender"]:
-    """The senders that may differ from the clean run in some circuit, and reach the logits."""
+def computed_senders(
+    graph: Graph, circuits: Sequence[RemovedEdges], given: Collection[Node] = ()
+) -> Bool[np.ndarray, " sender"]:
+    """The senders that may differ from the clean run in some circuit, and reach the logits.
+
+    Args:
+        graph: of the model.
+        circuits: one at least.
+        given: nodes that do not write what they compute.
+    """
     masks = np.stack([circuit.mask for circuit in circuits])
     removed, kept = masks.any(0) & graph.edge_mask, graph.edge_mask & ~masks.all(0)
     for circuit in circuits:
@@ -58,5 +77,5 @@ def computed_senders(graph: Graph, circuits: Sequence[RemovedEdges]) -> Bool[np.
     changed = np.zeros(len(graph.senders), dtype=bool)
     for index, node in enumerate(graph.senders):
         rows = graph.rows_of(node)
-        changed[index] = removed[rows].any() or kept[rows][:, changed].any()
+        changed[index] = node in given or removed[rows].any() or kept[rows][:, changed].any()
     return changed & live_senders(np.logical_and.reduce(masks), graph)

@@ -12,6 +12,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.comparison import Comparable, Comparison
 from acdc_explorer.explorer.compared import Compared
 from acdc_explorer.explorer.edits import Edits, ids_of, line_of
+from acdc_explorer.explorer.kept_groups import KEPT_AS, KeptGroups
 from acdc_explorer.explorer.script import Script
 from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.session import Session
@@ -134,6 +135,21 @@ class State:
         with self.lock:
             self.drawn_by = drawn_by
             self._tell("drawing")
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keeps something by which the graph is drawn, and has it drawn anew.
+
+        Args:
+            name: as in `kept`.
+            value: that JSON knows.
+        """
+        with self.lock:
+            self.kept[name] = value
+            self._tell("drawing")
+
+    def toggle_group(self, name: str) -> None:
+        """Opens a group that is drawn as one node, or closes one that is open."""
+        self.keep(KEPT_AS, KeptGroups.of(self.kept).toggled(name).as_kept())
 
     def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
         """Switches edges of the circuit off and on by hand.

@@ -13,7 +13,9 @@ import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.comparison import Comparison
+from acdc_explorer.circuits.groups import Group
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.explorer.drawing.closed_groups import NO_GROUPS, ClosedGroups, grouped
 from acdc_explorer.explorer.drawing.figure import CircuitFigure
 from acdc_explorer.explorer.drawing.key import CHANGES, Key
 from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
@@ -56,6 +58,7 @@ class GraphView:
         notes: edge id -> what else is to be said of it.
         comparison: of the circuit with another one, which is laid over it; None: there is none.
         marks_changes: whether that is the circuit that was shown before.
+        groups: of nodes that are drawn as one.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class GraphView:
         select: Callable[[Selection | None], None],
         keys: Mapping[str, Callable[[], None]],
         mark_changes: Callable[[bool], None],
+        open_group: Callable[[str], None] = lambda name: None,
     ):
         """Makes the figure.
 
@@ -76,11 +80,12 @@ class GraphView:
             select: called with a node that was clicked; or None, where there was nothing to click.
             keys: what else can be done by keyboard in the graph, by key.
             mark_changes: called with whether to compare with the circuit that was shown before.
+            open_group: called with the name of a closed group whose node was clicked.
         """
         self._ask, self._lock = ask, lock
         self.figure = CircuitFigure(
             edges_clicked,
-            lambda node: select(Selection("node", node)),
+            self._node_clicked,
             self._open_fold,
             lambda: select(None),
         )
@@ -90,7 +95,8 @@ class GraphView:
         )
         self.figure.box.children += (ArrowKeys(label, self._go, keys),)
         self._select = select
-        self._mark_changes = mark_changes
+        self._mark_changes, self._open_group = mark_changes, open_group
+        self.groups: Sequence[Group] = ()
         self.comparison: Comparison | None = None
         self.marks_changes = False
         self.key = Key(self._toggle)
@@ -141,7 +147,37 @@ class GraphView:
     def drawn_edges(self) -> list[DrawnEdge]:
         """The kept edges that are to be seen, the largest first."""
         circuit = self._snapshot.circuit if self._snapshot else None
-        return [] if circuit is None else to_draw(self._kept_edges(circuit), self.shown)
+        if circuit is None:
+            return []
+        seen = to_draw(self._kept_edges(circuit), self.shown)
+        return grouped(seen, self._closed(circuit), circuit, merged=self.shown.merged)
+
+    def _closed(self, circuit: Circuit) -> ClosedGroups:
+        return ClosedGroups.of(self.groups, circuit) if self.groups else NO_GROUPS
+
+    def _node_clicked(self, node_id: str) -> None:
+        """A group opens; another node is selected."""
+        layout = self.figure.layout
+        group = None if layout is None else layout.closed.at.get(Node.parse(node_id))
+        if group is None:
+            self._select(Selection("node", node_id))
+        else:
+            self._open_group(group.name)
+
+    def edges_of(self, circuit: Circuit) -> list[DrawnEdge]:
+        """The edges of a circuit that are to be seen, unmerged, the largest first.
+
+        Args:
+            circuit: the one that is drawn, or another one of its model.
+        """
+        is_drawn = self._snapshot is not None and circuit is self._snapshot.circuit
+        kept = self._kept_edges(circuit) if is_drawn else kept_edges(circuit)
+        return to_draw(kept, replace(self.shown, merged=False))
+
+    def layout_for(self, edges: Sequence[DrawnEdge]) -> Layout:
+        """Where things would lie if these edges were drawn, by the choices of the user."""
+        assert self._snapshot is not None
+        return self._layout(self._snapshot, edges, None)
 
     def _toggle(self, part: str) -> None:
         if part == CHANGES:
@@ -158,7 +194,8 @@ class GraphView:
             if snapshot is None or snapshot.circuit is None or layout is None:
                 return
             edges = [edge for each in self.drawn_edges() for edge in each.all_edges]
-            inside = {node for edge in edges for node in (edge.sender, edge.receiver.node)}
+            place = layout.closed.place
+            inside = {place(node) for edge in edges for node in (edge.sender, edge.receiver.node)}
             graph = snapshot.circuit.graph
             selected = graph.parse(self._selected) if self._selected else None
             if isinstance(selected, Edge):
@@ -200,7 +237,7 @@ class GraphView:
         with self.figure.widget.batch_update():
             self.figure.draw(
                 circuit,
-                to_draw(kept, self.shown),
+                self.drawn_edges(),
                 layout,
                 receiver=snapshot.receiver,
                 lit=None if selected is None else lit_edges(kept, graph, selected),
@@ -235,11 +272,13 @@ class GraphView:
         if circuit.graph.labels and self._columns == "positions":
             names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
             opened = self.shown.opened if is_folded else None
-            return PositionLayout(circuit.graph, edges, names, task.sees, opened)
+            closed = self._closed(circuit)
+            return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
         ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
         used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
         used |= {selected} if isinstance(selected, Node) else set()
-        return LayerLayout(circuit.graph, used if is_folded else None, self.shown.opened)
+        seen, opened = used if is_folded else None, self.shown.opened
+        return LayerLayout(circuit.graph, seen, opened, self._closed(circuit))
 
     def measure_effects(
         self,
