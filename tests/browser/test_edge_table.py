@@ -6,7 +6,7 @@ import csv
 import io
 
 from .lab import LabPage
-from .test_explorer import ask, panel, wait_panel
+from .test_explorer import ask, wait_panel
 
 # Other tabs have tables too.
 TABLE = ".acdc-table:visible"
@@ -156,4 +156,4 @@ def test_two_thousand_rows(explorer):
     assert head == row, "headings stand above their columns"
     lab.screenshot("table-narrow")
     lab.page.set_viewport_size({"width": 1400, "height": 1000})
-    assert panel(lab)["edge"] == ask(lab, "explorer.selected_edge")
+    assert wait_panel(lab)["edge"] == ask(lab, "explorer.selected_edge")
