@@ -100,8 +100,6 @@ class Edits:
         searched = circuit.searched()
         value = searched.metric_value
         return replace(searched, by_hand=self.active(circuit), metric_as_searched=value)
-            searched, by_hand=self.active(circuit), metric_as_searched=searched.metric_value
-        )
 
 
 def ids_of(changes: Sequence[HandChange]) -> tuple[list[str], list[str]]:
