@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
+    from acdc_explorer.circuits.groups import Group, Groups
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
     from acdc_explorer.circuits.pinned import PinnedCircuit
     from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.certified import CertifiedCircuit, certify
     from acdc_explorer.measures.edge_scoring import score_edges
     from acdc_explorer.measures.faithfulness_curve import FaithfulnessCurve, faithfulness_curve
+    from acdc_explorer.measures.grouping import HeadSimilarity, group_heads, head_similarity
     from acdc_explorer.measures.measure import measure
     from acdc_explorer.measures.measurement import Measurement
     from acdc_explorer.measures.recovery import Recovery, recovery
+    from acdc_explorer.measures.scrubbed import Scrubbing
+    from acdc_explorer.measures.scrubbing import scrub
     from acdc_explorer.measures.stability import Stability, stability
     from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
     from acdc_explorer.metrics import Metric
@@ -53,15 +57,19 @@ _HOMES = {
     "DirectLogitAttribution": "heads.attribution",
     "Explorer": "explorer",
     "FaithfulnessCurve": "measures.faithfulness_curve",
+    "Group": "circuits.groups",
+    "Groups": "circuits.groups",
     "HeadDescriptions": "heads.describe",
     "HeadInspection": "heads.inspect",
+    "HeadSimilarity": "measures.grouping",
     "Measurement": "measures.measurement",
     "Metric": "metrics",
     "Model": "models",
-    "PromptPair": "tasks",
     "PinnedCircuit": "circuits.pinned",
+    "PromptPair": "tasks",
     "PublishedCircuit": "circuits.published",
     "Recovery": "measures.recovery",
+    "Scrubbing": "measures.scrubbed",
     "Stability": "measures.stability",
     "Task": "tasks",
     "ThresholdPath": "circuits.threshold_path",
@@ -80,7 +88,9 @@ _HOMES = {
     "evaluate": "api",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
+    "group_heads": "measures.grouping",
     "head_scores": "heads.scores",
+    "head_similarity": "measures.grouping",
     "inspect_edge": "inspection",
     "inspect_head": "heads.inspect",
     "inspect_node": "inspection",
@@ -95,6 +105,7 @@ _HOMES = {
     "published_circuit": "circuits.published",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
+    "scrub": "measures.scrubbing",
     "search": "api",
     "show_progress": "progress",
     "stability": "measures.stability",
@@ -113,8 +124,11 @@ __all__ = [
     "DirectLogitAttribution",
     "Explorer",
     "FaithfulnessCurve",
+    "Group",
+    "Groups",
     "HeadDescriptions",
     "HeadInspection",
+    "HeadSimilarity",
     "Measurement",
     "Metric",
     "Model",
@@ -122,6 +136,7 @@ __all__ = [
     "PromptPair",
     "PublishedCircuit",
     "Recovery",
+    "Scrubbing",
     "Stability",
     "Task",
     "ThresholdPath",
@@ -140,7 +155,9 @@ __all__ = [
     "evaluate",
     "faithfulness_curve",
     "find_circuit",
+    "group_heads",
     "head_scores",
+    "head_similarity",
     "inspect_edge",
     "inspect_head",
     "inspect_node",
@@ -155,6 +172,7 @@ __all__ = [
     "published_circuit",
     "recovery",
     "score_edges",
+    "scrub",
     "search",
     "show_progress",
     "stability",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 # How alike a name must be to be offered, from 0 to 1: less so it is no slip of the hand.
 _NEAR = 0.55
@@ -33,5 +34,6 @@ def check_whole_number(name: str, value: object, least: int) -> None:
         value: that was given.
         least: that is allowed.
     """
-    if type(value) is not int or value < least:
+    # Those of numpy are whole numbers too; True and False are none.
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")

@@ -128,7 +128,7 @@ def test_batches_of_circuits_and_prompts_do_not_change_values(hf_model, monkeypa
     positions = torch.rand(engine.slices[0].sets.all.mask.shape, generator=torch.Generator()) < 0.5
     circuits = [*map(RemovedEdges, masks), RemovedEdges(masks[3], (edge, positions))]
     together = evaluate_removed(engine, circuits)
-    monkeypatch.setattr("acdc_explorer.engine.evaluate._BATCH_FLOATS", floats)
+    monkeypatch.setattr("acdc_explorer.engine.evaluate.BATCH_FLOATS", floats)
     torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=1e-12)
 
 

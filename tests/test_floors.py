@@ -29,7 +29,7 @@ FLOORS = [
 ]
 # The explorer is a house of its own.
 EXPLORER_FLOORS = [
-    {"words", "style", "selection", "compared", "edits", "script", "session"},
+    {"words", "style", "selection", "compared", "kept_groups", "edits", "script", "session"},
     {"widgets", "state", "task_html", "edge_names", "attention_html"},
     {"part"},
     {

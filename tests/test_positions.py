@@ -95,8 +95,8 @@ def test_blocks_of_prompts_do_not_change_values(kind, options, monkeypatch):
     circuits = [RemovedEdges(mask) for mask in masks]
     # Together, and one by one, since each alone may sum its kept edges instead.
     together = evaluate_removed(engine, circuits)
-    monkeypatch.setattr("acdc_explorer.engine.evaluate._BLOCK_FLOATS", 1)
-    monkeypatch.setattr("acdc_explorer.engine.evaluate._BLOCK_TOKENS", 1)
+    monkeypatch.setattr("acdc_explorer.engine.patched_runs._BLOCK_FLOATS", 1)
+    monkeypatch.setattr("acdc_explorer.engine.patched_runs._BLOCK_TOKENS", 1)
     alone = torch.cat([evaluate_removed(engine, [circuit]) for circuit in circuits])
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-12)
     torch.testing.assert_close(evaluate_removed(engine, circuits), together, rtol=0, atol=1e-12)

@@ -203,3 +203,36 @@ def test_changes_by_hand_count(explorer, model, task):
         return columns["circuit"]["values"]
 
     until(lambda: shown() == pytest.approx(expected.circuit.tolist(), abs=1e-6))
+
+
+def test_the_graph_is_drawn_by_a_prompts_effects(explorer, model, task):
+    part, view = open_tab(explorer), explorer._graph_view
+    until(lambda: part.prompts.table)
+    before = {each.edge.id: each.effect for each in view.drawn_edges()}
+    part.prompts._handle_custom_msg({"chosen": "2"}, [])
+    until(lambda: part.effects.table)
+    part.draws.value = True
+    assert "on prompt 2 alone" in view._caption.value
+
+    def drawn():
+        return {each.edge.id: each.effect for each in view.drawn_edges()}
+
+    def effects_on(prompt):
+        table = ax.prompt_effects(model, task, explorer.circuit, prompt)
+        return pytest.approx(dict(zip(table.edge, table.effect, strict=True)), abs=1e-5)
+
+    assert drawn() == effects_on(2)
+    # It goes on with another prompt, and with another circuit, until it is given up.
+    part.prompts._handle_custom_msg({"chosen": "3"}, [])
+    until(lambda: "on prompt 3 alone" in view._caption.value)
+    assert drawn() == effects_on(3)
+    explorer.threshold = 4 * THRESHOLD
+    explorer.wait(30)
+    until(lambda: not part.is_measuring and "on prompt 3 alone" in view._caption.value)
+    assert drawn() == effects_on(3)
+    part.draws.value = False
+    assert view._caption.value == ""
+    assert explorer._state.drawn_by is None
+    explorer.threshold = THRESHOLD
+    explorer.wait(30)
+    assert drawn() == before

@@ -33,3 +33,14 @@ def test_the_script_names_edges_of_the_circuit(circuits):
     inspected = re.search(r'inspect_edge\(model, task, circuit, "([^"]+)"\)', script)
     effects = ax.inspect_edge(model, task, circuit, inspected[1]).by_position
     assert effects.abs().max() > 0.5
+
+
+def test_what_a_circuit_can_be_asked_runs_as_it_stands(circuits):
+    model, task, circuit = circuits
+    section = README.partition("## Ask the circuit")[2].partition("## ")[0]
+    code = section.partition("```python")[2].partition("```")[0]
+    names = {"ax": ax, "model": model, "task": task, "circuit": circuit}
+    exec(code, names)
+    assert [change.edge.id for change in names["edited"].by_hand if not change.kept] == [
+        "a3.h0->logits"
+    ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
-from acdc_explorer.graph import LOGITS, Edge, Graph
+from acdc_explorer.graph import LOGITS, Edge, Graph, Node
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,16 @@ def live_senders(mask: np.ndarray, graph: Graph) -> np.ndarray:
     return live
 
 
-def computed_senders(graph: Graph, circuits: Sequence[RemovedEdges]) -> Bool[np.ndarray, " sender"]:
-    """The senders that may differ from the clean run in some circuit, and reach the logits."""
+def computed_senders(
+    graph: Graph, circuits: Sequence[RemovedEdges], given: Collection[Node] = ()
+) -> Bool[np.ndarray, " sender"]:
+    """The senders that may differ from the clean run in some circuit, and reach the logits.
+
+    Args:
+        graph: of the model.
+        circuits: one at least.
+        given: nodes that do not write what they compute.
+    """
     masks = np.stack([circuit.mask for circuit in circuits])
     removed, kept = masks.any(0) & graph.edge_mask, graph.edge_mask & ~masks.all(0)
     for circuit in circuits:
@@ -69,5 +77,5 @@ def computed_senders(graph: Graph, circuits: Sequence[RemovedEdges]) -> Bool[np.
     changed = np.zeros(len(graph.senders), dtype=bool)
     for index, node in enumerate(graph.senders):
         rows = graph.rows_of(node)
-        changed[index] = removed[rows].any() or kept[rows][:, changed].any()
+        changed[index] = node in given or removed[rows].any() or kept[rows][:, changed].any()
     return changed & live_senders(np.logical_and.reduce(masks), graph)

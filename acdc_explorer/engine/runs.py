@@ -37,6 +37,8 @@ class PromptRuns:
         ablation: Ablation,
         mean: Run | None = None,
         runs: tuple[Run, Run] | None = None,
+        *,
+        from_the_start: bool = False,
     ):
         """Finds out where the two runs can differ.
 
@@ -47,12 +49,15 @@ class PromptRuns:
             ablation: likewise.
             mean: for ablation "mean", the mean of the corrupted runs of all prompts, [1, ...].
             runs: the clean and the ablated run of these prompts, if they are known.
+            from_the_start: whether patched runs may differ from the clean one at any token,
+                whatever the two runs do.
         """
         self.weights, self.task, self.rows, self.ablation = weights, task, rows, ablation
         self.n_prompts = len(rows)
         self._mean, self._runs = mean, runs
         end = self._rows_of(task.end)
-        self.sets = PositionSets(end, self._first_changed(end), task.n_positions)
+        first = torch.zeros_like(end) if from_the_start else self._first_changed(end)
+        self.sets = PositionSets(end, first, task.n_positions)
         self._label_sets: dict[str, PositionSet] = {}
         self.forget_derived()
 
@@ -78,6 +83,13 @@ class PromptRuns:
             runs = clean, ablated
         rows = self.rows[start:stop]
         return PromptRuns(self.weights, self.task, rows, self.ablation, self._mean, runs)
+
+    def from_the_start(self) -> PromptRuns:
+        """The same runs, for patched ones that may differ from the first token on."""
+        runs = self._both()
+        return PromptRuns(
+            self.weights, self.task, self.rows, self.ablation, self._mean, runs, from_the_start=True
+        )
 
     def forget(self) -> None:
         """Lets go of the two runs and of what was made from them; they are made again if needed."""

@@ -25,6 +25,7 @@ from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
 from acdc_explorer.explorer.drawing.graph_view import GraphView
 from acdc_explorer.explorer.hand.what_if import WhatIf
+from acdc_explorer.explorer.kept_groups import KeptGroups
 from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
 from acdc_explorer.explorer.page import Page
 from acdc_explorer.explorer.panel.side_panel import SidePanel
@@ -126,9 +127,10 @@ class Explorer(CircuitWidget):
         ask = self._runner.ask
         self._what_if = WhatIf(self._state)
         self._graph_view = GraphView(
-            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys, self._mark_changes
-        )
-        self._state.watch(self._comparison_chosen)
+            ask, self._ui, self._edges_clicked, self._select, self._what_if.keys,
+            self._mark_changes, self._state.toggle_group,
+        )  # fmt: skip
+        self._state.watch(self._redraw_after)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)
@@ -325,6 +327,9 @@ class Explorer(CircuitWidget):
         compared = self._state.compared
         view.comparison = compared.comparison(snapshot.circuit)
         view.marks_changes = compared.follows
+        view.drawn_by = self._state.drawn_by
+        if snapshot.circuit is not None:
+            view.groups = KeptGroups.of(self._state.kept, snapshot.circuit.graph).drawn_closed
         view.draw(snapshot, selected, self.columns)
 
     def _redraw(self) -> None:

@@ -64,6 +64,9 @@ class Part:
     def script_changed(self) -> None:
         """Shows that something was done by hand; under the lock, while it is open."""
 
+    def drawing_changed(self) -> None:
+        """Takes in by which effects the graph is drawn; under the lock, while it is open."""
+
     def saved_html(self) -> str:
         """What a page without a kernel shows of it; may be empty."""
         return ""
@@ -83,6 +86,7 @@ class Part:
             "selection": self.selection_changed,
             "comparison": self.comparison_changed,
             "script": self.script_changed,
+            "drawing": self.drawing_changed,
         }
         told[change]()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from acdc_explorer.circuits.by_hand import HandChange
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.comparison import Comparable, Comparison
 from acdc_explorer.explorer.compared import Compared
 from acdc_explorer.explorer.edits import Edits, ids_of, line_of
+from acdc_explorer.explorer.kept_groups import KEPT_AS, KeptGroups
 from acdc_explorer.explorer.script import Script
 from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.session import Session
@@ -18,8 +20,23 @@ from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks.task import Task
 
-Change = Literal["circuit", "path", "selection", "comparison", "script"]
-CHANGES: tuple[Change, ...] = ("circuit", "path", "selection", "comparison", "script")
+Change = Literal["circuit", "path", "selection", "comparison", "drawing", "script"]
+CHANGES: tuple[Change, ...] = get_args(Change)
+
+
+@dataclass(frozen=True)
+class DrawnBy:
+    """Effects by which the graph is drawn instead of the circuit's own.
+
+    Attributes:
+        what: they are, in words, to end "Drawn by".
+        circuit: that they are of: another one is drawn by its own.
+        effects: edge id -> effect, of its kept edges.
+    """
+
+    what: str
+    circuit: Circuit
+    effects: Mapping[str, float]
 
 
 class State:
@@ -37,6 +54,7 @@ class State:
         script: what was searched for and done by hand, as lines of Python.
         edits: changes by hand.
         compared: what the circuit is compared with.
+        drawn_by: by which other effects than its own the circuit is drawn; None: by none.
     """
 
     def __init__(
@@ -62,6 +80,7 @@ class State:
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
         self.script = Script()
+        self.drawn_by: DrawnBy | None = None
         self._watchers: list[Callable[[Change], None]] = []
 
     @property
@@ -79,8 +98,9 @@ class State:
         self._watchers.append(told)
 
     def forget_watchers(self) -> None:
-        """Tells nobody any more; for a page that is gone."""
+        """Tells nobody any more, and forgets what was drawn for them; for a page that is gone."""
         self._watchers.clear()
+        self.drawn_by = None
 
     def show(self, snapshot: Snapshot, selection: Selection | None) -> None:
         """Takes in where the search stands and what is selected.
@@ -105,6 +125,31 @@ class State:
                 self.did(line_of(*ids_of(circuit.by_hand)))
         for change in changes:
             self._tell(change)
+
+    def draw_by(self, drawn_by: DrawnBy | None) -> None:
+        """Has the graph drawn by other effects, as long as it is of the circuit that they are of.
+
+        Args:
+            drawn_by: the effects; None: by its own again.
+        """
+        with self.lock:
+            self.drawn_by = drawn_by
+            self._tell("drawing")
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keeps something by which the graph is drawn, and has it drawn anew.
+
+        Args:
+            name: as in `kept`.
+            value: that JSON knows.
+        """
+        with self.lock:
+            self.kept[name] = value
+            self._tell("drawing")
+
+    def toggle_group(self, name: str) -> None:
+        """Opens a group that is drawn as one node, or closes one that is open."""
+        self.keep(KEPT_AS, KeptGroups.of(self.kept).toggled(name).as_kept())
 
     def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
         """Switches edges of the circuit off and on by hand.

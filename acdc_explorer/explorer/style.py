@@ -20,7 +20,7 @@ DIMMED_COLOUR = "#808080"
 BY_HAND_COLOUR = "#D55E00"
 # Around edges that a circuit has and the one it is compared with has not; and of those that only
 # the other one has.
-ONLY_HERE_COLOUR, ONLY_HERE_WIDTH, ONLY_HERE_OPACITY = "#0090C8", 9.0, 0.45
+ONLY_HERE_COLOUR, ONLY_HERE_WIDTH, ONLY_HERE_OPACITY = "#14B8CC", 9.0, 0.5
 ONLY_THERE_COLOUR = "#CC3344"
 # Of edges that a smaller share than this of repeated searches keeps.
 STEADY_SHARE, SELDOM_OPACITY = 0.8, 0.4
@@ -210,7 +210,7 @@ CSS = """
 .acdc-compared thead th { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-compared .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .acdc-columns { display: flex; flex-wrap: wrap; gap: 8px 28px; }
-.acdc-columns section { flex: 1 1 230px; max-width: 340px; max-height: 300px; overflow-y: auto; }
+.acdc-columns section { flex: 1 1 200px; max-width: 260px; max-height: 300px; overflow-y: auto; }
 .acdc-columns ul { list-style: none; margin: 0; padding: 0; }
 .acdc-columns li { display: flex; justify-content: space-between; gap: 8px; padding-right: 6px; }
 .acdc-columns button { border-color: transparent; padding: 0 3px; margin: 0; }

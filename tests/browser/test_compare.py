@@ -18,12 +18,20 @@ def counts(lab: LabPage) -> list[int]:
     return [int(data[name]) for name in ("both", "here", "there")]
 
 
+def shoot(lab: LabPage, name: str, selector: str = ".acdc-key") -> None:
+    """A screenshot with something in view."""
+    lab.page.locator(selector).last.scroll_into_view_if_needed()
+    lab.wait_figure("edge-hits")
+    lab.page.wait_for_timeout(300)
+    lab.screenshot(name)
+
+
 def test_a_pinned_circuit_is_laid_over_a_later_one(explorer):
     lab = explorer("'mini', 'ioi', '3%', n_prompts=16")
     lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
     open_tab(lab)
-    lab.screenshot("compare-nothing")
+    shoot(lab, "compare-nothing", ".acdc-tabs")
     lab.page.get_by_role("button", name="Pin this circuit").last.click()
     lab.page.locator("[data-compare='with:pin-1']").last.click()
     assert counts(lab)[1:] == [0, 0]
@@ -40,7 +48,8 @@ def test_a_pinned_circuit_is_laid_over_a_later_one(explorer):
     )
     assert shown == expected
     lab.wait_figure("only-there")
-    lab.screenshot("compare-light")
+    shoot(lab, "compare-light")
+    shoot(lab, "compare-tab", ".acdc-compared")
     key = lab.page.locator(".acdc-key").last
     assert f"only there ({shown[2]})" in key.inner_text()
     # By keyboard: the part is hidden, and an edge of the list is selected.
@@ -57,16 +66,14 @@ def test_a_pinned_circuit_is_laid_over_a_later_one(explorer):
     lab.page.keyboard.press("Enter")
     lab.page.wait_for_selector(".acdc-edge-panel[data-effect]", timeout=60_000)
     assert ask(lab, "explorer.selected_edge") == name
-    lab.screenshot("compare-selected")
+    shoot(lab, "compare-selected")
     lab.page.set_viewport_size({"width": 700, "height": 1000})
-    lab.page.locator(".acdc-compared").last.scroll_into_view_if_needed()
-    lab.screenshot("compare-narrow")
+    shoot(lab, "compare-narrow", ".acdc-compared")
     lab.page.set_viewport_size({"width": 1400, "height": 1000})
     lab.set_theme("JupyterLab Dark")
-    lab.page.locator(".acdc-graph").last.scroll_into_view_if_needed()
-    lab.wait_figure("edge-hits")
     lab.run("explorer.selected_edge = None")
-    lab.screenshot("compare-dark")
+    shoot(lab, "compare-dark")
+    shoot(lab, "compare-tab-dark", ".acdc-compared")
     lab.set_theme("JupyterLab Light")
     # What changed, by the button of the key.
     lab.page.locator(".acdc-key [data-part='changes']").last.click()
@@ -74,5 +81,5 @@ def test_a_pinned_circuit_is_laid_over_a_later_one(explorer):
     lab.wait_status("done", timeout=60)
     lab.page.wait_for_selector("[data-compare='with:last'][aria-pressed='true']")
     lab.wait_figure("only-here")
-    lab.screenshot("compare-what-changed")
+    shoot(lab, "compare-what-changed")
     assert lab.offsite_requests == []

@@ -75,13 +75,13 @@ def _choice(choice: Choice, chosen: str) -> str:
     )
 
 
-def interval_name(circuit: Circuit) -> str:
-    """A circuit of another threshold on a button: the threshold, how many edges, how faithful."""
+def threshold_name(circuit: Circuit) -> str:
+    """A circuit of another threshold on a button: the threshold, its edges, how faithful it is."""
     threshold = f"{circuit.threshold:.3g}"
     if circuit.full_metric:
         threshold = f"{100 * circuit.threshold / abs(circuit.full_metric):.3g}%"
-    score = "" if math.isnan(circuit.faithfulness) else f", {circuit.faithfulness:.0%}"
-    return f"{threshold}: {len(circuit.kept):,}{score}"
+    score = "" if math.isnan(circuit.faithfulness) else f", {circuit.faithfulness:.0%} faithful"
+    return f"{threshold}: {counted(len(circuit.kept), 'edge')}{score}"
 
 
 def comparison_html(comparison: Comparison, circuit: Circuit, *, live: bool = True) -> str:
@@ -118,7 +118,7 @@ def comparison_html(comparison: Comparison, circuit: Circuit, *, live: bool = Tr
         f"<p><b>{counted(n_both, 'edge')} in both</b>, {n_here:,} only here, {n_there:,} only "
         f"there; Jaccard index <b>{comparison.jaccard:.2f}</b> "
         f'<span class="acdc-muted">(edges of both over edges of either)</span>.{same}</p>'
-        f'<div class="acdc-columns">{columns}{_components(comparison.components, live=live)}</div>'
+        f'<div class="acdc-columns">{columns}{_components(comparison, circuit, live=live)}</div>'
         "</div>"
     )
 
@@ -141,12 +141,13 @@ def _list(
     return f"<section><h4>{title} ({len(part):,})</h4>{body}</section>"
 
 
-def _components(components: pd.DataFrame, *, live: bool) -> str:
+def _components(comparison: Comparison, circuit: Circuit, *, live: bool) -> str:
     """How many edges of each node are of both and of one alone; the most different first."""
+    components, parse = comparison.components, circuit.graph.parse_node
     differing = (components[FIRST] + components[SECOND]).argsort(kind="stable")[::-1]
     ordered = components.iloc[differing].head(_LISTED)
     rows = "".join(
-        f'<tr><th scope="row">{_button(f"node:{node}", node, live=live)}</th>'
+        f'<tr><th scope="row">{_button(f"node:{node}", parse(node).label, live=live)}</th>'
         f'<td class="num">{both:,}</td><td class="num">{here:,}</td>'
         f'<td class="num">{there:,}</td></tr>'
         for node, both, here, there in ordered.itertuples(index=False)

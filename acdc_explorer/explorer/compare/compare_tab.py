@@ -15,7 +15,7 @@ from acdc_explorer.explorer.compare.compare_html import (
     Choice,
     choices_html,
     comparison_html,
-    interval_name,
+    threshold_name,
 )
 from acdc_explorer.explorer.compare.lines import line_of_comparison, pin_name
 from acdc_explorer.explorer.part import Part
@@ -55,7 +55,8 @@ class CompareTab(Part):
         files = FileButtons(lambda kind: None, self._load, _OPEN)
         self.choices = ClickableHTML("", "compare", self._chosen)
         self.html = ClickableHTML("", "compare", self._chosen)
-        self.box.children = [self.choices, widgets.HBox([self.pin, files]), self.html]
+        row = widgets.HBox([self.pin, files], layout=widgets.Layout(align_items="center"))
+        self.box.children = [self.choices, row, self.html]
         # Of a file that was opened: its name, and the circuit in it.
         self._of_file: tuple[str, Circuit] | None = None
         self._known_pins: dict[int, tuple[dict[str, Any], PinnedCircuit]] = {}
@@ -116,8 +117,7 @@ class CompareTab(Part):
             for number, pin in self._pins().items()
         ]  # fmt: skip
         others = [
-            Choice(f"path-{each.threshold!r}", interval_name(each),
-                   "threshold: edges, faithfulness")
+            Choice(f"path-{each.threshold!r}", threshold_name(each))
             for each in self.state.snapshot.path.circuits if circuit is None
             or (each.kept_mask != circuit.kept_mask).any()
         ]  # fmt: skip

@@ -65,7 +65,7 @@ class Ends:
         rise = end[:, 1] - self.start[:, 1]
         reach = np.maximum(0.3, 0.45 * rise)
         # Longer ones more, but never out of the picture.
-        bow = np.where(self.upright, 1.1 * rise / (rise + 5), 0.0) + 2 * self.port + bend
+        bow = np.where(self.upright, 1.1 * rise / (np.abs(rise) + 5), 0.0) + 2 * self.port + bend
         control1 = self.start + np.stack([bow, reach], 1)
         control2 = end + np.stack([bow, -reach], 1)
         t = times[None, :, None]

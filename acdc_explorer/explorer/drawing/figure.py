@@ -16,10 +16,16 @@ from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.drawing.curves import Curves
 from acdc_explorer.explorer.drawing.hits import Hits
 from acdc_explorer.explorer.drawing.layout import Layout
-from acdc_explorer.explorer.drawing.nodes import MANY_NODES, UNSEEN, draw_nodes
+from acdc_explorer.explorer.drawing.nodes import (
+    MANY_NODES,
+    draw_folds,
+    draw_groups,
+    draw_nodes,
+)
 from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
 from acdc_explorer.explorer.drawing.traces import (
     NAN,
+    axes_of,
     hover_text,
     line,
     make_layout,
@@ -116,9 +122,10 @@ class CircuitFigure:
             lit: edges that stand out while the others are dim; None: all are drawn alike.
             preview: edges that are expected to stay, the most important first.
         """
-        inside = {node for each in edges if not each.is_out for edge in each.all_edges
+        place = layout.closed.place
+        inside = {place(node) for each in edges if not each.is_out for edge in each.all_edges
                   for node in (edge.sender, edge.receiver.node)}  # fmt: skip
-        there = {node for each in edges if each.where == SECOND
+        there = {place(node) for each in edges if each.where == SECOND
                  for node in (each.edge.sender, each.edge.receiver.node)}  # fmt: skip
         drawn = edges[:MAX_DRAWN]
         self.n_drawn = sum(len(each.all_edges) for each in drawn if not each.is_out)
@@ -131,6 +138,7 @@ class CircuitFigure:
                 layout,
                 {"in": inside, "there": there, "untested": untested_nodes(circuit)},
             )
+            draw_groups(self._trace("groups"), layout)
             self._ring("testing", receiver.node if receiver else None)
             is_small = len(circuit.graph.nodes) <= MANY_NODES
             untested = untested_edges(circuit, receiver) if is_small else []
@@ -170,42 +178,16 @@ class CircuitFigure:
         if before is None or before.name != layout.name:
             # Another view is shown whole.
             self._zoom = 1.0
-        (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.rows.ticks
         # Never taller than the window.
         self.box.layout.height = f"min({layout.height:.0f}px, 82vh)"
-        rule = {"color": "rgba(128,128,128,.35)", "width": 1}
-
-        def seen(ends: tuple[float, float]) -> dict[str, object]:
-            # Of an axis that finds its range by itself, so that "reset axes" comes back to it.
-            return {"minallowed": ends[0], "maxallowed": ends[1]}
-
-        self.widget.update_layout(
-            xaxis={"autorange": True, "autorangeoptions": seen(layout.x_range),
-                   "tickvals": x_at, "ticktext": x_names},
-            yaxis={"autorange": True, "autorangeoptions": seen(layout.rows.range),
-                   "tickvals": y_at, "ticktext": y_names},
-            uirevision=layout.name,
-        )  # fmt: skip
+        axes = axes_of(layout)
         # Assigned, since an update leaves the lines that were there.
-        self.widget.layout.shapes = [
-            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": rule}
-            for x in layout.separators
-        ]
+        self.widget.layout.shapes = axes.pop("shapes")
+        self.widget.update_layout(**axes, uirevision=layout.name)
         for name in ("testing", "selected-node"):
             self._trace(name).marker.size = 1.25 * layout.node_size
         self._trace("nodes").textfont.size = max(_SMALLEST_LABEL, _LABEL_SHARE * layout.node_size)
-        self._draw_folds(layout)
-
-    def _draw_folds(self, layout: Layout) -> None:
-        folds, trace = layout.rows.folds, self._trace("folds")
-        middle = sum(layout.x_range) / 2
-        trace.x = np.array([middle for _ in folds] or NAN, dtype=np.float32)
-        trace.y = np.array([fold.y for fold in folds] or NAN, dtype=np.float32)
-        trace.text = [f"··· {fold.name} ···" for fold in folds] or [""]
-        trace.hovertext = [f"{fold.name}: nothing kept; click to unfold" for fold in folds] or [""]
-        trace.marker.size, trace.marker.color = 14, UNSEEN
-        trace.marker.line.color = UNSEEN
-        trace.textfont.color = "#767676"
+        draw_folds(self._trace("folds"), layout)
 
     def _trace(self, name: str) -> go.Scatter:
         return self.widget.data[self._traces[name]]

@@ -13,7 +13,9 @@ import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.comparison import Comparison
+from acdc_explorer.circuits.groups import Group
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.explorer.drawing.closed_groups import NO_GROUPS, ClosedGroups, grouped
 from acdc_explorer.explorer.drawing.figure import CircuitFigure
 from acdc_explorer.explorer.drawing.key import CHANGES, Key
 from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
@@ -28,6 +30,7 @@ from acdc_explorer.explorer.drawing.shown import (
     to_draw,
 )
 from acdc_explorer.explorer.selection import Ask, Selection
+from acdc_explorer.explorer.state import DrawnBy
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
 from acdc_explorer.graph import LOGITS, REST, Edge, Node
@@ -50,10 +53,12 @@ class GraphView:
         effects: edge id -> the effect by which it is drawn, once that has been measured: at one
             position label alone, or in the circuit after changes by hand; None: the one by which it
             was decided.
+        drawn_by: other effects by which it is drawn as long as it is of their circuit, or None.
         steadiness: edge id -> the share of repeated searches that keep it; None: there were none.
         notes: edge id -> what else is to be said of it.
         comparison: of the circuit with another one, which is laid over it; None: there is none.
         marks_changes: whether that is the circuit that was shown before.
+        groups: of nodes that are drawn as one.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class GraphView:
         select: Callable[[Selection | None], None],
         keys: Mapping[str, Callable[[], None]],
         mark_changes: Callable[[bool], None],
+        open_group: Callable[[str], None] = lambda name: None,
     ):
         """Makes the figure.
 
@@ -74,11 +80,12 @@ class GraphView:
             select: called with a node that was clicked; or None, where there was nothing to click.
             keys: what else can be done by keyboard in the graph, by key.
             mark_changes: called with whether to compare with the circuit that was shown before.
+            open_group: called with the name of a closed group whose node was clicked.
         """
         self._ask, self._lock = ask, lock
         self.figure = CircuitFigure(
             edges_clicked,
-            lambda node: select(Selection("node", node)),
+            self._node_clicked,
             self._open_fold,
             lambda: select(None),
         )
@@ -88,13 +95,16 @@ class GraphView:
         )
         self.figure.box.children += (ArrowKeys(label, self._go, keys),)
         self._select = select
-        self._mark_changes = mark_changes
+        self._mark_changes, self._open_group = mark_changes, open_group
+        self.groups: Sequence[Group] = ()
         self.comparison: Comparison | None = None
         self.marks_changes = False
         self.key = Key(self._toggle)
-        self.box = widgets.VBox([self.key.widget, self.figure.box])
+        self._caption = widgets.HTML(layout=widgets.Layout(display="none"))
+        self.box = widgets.VBox([self.key.widget, self._caption, self.figure.box])
         self.shown = Shown()
         self.effects: dict[str, float] | None = None
+        self.drawn_by: DrawnBy | None = None
         self.steadiness: dict[str, float] | None = None
         self.notes: dict[str, str] = {}
         self._label: str | None = None
@@ -137,7 +147,37 @@ class GraphView:
     def drawn_edges(self) -> list[DrawnEdge]:
         """The kept edges that are to be seen, the largest first."""
         circuit = self._snapshot.circuit if self._snapshot else None
-        return [] if circuit is None else to_draw(self._kept_edges(circuit), self.shown)
+        if circuit is None:
+            return []
+        seen = to_draw(self._kept_edges(circuit), self.shown)
+        return grouped(seen, self._closed(circuit), circuit, merged=self.shown.merged)
+
+    def _closed(self, circuit: Circuit) -> ClosedGroups:
+        return ClosedGroups.of(self.groups, circuit) if self.groups else NO_GROUPS
+
+    def _node_clicked(self, node_id: str) -> None:
+        """A group opens; another node is selected."""
+        layout = self.figure.layout
+        group = None if layout is None else layout.closed.at.get(Node.parse(node_id))
+        if group is None:
+            self._select(Selection("node", node_id))
+        else:
+            self._open_group(group.name)
+
+    def edges_of(self, circuit: Circuit) -> list[DrawnEdge]:
+        """The edges of a circuit that are to be seen, unmerged, the largest first.
+
+        Args:
+            circuit: the one that is drawn, or another one of its model.
+        """
+        is_drawn = self._snapshot is not None and circuit is self._snapshot.circuit
+        kept = self._kept_edges(circuit) if is_drawn else kept_edges(circuit)
+        return to_draw(kept, replace(self.shown, merged=False))
+
+    def layout_for(self, edges: Sequence[DrawnEdge]) -> Layout:
+        """Where things would lie if these edges were drawn, by the choices of the user."""
+        assert self._snapshot is not None
+        return self._layout(self._snapshot, edges, None)
 
     def _toggle(self, part: str) -> None:
         if part == CHANGES:
@@ -154,7 +194,8 @@ class GraphView:
             if snapshot is None or snapshot.circuit is None or layout is None:
                 return
             edges = [edge for each in self.drawn_edges() for edge in each.all_edges]
-            inside = {node for edge in edges for node in (edge.sender, edge.receiver.node)}
+            place = layout.closed.place
+            inside = {place(node) for edge in edges for node in (edge.sender, edge.receiver.node)}
             graph = snapshot.circuit.graph
             selected = graph.parse(self._selected) if self._selected else None
             if isinstance(selected, Edge):
@@ -174,6 +215,9 @@ class GraphView:
             return
         circuit, graph = snapshot.circuit, snapshot.circuit.graph
         kept = self._kept_edges(circuit)
+        other = self._other_effects(circuit)
+        self._caption.layout.display = "none" if other is None else ""
+        self._caption.value = "" if other is None else f"<b>Drawn by {escape(other.what)}</b>"
         selected = None
         if self._selected is not None:
             selected = graph.parse(self._selected)
@@ -193,7 +237,7 @@ class GraphView:
         with self.figure.widget.batch_update():
             self.figure.draw(
                 circuit,
-                to_draw(kept, self.shown),
+                self.drawn_edges(),
                 layout,
                 receiver=snapshot.receiver,
                 lit=None if selected is None else lit_edges(kept, graph, selected),
@@ -203,11 +247,18 @@ class GraphView:
 
     def _kept_edges(self, circuit: Circuit) -> list[DrawnEdge]:
         """Made once, however often they are drawn: there may be a hundred thousand."""
-        made_of = circuit, self.effects, self.steadiness, self.notes, self.comparison
+        other = self._other_effects(circuit)
+        effects = self.effects if other is None else other.effects
+        made_of = circuit, effects, self.steadiness, self.notes, self.comparison
         if not all(map(operator.is_, made_of, self._kept[0])):
-            kept = kept_edges(circuit, self.effects, self.steadiness, self.notes)
+            kept = kept_edges(circuit, effects, self.steadiness, self.notes)
             self._kept = made_of, with_other(kept, self.comparison, circuit)
         return self._kept[1]
+
+    def _other_effects(self, circuit: Circuit) -> DrawnBy | None:
+        """By which a circuit is drawn, instead of its own."""
+        is_of_it = self.drawn_by is not None and self.drawn_by.circuit is circuit
+        return self.drawn_by if is_of_it else None
 
     def _layout(
         self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None
@@ -221,11 +272,13 @@ class GraphView:
         if circuit.graph.labels and self._columns == "positions":
             names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
             opened = self.shown.opened if is_folded else None
-            return PositionLayout(circuit.graph, edges, names, task.sees, opened)
+            closed = self._closed(circuit)
+            return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
         ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
         used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
         used |= {selected} if isinstance(selected, Node) else set()
-        return LayerLayout(circuit.graph, used if is_folded else None, self.shown.opened)
+        seen, opened = used if is_folded else None, self.shown.opened
+        return LayerLayout(circuit.graph, seen, opened, self._closed(circuit))
 
     def measure_effects(
         self,

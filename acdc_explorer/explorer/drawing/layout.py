@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from acdc_explorer.explorer.drawing.closed_groups import NO_GROUPS, ClosedGroups
 from acdc_explorer.explorer.drawing.curves import CURVE_POINTS, Curves, Ends, bends_around
 from acdc_explorer.explorer.drawing.rows import MLP_RISE, Rows
 from acdc_explorer.graph import END, LOGITS, REST, Edge, Graph, Node
@@ -62,6 +63,7 @@ class Layout:
         x_ticks: where columns are, and what they are called.
         x_range: the part of the x axis to show.
         separators: where columns end, on the x axis.
+        closed: groups that are drawn as one node.
     """
 
     graph: Graph
@@ -71,6 +73,7 @@ class Layout:
     x_ticks: tuple[list[float], list[str]]
     x_range: tuple[float, float]
     separators: list[float]
+    closed: ClosedGroups = NO_GROUPS
 
     @cached_property
     def _spots_of(self) -> dict[Node, list[Spot]]:
@@ -80,8 +83,8 @@ class Layout:
         return spots
 
     def spots_of(self, node: Node) -> list[Spot]:
-        """Every place of one node."""
-        return self._spots_of.get(node, [])
+        """Every place of one node; of a member of a closed group, the group's."""
+        return self._spots_of.get(self.closed.place(node), [])
 
     def neighbour(self, node: Node, way: str, among: Collection[Node]) -> Node | None:
         """The nearest node that way: of the next row, or within the row.
@@ -167,7 +170,11 @@ class LayerLayout(Layout):
     """Heads at their index, MLPs in a column on the right."""
 
     def __init__(
-        self, graph: Graph, used: Collection[Node] | None = None, opened: Collection[int] = ()
+        self,
+        graph: Graph,
+        used: Collection[Node] | None = None,
+        opened: Collection[int] = (),
+        closed: ClosedGroups = NO_GROUPS,
     ):
         """Places all nodes of a model.
 
@@ -176,8 +183,10 @@ class LayerLayout(Layout):
             used: nodes that must be seen. Given, a deep model's layers and a wide one's heads that
                 have none of them are folded.
             opened: layers that are not folded nevertheless.
+            closed: groups that are drawn as one node.
         """
-        self.graph = graph
+        self.graph, self.closed = graph, closed
+        used = None if used is None else {closed.place(node) for node in used}
         is_deep = used is not None and graph.n_layers > _DEEP
         layers = {*opened, *(node.layer for node in used or ())} if is_deep else None
         self.rows = Rows(graph.n_layers, layers)
@@ -193,7 +202,7 @@ class LayerLayout(Layout):
         self.spots = [
             Spot(node, None, *self._xy(node))
             for node in graph.nodes
-            if node.kind != "head" or node.head in self._column
+            if closed.place(node) == node and (node.kind != "head" or node.head in self._column)
         ]
         at, names = [*self._column.values()], [f"H{head}" for head in heads]
         if graph.has_mlps:
@@ -238,6 +247,7 @@ class PositionLayout(Layout):
         labels: Mapping[str, str],
         sees: Callable[[str, str], bool],
         opened: Collection[int] | None = None,
+        closed: ClosedGroups = NO_GROUPS,
     ):
         """Places the nodes of a circuit.
 
@@ -248,12 +258,14 @@ class PositionLayout(Layout):
                 below its column.
             sees: whether a query at the first label can attend to a key at the second.
             opened: given, layers of a deep model in which nothing stands are folded but for these.
+            closed: groups that are drawn as one node.
         """
-        self.graph = graph
+        self.graph, self.closed = graph, closed
         self._sees = sees
         self._used_at: dict[Node, set[str]] = {LOGITS: {END}}
         for edge in kept:
-            self._used_at.setdefault(edge.sender, set()).add(edge.receiver.position or REST)
+            sender = closed.place(edge.sender)
+            self._used_at.setdefault(sender, set()).add(edge.receiver.position or REST)
         used = {node.layer for node in self._used_at}
         is_deep = opened is not None and graph.n_layers > _DEEP
         self.rows = Rows(graph.n_layers, used.union(opened or ()) if is_deep else None)
@@ -307,8 +319,8 @@ class PositionLayout(Layout):
 
     def ends(self, edge: Edge) -> list[tuple[Spot, Spot]]:
         """A curve to every place of the receiver that uses what it reads there."""
-        node, label = edge.receiver.node, edge.receiver.position
-        start = self._spot_at.get((edge.sender, label))
+        node, label = self.closed.place(edge.receiver.node), edge.receiver.position
+        start = self._spot_at.get((self.closed.place(edge.sender), label))
         if start is None or label is None:
             return []
         if node.kind == "head" and edge.receiver.qkv != "q":

@@ -8,8 +8,9 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
+from acdc_explorer.circuits.groups import Group
 from acdc_explorer.explorer.drawing.layout import Layout
-from acdc_explorer.explorer.drawing.traces import node_text
+from acdc_explorer.explorer.drawing.traces import NAN, node_text
 from acdc_explorer.explorer.style import ONLY_THERE_COLOUR
 from acdc_explorer.graph import Node
 
@@ -18,6 +19,8 @@ from acdc_explorer.graph import Node
 MANY_NODES = 100
 UNSEEN = "rgba(0,0,0,0)"
 
+# Around a node that stands for a group, as a share of it.
+_RING = 1.3
 # State -> size, as a share of a node in the circuit; fill, border.
 LOOKS = {
     "in": (1.0, "#ffffff", "#555555"),
@@ -32,6 +35,33 @@ _SAID = {
     "untested": "<br>not tested yet",
     "out": "<br>no kept edge",
 }
+
+
+# Of the name below a group's node.
+_LONGEST_NAME = 16
+
+
+def draw_groups(trace: go.Scatter, layout: Layout) -> None:
+    """Puts a ring around every node that stands for a closed group, and its name below.
+
+    Args:
+        trace: of the rings.
+        layout: with the closed groups.
+    """
+    closed = layout.closed.at
+    spots = [spot for spot in layout.spots if spot.node in closed]
+    trace.x = np.array([spot.x for spot in spots] or [np.nan], dtype=np.float32)
+    trace.y = np.array([spot.y for spot in spots] or [np.nan], dtype=np.float32)
+    names = [closed[spot.node].name for spot in spots]
+    trace.text = [
+        name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names
+    ] or [""]
+    trace.marker.size = _RING * layout.node_size
+
+
+def _group_hover(group: Group) -> str:
+    members = ", ".join(node.label for node in group.members)
+    return f"<b>{escape(group.name)}</b>: {members}<br>click to open the group"
 
 
 def draw_nodes(
@@ -61,13 +91,18 @@ def draw_nodes(
     trace.customdata = [node.id for node in nodes]
     # Every node has a label and some are see-through: where labels become empty and full again,
     # Plotly loses some of them.
-    trace.text = [node_text(node) for node in nodes]
+    closed = layout.closed.at
+    trace.text = [
+        f"×{len(closed[node].nodes)}" if node in closed else node_text(node) for node in nodes
+    ]
     trace.textfont.color = [
         "#222222" if state in ("in", "there") and spot.node.layer >= 0 else UNSEEN
         for spot, state in seen
     ]
     trace.hovertext = [
-        spot.node.label + (f" @ {escape(spot.label)}" if spot.label else "") + _SAID[state]
+        (_group_hover(closed[spot.node]) if spot.node in closed else spot.node.label)
+        + (f" @ {escape(spot.label)}" if spot.label else "")
+        + _SAID[state]
         for spot, state in seen
     ]
     looks = [LOOKS[state] for state in state_of]
@@ -76,3 +111,21 @@ def draw_nodes(
     trace.marker.line.color = [border for _, _, border in looks]
     trace.marker.symbol = [SYMBOLS[node.kind] for node in nodes]
     return {node.id for node, state in zip(nodes, state_of, strict=True) if state == "out"}
+
+
+def draw_folds(trace: go.Scatter, layout: Layout) -> None:
+    """Draws what stands for layers that are folded.
+
+    Args:
+        trace: of the folds.
+        layout: where they lie.
+    """
+    folds = layout.rows.folds
+    middle = sum(layout.x_range) / 2
+    trace.x = np.array([middle for _ in folds] or NAN, dtype=np.float32)
+    trace.y = np.array([fold.y for fold in folds] or NAN, dtype=np.float32)
+    trace.text = [f"··· {fold.name} ···" for fold in folds] or [""]
+    trace.hovertext = [f"{fold.name}: nothing kept; click to unfold" for fold in folds] or [""]
+    trace.marker.size, trace.marker.color = 14, UNSEEN
+    trace.marker.line.color = UNSEEN
+    trace.textfont.color = "#767676"

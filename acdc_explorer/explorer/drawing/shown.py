@@ -76,6 +76,7 @@ class DrawnEdge:
         by_hand: "removed" or "restored" by hand; None: it is as the search left it.
         where: "both", "first" or "second", as in a `Comparison` with another circuit of which this
             is the first; None: there is no other.
+        title: of a line from or to a closed group, what it is called; else empty.
     """
 
     edge: Edge
@@ -88,6 +89,7 @@ class DrawnEdge:
     note: str = ""
     by_hand: Literal["removed", "restored"] | None = None
     where: str | None = None
+    title: str = ""
 
     @property
     def is_out(self) -> bool:
@@ -140,13 +142,12 @@ def kept_edges(
     notes = notes or {}
     cell = circuit.graph.cell
     connected = circuit.connected_mask if circuit.complete else circuit.graph.edge_mask
-    scale, smallest = abs(circuit.full_metric), smallest_effect(circuit)
+    smallest = smallest_effect(circuit)
     changed = {change.edge: change.kept for change in circuit.by_hand}
     kept = []
     for edge, decided in circuit.kept_effects.items():
         effect = decided if effects is None else effects.get(edge.id, 0.0)
-        # Where the clean metric is 0, nothing can be a share of it.
-        size = bisect.bisect(_SIZE_LIMITS, abs(effect) / scale) if scale else N_SIZES - 1
+        size = size_of(effect, circuit)
         is_connected = bool(connected[cell(edge)])
         steady = None if steadiness is None else steadiness.get(edge.id, 0.0)
         note = notes.get(edge.id, "")
@@ -156,6 +157,13 @@ def kept_edges(
     kept.sort(key=lambda each: (not each.connected, -abs(each.effect)))
     # Whatever else there is no room to draw.
     return [*_removed_by_hand(circuit), *kept]
+
+
+def size_of(effect: float, circuit: Circuit) -> int:
+    """The size by which an effect is drawn, as in `DrawnEdge`."""
+    scale = abs(circuit.full_metric)
+    # Where the clean metric is 0, nothing can be a share of it.
+    return bisect.bisect(_SIZE_LIMITS, abs(effect) / scale) if scale else N_SIZES - 1
 
 
 def _removed_by_hand(circuit: Circuit) -> list[DrawnEdge]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.drawing.curves import with_gaps
+from acdc_explorer.explorer.drawing.layout import Layout
 from acdc_explorer.explorer.drawing.shown import KINDS, N_SIZES, DrawnEdge
 from acdc_explorer.explorer.style import (
     BY_HAND_COLOUR,
@@ -29,6 +31,8 @@ from acdc_explorer.explorer.style import (
 from acdc_explorer.explorer.words import effect_in_words
 from acdc_explorer.graph import Node
 
+# Of the edges of a closed group, so many are named under the mouse.
+_LISTED = 8
 # A trace without points.
 NAN = np.array([np.nan], dtype=np.float32)
 
@@ -53,6 +57,27 @@ def make_layout() -> go.Layout:
         xaxis=axis,
         yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.18)"},
     )
+
+
+def axes_of(layout: Layout) -> dict[str, Any]:
+    """What of the figure's layout depends on where things lie: `xaxis`, `yaxis` and `shapes`."""
+    (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.rows.ticks
+    rule = {"color": "rgba(128,128,128,.35)", "width": 1}
+
+    def seen(ends: tuple[float, float]) -> dict[str, object]:
+        # Of an axis that finds its range by itself, so that "reset axes" comes back to it.
+        return {"minallowed": ends[0], "maxallowed": ends[1]}
+
+    return {
+        "xaxis": {"autorange": True, "autorangeoptions": seen(layout.x_range),
+                  "tickvals": x_at, "ticktext": x_names},
+        "yaxis": {"autorange": True, "autorangeoptions": seen(layout.rows.range),
+                  "tickvals": y_at, "ticktext": y_names},
+        "shapes": [
+            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": rule}
+            for x in layout.separators
+        ],
+    }  # fmt: skip
 
 
 def make_traces() -> list[go.Scatter]:
@@ -83,6 +108,13 @@ def make_traces() -> list[go.Scatter]:
     traces.append(
         _marker_trace("edge-hits", size=10, opacity=0, hovertemplate="%{text}<extra></extra>")
     )
+    traces.append(
+        _marker_trace(
+            "groups", mode="markers+text", symbol="circle-open", color="#767676",
+            line={"width": 1.5}, textposition="bottom center",
+            textfont={"size": 11, "color": "#767676"}, hoverinfo="skip",
+        )
+    )  # fmt: skip
     for name, sizes in (("folds", 9), ("nodes", 11)):
         traces.append(
             _marker_trace(
@@ -146,8 +178,14 @@ def hover_text(drawn: DrawnEdge, circuit: Circuit) -> str:
         return "<br>".join(
             [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], decided, "removed by hand"]
         )
-    lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
-    lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
+    if drawn.title:
+        lines = [f"<b>{escape(drawn.title)}</b>", f"{effect}, the sum over"]
+        lines += [escape(edge.label) for edge in drawn.all_edges[:_LISTED]]
+        n_more = len(drawn.all_edges) - _LISTED
+        lines += [f"and {n_more} more"] if n_more > 0 else []
+    else:
+        lines = [escape(drawn.edge.label), KIND_NAMES[drawn.edge.kind], effect]
+        lines += [f"{escape(e.label)} {effect_in_words(each, circuit)}" for e, each in drawn.others]
     if drawn.steadiness is not None:
         lines.append(f"kept in {drawn.steadiness:.0%} of the repeated searches")
     if drawn.by_hand is not None:

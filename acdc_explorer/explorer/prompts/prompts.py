@@ -26,7 +26,7 @@ from acdc_explorer.explorer.prompts.prompts_html import (
     summary_html,
 )
 from acdc_explorer.explorer.selection import Selection
-from acdc_explorer.explorer.state import State
+from acdc_explorer.explorer.state import DrawnBy, State
 from acdc_explorer.explorer.widgets.data_table import DataTable
 from acdc_explorer.explorer.words import error_html
 from acdc_explorer.measures.by_prompt import ByPrompt, by_prompt, prompt_effects, top_tokens
@@ -45,6 +45,7 @@ class Prompts(Part):
         prompts: the table of prompts.
         detail: what is told of the chosen one.
         effects: the table of what edges do on it.
+        draws: whether the graph is drawn by these.
     """
 
     title = "Prompts"
@@ -62,14 +63,23 @@ class Prompts(Part):
         self.effects = DataTable(
             "effects on this prompt", lambda edge: self.state.select(Selection("edge", edge))
         )
-        side = widgets.VBox([widgets.HTML(EFFECTS), self.effects])
-        for part, flex in ((self.detail, "3 1 570px"), (side, "2 1 330px")):
-            part.layout = widgets.Layout(flex=flex, min_width="0", max_width="100%")
+        self.draws = widgets.ToggleButton(
+            False,
+            description="Draw the graph by these",
+            tooltip="Draws each edge of the graph by what it adds on this prompt",
+            layout=widgets.Layout(width="auto", align_self="flex-start"),
+        )
+        self.draws.observe(lambda change: self._draw(change.new), "value")
+        side = widgets.VBox([widgets.HTML(EFFECTS), self.draws, self.effects])
+        for part, flex in ((self.detail, "3 1 530px"), (side, "2 1 380px")):
+            part.layout.flex, part.layout.min_width, part.layout.max_width = flex, "0", "100%"
         self.below = widgets.HBox(
             [self.detail, side], layout=widgets.Layout(flex_flow="row wrap", width="100%")
         )
         self.below.add_class("acdc-below-table")
         self.box.children = (self.summary, self.prompts, self.below)
+        # By which the graph can be drawn.
+        self._drawn_by: DrawnBy | None = None
         # What was found, of which circuit; and whether that is still to come.
         self._of: Circuit | None = None
         self._found: ByPrompt | None = None
@@ -136,6 +146,8 @@ class Prompts(Part):
         self.prompts.layout.display = ""
         if self.chosen is not None and self.chosen < len(rows):
             self._look_into(self.chosen)
+        else:
+            self.below.layout.display = "none"
 
     def _choose(self, key: str) -> None:
         with self.state.lock:
@@ -181,3 +193,20 @@ class Prompts(Part):
             empty="The circuit has no edges.",
         )
         self.selection_changed()
+        each = dict(zip(effects.edge, effects.effect, strict=True))
+        self._drawn_by = DrawnBy(f"what edges add on prompt {prompt} alone", circuit, each)
+        if self.draws.value:
+            self._draw(True)
+
+    def drawing_changed(self) -> None:
+        """Shows whether the graph is drawn by this prompt's effects."""
+        self.draws.value = self.state.drawn_by is not None and self.state.drawn_by is self._drawn_by
+
+    def _draw(self, is_wanted: bool) -> None:
+        """Has the graph drawn by the effects on the prompt, or as it was."""
+        with self.state.lock:
+            drawn = self.state.drawn_by
+            if is_wanted and drawn is not self._drawn_by:
+                self.state.draw_by(self._drawn_by)
+            elif not is_wanted and drawn is not None and drawn is self._drawn_by:
+                self.state.draw_by(None)
