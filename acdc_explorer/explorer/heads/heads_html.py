@@ -203,7 +203,7 @@ def _bars(found: HeadOnPrompt, described: Mapping[str, object] | None) -> str:
         values["all prompts, clean"] = float(described["writes"])  # type: ignore[arg-type]
         values["all prompts, corrupted"] = float(described["writes_corrupted"])  # type: ignore[arg-type]
     largest = max(*map(abs, values.values()), 1e-3)
-    width, middle = 150, 75
+    width, middle = 100, 50
     rows = []
     for name, value in values.items():
         length = abs(value) / largest * (middle - 2)
@@ -218,7 +218,8 @@ def _bars(found: HeadOnPrompt, described: Mapping[str, object] | None) -> str:
     return (
         f'<table aria-label="direct logit attribution">{"".join(rows)}</table>'
         '<p class="acdc-muted">Its own part of the logit difference, in logits, the final norm’s '
-        "scale being that of the clean run (direct logit attribution).</p>"
+        "scale being that of the clean run (direct logit attribution); before a cap on logits, if "
+        "the model has one.</p>"
     )
 
 
