@@ -210,10 +210,10 @@ CSS = """
 .acdc-compared thead th { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-compared .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .acdc-columns { display: flex; flex-wrap: wrap; gap: 8px 28px; }
-.acdc-columns section { flex: 1 1 200px; max-width: 260px; max-height: 300px; overflow-y: auto; }
+.acdc-columns section { flex: 1 1 225px; max-width: 270px; max-height: 300px; overflow-y: auto; }
 .acdc-columns ul { list-style: none; margin: 0; padding: 0; }
 .acdc-columns li { display: flex; justify-content: space-between; gap: 8px; padding-right: 6px; }
-.acdc-columns button { border-color: transparent; padding: 0 3px; margin: 0; }
+.acdc-columns button { border-color: transparent; white-space: nowrap; padding: 0 3px; margin: 0; }
 .acdc-columns button:hover, .acdc-columns button:focus-visible { border-color: currentColor; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 .acdc-part > .acdc-above-table { margin: 0; }

@@ -29,11 +29,12 @@ from acdc_explorer.explorer.drawing.shown import (
     lit_edges,
     to_draw,
 )
+from acdc_explorer.explorer.drawing.traces import column_name
 from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.state import DrawnBy
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
-from acdc_explorer.graph import LOGITS, REST, Edge, Node
+from acdc_explorer.graph import LOGITS, Edge, Node
 from acdc_explorer.inspection import effects_in, shares_at
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.state import Snapshot
@@ -270,7 +271,7 @@ class GraphView:
         edges = [each.edge for each in kept]
         is_folded = circuit.complete and self.shown.folded
         if circuit.graph.labels and self._columns == "positions":
-            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
+            names = {label: column_name(label, snapshot.tokens) for label in task.label_order}
             opened = self.shown.opened if is_folded else None
             closed = self._closed(circuit)
             return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
@@ -346,12 +347,3 @@ class GraphView:
 
         if left:
             self._ask(question, answer)
-
-
-def _column_name(label: str, tokens: Mapping[str, str]) -> str:
-    """A position label and, below it, what stands there in the first prompt."""
-    token = tokens.get(label, "")
-    if label == REST or not token:
-        return f"<b>{escape(label)}</b>"
-    short = token if len(token) <= 12 else f"{token[:11]}…"
-    return f"<b>{escape(label)}</b><br>e.g. {escape(short)}"
