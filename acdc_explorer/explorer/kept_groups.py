@@ -55,10 +55,9 @@ class KeptGroups:
             return frozenset(names.intersection(map(str, found)) if isinstance(found, list) else ())
 
         similarity = saved.get("similarity")
-        is_share = isinstance(similarity, (int, float)) and 0 <= similarity <= 1
-        return KeptGroups(
-            groups, some("closed"), some("alike"), float(similarity) if is_share else None
-        )
+        if not isinstance(similarity, (int, float)) or not 0 <= similarity <= 1:
+            similarity = None
+        return KeptGroups(groups, some("closed"), some("alike"), similarity)
 
     @property
     def drawn_closed(self) -> list[Group]:

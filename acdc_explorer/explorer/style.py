@@ -319,6 +319,7 @@ CSS = """
   background: transparent; font-weight: normal; vertical-align: baseline; }
 .acdc-groups thead th { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-groups tbody th { font-weight: 600; }
+.acdc-groups th { white-space: nowrap; }
 .acdc-groups .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .acdc-groups button { font: inherit; font-size: 12px; color: inherit; cursor: pointer;
   background: var(--jp-layout-color2, #eee); border: 1px solid var(--jp-border-color1, #bbb);

@@ -81,7 +81,7 @@ class GroupsTab(Part):
         self.name = _text("name", "of the group", "250px")
         self.inputs = _text("inputs", "position labels, as IO, S2", "300px")
         self.add = _button(
-            "Add selected node", "plus", "Puts the node that is selected to the others", "155px"
+            "Add selected node", "plus", "Puts the node that is selected to the others", "175px"
         )
         self.make = _button("Make a group", "check", "Groups these nodes by hand", "130px")
         self.cancel = _button("Cancel", "times", "Leaves the group as it is", "90px")
