@@ -815,7 +815,9 @@ def test_a_snapshot_is_a_page_of_its_own(explorer, tmp_path):
     explorer.snapshot_html(path)
     text = path.read_text(encoding="utf-8")
     assert "edge-hits" in text
-    assert text.count("<tr><td><code>") == len(explorer.circuit.kept)
+    assert text.count('<tr><td><button type="button" data-goto="edge:') == (
+        len(explorer.circuit.kept)
+    )
     n_loose = len(explorer.circuit.kept) - len(explorer.circuit.connected())
     assert text.count("<td>leads from nothing</td>") == n_loose
     assert panel_data(explorer)["effect"] in text
@@ -907,7 +909,7 @@ class TestPositions:
         positional.snapshot_html(tmp_path / "page.html")
         text = (tmp_path / "page.html").read_text(encoding="utf-8")
         edge = next(edge for edge in positional.circuit.kept if "<v>@S2" in edge)
-        assert f"{html.escape(edge)}</code></td><td>V-composition" in text
+        assert f"{html.escape(edge)}</button></td><td>V-composition" in text
 
     def test_a_bar_shows_that_positions_share_in_the_graph(self):
         explorer = ax.Explorer("mini", "ioi", "7%", n_prompts=16)

@@ -27,7 +27,11 @@ from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.patched_runs import PatchedRuns
-from acdc_explorer.engine.removed_edges import RemovedEdges, computed_senders
+from acdc_explorer.engine.removed_edges import (
+    RemovedEdges,
+    computed_senders,
+    differ_at_logits_alone,
+)
 from acdc_explorer.engine.scoring import Scoring
 from acdc_explorer.graph import Node
 
@@ -112,8 +116,7 @@ def pattern_on_prompt(
 
     Args:
         engine: as for `evaluate_removed`.
-        circuit: in which the head's kept edges lead to the logits: of other heads it is not known
-            what they read, since what they write changes nothing.
+        circuit: in which kept edges lead from the head to the logits: others' inputs are not kept.
         head: of the model.
         row: number of the prompt.
     """
@@ -152,7 +155,10 @@ def _floats_per_prompt(engine: Engine, circuits: Sequence[RemovedEdges]) -> tupl
     """What a batch of patched runs holds: once for all circuits, and for each of them."""
     computed = computed_senders(engine.graph, circuits)
     width = engine.most_changed_positions * engine.weights.d_model
-    inputs_of_a_block = 4 * engine.graph.n_heads
     head_sums = engine.graph.n_layers if engine.weights.norms_head_sums else 0
+    if differ_at_logits_alone(engine.graph, circuits):
+        # Each has but sums of its own at END.
+        return width * len(computed), 2 * engine.weights.d_model * (1 + head_sums)
+    inputs_of_a_block = 4 * engine.graph.n_heads
     each = int(computed.sum()) + inputs_of_a_block + head_sums
     return width * len(computed), width * each

@@ -33,6 +33,17 @@ class RemovedEdges:
         return RemovedEdges(self.mask, (edge, positions[rows.start : rows.stop]))
 
 
+def differ_at_logits_alone(graph: Graph, circuits: Sequence[RemovedEdges]) -> bool:
+    """Whether circuits differ in edges into the logits at most, so that they share all blocks."""
+    elsewhere = np.ones(len(graph.receivers), dtype=bool)
+    elsewhere[graph.rows_of(LOGITS)] = False
+    first = circuits[0].mask[elsewhere]
+    return all(
+        circuit.partial is None and np.array_equal(circuit.mask[elsewhere], first)
+        for circuit in circuits
+    )
+
+
 def live_senders(mask: np.ndarray, graph: Graph) -> np.ndarray:
     """Which senders have a path of kept edges to the logits, bool [n_senders].
 

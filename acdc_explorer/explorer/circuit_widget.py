@@ -117,8 +117,8 @@ class CircuitWidget(SearchWidget):
     def _mark_changes(self, marks: bool) -> None:
         self._state.compare(None, follows=marks)
 
-    def _comparison_chosen(self, change: Change) -> None:
-        if change == "comparison":
+    def _redraw_after(self, change: Change) -> None:
+        if change in ("comparison", "drawing"):
             self._redraw()
 
     def save(self, path: str | os.PathLike[str]) -> None:

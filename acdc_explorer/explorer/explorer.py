@@ -120,7 +120,6 @@ class Explorer(CircuitWidget):
 
     def _make_page(self) -> Sequence[widgets.Widget]:
         self._state.forget_watchers()
-        self._state.watch(lambda change: self._redraw() if change == "drawing" else None)
         self._shown_version = -1
         self._drawn: tuple[Any, ...] = ()
         self._controls = Controls(list(list_models().model), list(list_tasks().task))
@@ -131,7 +130,7 @@ class Explorer(CircuitWidget):
             ask, self._ui, self._edges_clicked, self._select, self._what_if.keys,
             self._mark_changes, self._state.toggle_group,
         )  # fmt: skip
-        self._state.watch(self._comparison_chosen)
+        self._state.watch(self._redraw_after)
         self._side_panel = SidePanel(ask, self._ui, self._select, self._position_clicked)
         self._side_panel.selection = Selection.of(self.selected_edge, self.selected_node)
         self._own_prompts = OwnPrompts(lambda: self._runner, self._ui, self._use_task)

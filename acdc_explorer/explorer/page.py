@@ -16,7 +16,7 @@ from acdc_explorer.explorer.hand.what_if import WhatIf
 from acdc_explorer.explorer.panel.side_panel import SidePanel
 from acdc_explorer.explorer.panel.threshold_plot import path_html
 from acdc_explorer.explorer.part import Part
-from acdc_explorer.explorer.saved_page import write_page
+from acdc_explorer.explorer.saved_page.page import write_page
 from acdc_explorer.explorer.style import CSS
 from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.runner.state import Snapshot
@@ -144,15 +144,17 @@ class Page:
             shown_position: the position label by which the graph is drawn, or None.
         """
         figure, snapshot = self._graph_view.figure, self._shown
-        parts = [
+        above = [
             status_html(snapshot, figure.n_drawn, shown_position, live=False),
             error_html(snapshot.error),
+        ]
+        below = [
             path_html(snapshot, live=False),
-            self._side_panel.html(live=False),
             self._checks.text(),
             *(part.saved_html() for part in self._parts),
         ]
-        write_page(path, figure.widget, parts, snapshot.circuit, self._graph_view.drawn_edges())
+        panel, selection = self._side_panel.html(live=False), self._side_panel.selection
+        write_page(path, self._graph_view, snapshot, selection, panel, above, below)
 
 
 def close_with_parts(widget: widgets.Widget) -> None:

@@ -21,6 +21,8 @@ LEAST_SHARE = 0.03
 _OVERSHOOT = 0.01
 # Faithfulness by which two ablations, or found and held-out prompts, differ so that it is told.
 _FAR_APART = 0.2
+# Cells of the masks of circuits that are run together, all of which are in memory.
+_MASK_CELLS = 64_000_000
 # So many heads are named.
 _MOST_NAMED = 6
 
@@ -102,7 +104,8 @@ def _direct(
         less = kept.copy()
         less[graph.rows_of(LOGITS), graph.sender_index[head]] = False
         circuits.append(less)
-    values = evaluated(engine, circuits, "measuring what heads write into the logits", 32)
+    at_once = max(1, _MASK_CELLS // kept.size)
+    values = evaluated(engine, circuits, "measuring what heads write into the logits", at_once)
     effects = engine.metric.sign * (values[0] - values[1:])
     n_prompts = effects.shape[1]
     deviation = effects.std(1, ddof=1) if n_prompts > 1 else np.zeros(len(heads))

@@ -37,10 +37,15 @@ def test_a_prompt_is_picked_and_its_edges_are_gone_through(explorer):
     wait_selected(lab, effects[2])
     assert ask(lab, "explorer.selected_edge") == effects[2]
     lab.screenshot("prompts-light")
+    lab.page.get_by_role("button", name="Draw the graph by these").click()
+    lab.page.get_by_text(f"Drawn by what edges add on prompt {worst[1]} alone").wait_for()
     # By the keyboard to the next prompt.
     lab.page.locator(PROMPTS).locator(".acdc-grid").focus()
     lab.page.keyboard.press("ArrowDown")
     lab.page.wait_for_selector(f'.acdc-prompt-detail[data-prompt="{worst[2]}"]')
+    lab.page.get_by_text(f"Drawn by what edges add on prompt {worst[2]} alone").wait_for()
+    lab.page.locator(".acdc-graph").last.scroll_into_view_if_needed()
+    lab.screenshot("prompts-graph")
     lab.page.locator(PROMPTS).get_by_label("Result").select_option("✗ circuit fails")
     assert {*keys(lab, PROMPTS)} == {str(row) for row in fails}
     lab.page.locator(PROMPTS).get_by_label("Result").select_option("")

@@ -81,8 +81,8 @@ def grouped(
     drawn = []
     for together in of_ends.values():
         edge = together[0].edge
-        ends = edge.sender, edge.receiver.node
-        is_of_group = any(closed.place(node) in closed.at for node in ends)
+        nodes = edge.sender, edge.receiver.node
+        is_of_group = any(closed.place(node) in closed.at for node in nodes)
         drawn.append(_together(together, closed, circuit) if is_of_group else together[0])
     return drawn
 

@@ -16,10 +16,16 @@ from acdc_explorer.circuits.steps import ReceiverStep
 from acdc_explorer.explorer.drawing.curves import Curves
 from acdc_explorer.explorer.drawing.hits import Hits
 from acdc_explorer.explorer.drawing.layout import Layout
-from acdc_explorer.explorer.drawing.nodes import MANY_NODES, UNSEEN, draw_groups, draw_nodes
+from acdc_explorer.explorer.drawing.nodes import (
+    MANY_NODES,
+    draw_folds,
+    draw_groups,
+    draw_nodes,
+)
 from acdc_explorer.explorer.drawing.shown import DrawnEdge, untested_edges, untested_nodes
 from acdc_explorer.explorer.drawing.traces import (
     NAN,
+    axes_of,
     hover_text,
     line,
     make_layout,
@@ -172,42 +178,16 @@ class CircuitFigure:
         if before is None or before.name != layout.name:
             # Another view is shown whole.
             self._zoom = 1.0
-        (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.rows.ticks
         # Never taller than the window.
         self.box.layout.height = f"min({layout.height:.0f}px, 82vh)"
-        rule = {"color": "rgba(128,128,128,.35)", "width": 1}
-
-        def seen(ends: tuple[float, float]) -> dict[str, object]:
-            # Of an axis that finds its range by itself, so that "reset axes" comes back to it.
-            return {"minallowed": ends[0], "maxallowed": ends[1]}
-
-        self.widget.update_layout(
-            xaxis={"autorange": True, "autorangeoptions": seen(layout.x_range),
-                   "tickvals": x_at, "ticktext": x_names},
-            yaxis={"autorange": True, "autorangeoptions": seen(layout.rows.range),
-                   "tickvals": y_at, "ticktext": y_names},
-            uirevision=layout.name,
-        )  # fmt: skip
+        axes = axes_of(layout)
         # Assigned, since an update leaves the lines that were there.
-        self.widget.layout.shapes = [
-            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": rule}
-            for x in layout.separators
-        ]
+        self.widget.layout.shapes = axes.pop("shapes")
+        self.widget.update_layout(**axes, uirevision=layout.name)
         for name in ("testing", "selected-node"):
             self._trace(name).marker.size = 1.25 * layout.node_size
         self._trace("nodes").textfont.size = max(_SMALLEST_LABEL, _LABEL_SHARE * layout.node_size)
-        self._draw_folds(layout)
-
-    def _draw_folds(self, layout: Layout) -> None:
-        folds, trace = layout.rows.folds, self._trace("folds")
-        middle = sum(layout.x_range) / 2
-        trace.x = np.array([middle for _ in folds] or NAN, dtype=np.float32)
-        trace.y = np.array([fold.y for fold in folds] or NAN, dtype=np.float32)
-        trace.text = [f"··· {fold.name} ···" for fold in folds] or [""]
-        trace.hovertext = [f"{fold.name}: nothing kept; click to unfold" for fold in folds] or [""]
-        trace.marker.size, trace.marker.color = 14, UNSEEN
-        trace.marker.line.color = UNSEEN
-        trace.textfont.color = "#767676"
+        draw_folds(self._trace("folds"), layout)
 
     def _trace(self, name: str) -> go.Scatter:
         return self.widget.data[self._traces[name]]

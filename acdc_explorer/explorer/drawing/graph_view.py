@@ -164,6 +164,21 @@ class GraphView:
         else:
             self._open_group(group.name)
 
+    def edges_of(self, circuit: Circuit) -> list[DrawnEdge]:
+        """The edges of a circuit that are to be seen, unmerged, the largest first.
+
+        Args:
+            circuit: the one that is drawn, or another one of its model.
+        """
+        is_drawn = self._snapshot is not None and circuit is self._snapshot.circuit
+        kept = self._kept_edges(circuit) if is_drawn else kept_edges(circuit)
+        return to_draw(kept, replace(self.shown, merged=False))
+
+    def layout_for(self, edges: Sequence[DrawnEdge]) -> Layout:
+        """Where things would lie if these edges were drawn, by the choices of the user."""
+        assert self._snapshot is not None
+        return self._layout(self._snapshot, edges, None)
+
     def _toggle(self, part: str) -> None:
         if part == CHANGES:
             self._mark_changes(not self.marks_changes)

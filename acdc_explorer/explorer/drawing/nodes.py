@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from acdc_explorer.circuits.groups import Group
 from acdc_explorer.explorer.drawing.layout import Layout
-from acdc_explorer.explorer.drawing.traces import node_text
+from acdc_explorer.explorer.drawing.traces import NAN, node_text
 from acdc_explorer.explorer.style import ONLY_THERE_COLOUR
 from acdc_explorer.graph import Node
 
@@ -111,3 +111,21 @@ def draw_nodes(
     trace.marker.line.color = [border for _, _, border in looks]
     trace.marker.symbol = [SYMBOLS[node.kind] for node in nodes]
     return {node.id for node, state in zip(nodes, state_of, strict=True) if state == "out"}
+
+
+def draw_folds(trace: go.Scatter, layout: Layout) -> None:
+    """Draws what stands for layers that are folded.
+
+    Args:
+        trace: of the folds.
+        layout: where they lie.
+    """
+    folds = layout.rows.folds
+    middle = sum(layout.x_range) / 2
+    trace.x = np.array([middle for _ in folds] or NAN, dtype=np.float32)
+    trace.y = np.array([fold.y for fold in folds] or NAN, dtype=np.float32)
+    trace.text = [f"··· {fold.name} ···" for fold in folds] or [""]
+    trace.hovertext = [f"{fold.name}: nothing kept; click to unfold" for fold in folds] or [""]
+    trace.marker.size, trace.marker.color = 14, UNSEEN
+    trace.marker.line.color = UNSEEN
+    trace.textfont.color = "#767676"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.drawing.curves import with_gaps
+from acdc_explorer.explorer.drawing.layout import Layout
 from acdc_explorer.explorer.drawing.shown import KINDS, N_SIZES, DrawnEdge
 from acdc_explorer.explorer.style import (
     BY_HAND_COLOUR,
@@ -55,6 +57,27 @@ def make_layout() -> go.Layout:
         xaxis=axis,
         yaxis={**axis, "showgrid": True, "gridcolor": "rgba(128,128,128,.18)"},
     )
+
+
+def axes_of(layout: Layout) -> dict[str, Any]:
+    """What of the figure's layout depends on where things lie: `xaxis`, `yaxis` and `shapes`."""
+    (x_at, x_names), (y_at, y_names) = layout.x_ticks, layout.rows.ticks
+    rule = {"color": "rgba(128,128,128,.35)", "width": 1}
+
+    def seen(ends: tuple[float, float]) -> dict[str, object]:
+        # Of an axis that finds its range by itself, so that "reset axes" comes back to it.
+        return {"minallowed": ends[0], "maxallowed": ends[1]}
+
+    return {
+        "xaxis": {"autorange": True, "autorangeoptions": seen(layout.x_range),
+                  "tickvals": x_at, "ticktext": x_names},
+        "yaxis": {"autorange": True, "autorangeoptions": seen(layout.rows.range),
+                  "tickvals": y_at, "ticktext": y_names},
+        "shapes": [
+            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": rule}
+            for x in layout.separators
+        ],
+    }  # fmt: skip
 
 
 def make_traces() -> list[go.Scatter]:

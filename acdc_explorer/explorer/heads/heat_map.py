@@ -61,10 +61,10 @@ def heat_map(
         told = f"from {queries[query]!r} [{query}] to {keys[key]!r} [{key}]: " + (
             f"{weight:+.3f}" if signed else f"{weight:.3f}"
         )
+        x, y, opacity = left + key * cell, top + query * cell, min(1.0, abs(weight))
         parts.append(
-            f'<rect class="{"more" if weight > 0 else "less"}" x="{left + key * cell:.1f}" '
-            f'y="{top + query * cell:.1f}" width="{cell}" height="{cell}" '
-            f'fill-opacity="{max(_LEAST_OPACITY, min(1.0, abs(weight))):.2f}">'
+            f'<rect class="{"more" if weight > 0 else "less"}" x="{x:.1f}" y="{y:.1f}" '
+            f'width="{cell}" height="{cell}" fill-opacity="{max(_LEAST_OPACITY, opacity):.2f}">'
             f"<title>{escape(told)}</title></rect>"
         )
     return (

@@ -105,7 +105,7 @@ def effect_columns(circuit: Circuit, effects: pd.DataFrame, labels: Sequence[str
             "edge",
             "The edge",
             labels,
-            width="minmax(120px, 1.4fr)",
+            width="minmax(180px, 1.4fr)" if circuit.graph.labels else "minmax(120px, 1.4fr)",
         ),
         Column(
             "effect",

@@ -67,11 +67,11 @@ class Prompts(Part):
             False,
             description="Draw the graph by these",
             tooltip="Draws each edge of the graph by what it adds on this prompt",
-            layout=widgets.Layout(width="auto"),
+            layout=widgets.Layout(width="auto", align_self="flex-start"),
         )
         self.draws.observe(lambda change: self._draw(change.new), "value")
         side = widgets.VBox([widgets.HTML(EFFECTS), self.draws, self.effects])
-        for part, flex in ((self.detail, "3 1 570px"), (side, "2 1 330px")):
+        for part, flex in ((self.detail, "3 1 530px"), (side, "2 1 380px")):
             part.layout.flex, part.layout.min_width, part.layout.max_width = flex, "0", "100%"
         self.below = widgets.HBox(
             [self.detail, side], layout=widgets.Layout(flex_flow="row wrap", width="100%")

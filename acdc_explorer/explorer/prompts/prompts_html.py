@@ -33,7 +33,7 @@ TOKENS_SHOWN = 5
 def summary_html(found: ByPrompt) -> str:
     """What stands out among the prompts, and what can be done here."""
     # Which model and task it is of stands elsewhere on the page.
-    told = str(found).split(", ", 1)[1]
+    told = str(found).removeprefix(f"{found.model_name} · {found.task_name}, ")
     return (
         f"<p>{escape(told)}</p><p class='acdc-muted'>The prompts on which the circuit fails come "
         "first, then the least faithful. Click one, or go to it by the arrow keys, to see what the "
@@ -64,7 +64,8 @@ def detail_html(
         f"<h4>Prompt {prompt}: {RESULTS[row['full_right'], row['circuit_right']]}, faithfulness "
         f"{percent(row['faithfulness'])}</h4>{prompt_html(task, prompt)}"
         f"<p>{metric}: {values}; KL divergence {plain(row['kl'])} nats</p>"
-        f"<h4>Said next</h4>{said}</div>"
+        '<h4>Said next <span class="acdc-muted">(probability, #rank)</span></h4>'
+        f"{said}</div>"
     )
 
 
@@ -79,7 +80,7 @@ def _tokens(tokens: pd.DataFrame) -> str:
     for role in (ANSWER, WRONG_ANSWER):
         # The best of each comes first.
         best = [of_run[of_run.role == role].iloc[0] for of_run in by_run]
-        cells = "".join(f"<td>{_token(each)}, rank {each['rank']:,}</td>" for each in best)
+        cells = "".join(f"<td>{_token(each)} (#{each['rank']:,})</td>" for each in best)
         rows.append(f'<tr><th scope="row">{role}</th>{cells}</tr>')
     return (
         '<div class="acdc-wide"><table class="acdc-tokens" aria-label="what is said next"><thead>'

@@ -82,8 +82,9 @@ def edge_columns(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
     labels = node_labels(edges)
     senders, receivers = [*edges.sender.map(labels)], [*edges.receiver.map(labels)]
     qkv, positions = texts(edges.qkv), texts(edges.position)
+    width = "minmax(180px, 1.6fr)" if circuit.graph.labels else "minmax(150px, 1.6fr)"
     columns = [
-        Column("label", "edge", "The edge", edge_labels(edges), width="minmax(150px, 1.6fr)"),
+        Column("label", "edge", "The edge", edge_labels(edges), width=width),
         *_effects(circuit, edges),
         Column("from", "from", "What writes", senders, width=_NARROW, facet="From"),
         Column("into", "into", "What reads", receivers, width=_NARROW, facet="Into"),
@@ -93,7 +94,7 @@ def edge_columns(circuit: Circuit, edges: pd.DataFrame) -> list[Column]:
     if circuit.graph.labels:
         told = "The position label at which the receiver reads"
         columns.append(
-            Column("position", "position", told, positions, width=_NARROW, facet="Position")
+            Column("position", "position", told, positions, width="78px", facet="Position")
         )
     told = "What the search, or somebody by hand, made of it"
     columns.append(Column("state", "state", told, [*edges.state], width="74px", facet="State"))

@@ -1,0 +1,1 @@
+"""The page as a file, which shows and answers without a kernel."""
