@@ -161,15 +161,22 @@ def test_groups_by_similarity_leave_others_alone():
     alike = kept.with_alike(found, 0.8)
     assert {group.name: group.nodes for group in alike.groups} == {
         "mine": ("a0.h0", "a0.h1"),
-        "x": ("a1.h0", "a1.h1"),
+        "L1H0 and 1 more": ("a1.h0", "a1.h1"),
     }
-    assert alike.closed == {"mine", "x"}
+    assert alike.closed == {"mine", "L1H0 and 1 more"}
     assert [group.name for group in alike.with_alike(Groups(), 0.9).groups] == ["mine"]
     # What is changed by hand stays.
-    named = alike.changed("x", "movers", ("IO",)).with_alike(Groups(), 0.9)
+    named = alike.changed("L1H0 and 1 more", "movers", ("IO",)).with_alike(Groups(), 0.9)
     assert [group.name for group in named.groups] == ["mine", "movers"]
     assert named.closed == {"mine", "movers"}
     assert [group.name for group in named.without("mine").groups] == ["movers"]
+    # A group by hand takes a member from one by similarity, which is called after those left.
+    three = KeptGroups().with_alike(
+        Groups((Group("L0H0 and 2 more", ("a0.h0", "a0.h1", "m0")),)), 1
+    )
+    taken = three.with_group(Group("mine", ("a0.h0",)))
+    assert [group.name for group in taken.groups] == ["mine", "L0H1 and 1 more"]
+    assert taken.alike == {"L0H1 and 1 more"}
 
 
 def test_what_is_written_is_escaped(circuit):

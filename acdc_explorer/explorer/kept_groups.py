@@ -8,6 +8,7 @@ from typing import Any
 
 from acdc_explorer.circuits.groups import Group, Groups
 from acdc_explorer.graph import Graph
+from acdc_explorer.measures.grouping import name_of
 
 # Their name in `State.kept`.
 KEPT_AS = "groups"
@@ -90,22 +91,24 @@ class KeptGroups:
         new = []
         for group in found:
             nodes = tuple(node for node in group.nodes if node not in taken)
-            if len(nodes) > 1 and group.name not in names:
-                new.append(replace(group, nodes=nodes))
+            name = name_of(nodes) if nodes != group.nodes else group.name
+            if len(nodes) > 1 and name not in names:
+                new.append(replace(group, nodes=nodes, name=name))
         made = frozenset(group.name for group in new)
         closed = (self.closed & names) | made
         return KeptGroups(Groups((*others, *new)), closed, made, similarity)
 
     def with_group(self, group: Group) -> KeptGroups:
         """With one more, closed, whose members leave the groups in which they are."""
-        groups = self.groups.with_group(group)
-        names = {each.name for each in groups}
-        return replace(
-            self,
-            groups=groups,
-            closed=(self.closed & names) | {group.name},
-            alike=(self.alike & names) - {group.name},
-        )
+        alike = Groups(tuple(each for each in self.groups if each.name in self.alike))
+        others = Groups(tuple(each for each in self.groups if each.name not in self.alike))
+        kept = replace(self, groups=others.with_group(group), alike=frozenset())
+        closed = self.closed & {each.name for each in kept.groups}
+        kept = replace(kept, closed=closed | {group.name})
+        if self.similarity is None:
+            return kept
+        # Those that lose a member are called after the first that is left.
+        return kept.with_alike(alike, self.similarity)
 
     def changed(self, name: str, new_name: str, inputs: Sequence[str]) -> KeptGroups:
         """With another name and other inputs of one, which then stays whatever the similarity.

@@ -310,6 +310,8 @@ CSS = """
   font-variant-numeric: tabular-nums; }
 .acdc-head-edges button:hover, .acdc-head-edges button:focus-visible { border-color: currentColor; }
 .acdc-groups { font-size: 13px; }
+.widget-html-content:has(> .acdc-groups) { min-width: 0; }
+.acdc-groups tbody td:last-child { min-width: 15em; }
 .acdc-groups p { margin: 4px 0; max-width: 80em; }
 .acdc-groups h4 { margin: 8px 0 2px; font-size: 14px; }
 .acdc-groups .acdc-muted, .acdc-groups.acdc-muted { color: var(--jp-content-font-color2, #666);

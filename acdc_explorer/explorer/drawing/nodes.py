@@ -38,7 +38,7 @@ _SAID = {
 
 
 # Of the name above a group's node.
-_LONGEST_NAME = 16
+_LONGEST_NAME = 13
 
 
 def draw_groups(trace: go.Scatter, layout: Layout) -> None:
