@@ -18,7 +18,8 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.drawing.closed_groups import NO_GROUPS, ClosedGroups, grouped
 from acdc_explorer.explorer.drawing.figure import CircuitFigure
 from acdc_explorer.explorer.drawing.key import CHANGES, Key
-from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.layout_of import layout_of
 from acdc_explorer.explorer.drawing.overlay import with_other
 from acdc_explorer.explorer.drawing.picture import graph_svg
 from acdc_explorer.explorer.drawing.shown import (
@@ -29,7 +30,6 @@ from acdc_explorer.explorer.drawing.shown import (
     lit_edges,
     to_draw,
 )
-from acdc_explorer.explorer.drawing.traces import column_name
 from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.state import DrawnBy
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
@@ -166,13 +166,20 @@ class GraphView:
             self._open_group(group.name)
 
     def edges_of(self, circuit: Circuit) -> list[DrawnEdge]:
-        """The edges of any circuit of the model, as the user chooses of them, each by itself."""
+        """The edges of a circuit that are to be seen, unmerged, the largest first.
+
+        Args:
+            circuit: the one that is drawn, or another one of its model.
+        """
         is_drawn = self._snapshot is not None and circuit is self._snapshot.circuit
         kept = self._kept_edges(circuit) if is_drawn else kept_edges(circuit)
         return to_draw(kept, replace(self.shown, merged=False))
 
     def layout_for(self, edges: Sequence[DrawnEdge]) -> Layout:
-        """Where things would lie if these edges were drawn, all groups open."""
+        """Where things would lie if these edges were drawn, by the choices of the user.
+
+        All groups are open.
+        """
         assert self._snapshot is not None
         return self._layout(self._snapshot, edges, None, NO_GROUPS)
 
@@ -264,21 +271,8 @@ class GraphView:
         selected: Edge | Node | None,
         closed: ClosedGroups,
     ) -> Layout:
-        """Where things lie; folded once the search has ended, lest nodes move while it runs."""
-        circuit, task = snapshot.circuit, snapshot.task
-        assert circuit is not None
-        assert task is not None
         edges = [each.edge for each in kept]
-        is_folded = circuit.complete and self.shown.folded
-        if circuit.graph.labels and self._columns == "positions":
-            names = {label: column_name(label, snapshot.tokens) for label in task.label_order}
-            opened = self.shown.opened if is_folded else None
-            return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
-        ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
-        used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
-        used |= {selected} if isinstance(selected, Node) else set()
-        seen, opened = used if is_folded else None, self.shown.opened
-        return LayerLayout(circuit.graph, seen, opened, closed)
+        return layout_of(snapshot, edges, selected, self.shown, self._columns, closed)
 
     def measure_effects(
         self,

@@ -112,7 +112,7 @@ def make_traces() -> list[go.Scatter]:
     traces.append(
         _marker_trace(
             "groups", mode="markers+text", symbol="circle-open", color="#767676",
-            line={"width": 1.5}, textposition="bottom center",
+            line={"width": 1.5}, textposition="top center",
             textfont={"size": 11, "color": "#767676"}, hoverinfo="skip",
         )
     )  # fmt: skip
