@@ -52,6 +52,13 @@ def saved_page(browser: Browser, tmp_path: Path):
         pages.append(page)
         page.goto(path.as_uri())
         page.wait_for_selector(".js-plotly-plot .main-svg")
+        # Where edges lie is known once the graph has been fitted beside the panel.
+        page.wait_for_function(
+            "() => { const [plot, graph] = ['.main-svg', '.acdc-saved-graph']"
+            ".map((name) => document.querySelector(name).getBoundingClientRect().width);"
+            "return Math.abs(plot - graph) <= 2 }"
+        )
+        page.wait_for_timeout(300)
         return page
 
     yield open_page
@@ -87,7 +94,7 @@ def explorer():
     explorer = ax.Explorer("mini", "ioi", "3%", n_prompts=16)
     explorer.wait(60)
     deadline = time.monotonic() + 60
-    while len(explorer._runner.snapshot().path.circuits) < 5:
+    while len(explorer._state.snapshot.path.circuits) < 5:
         assert time.monotonic() < deadline, "other thresholds were not found"
         time.sleep(0.1)
     explorer._runner.rest(True)
@@ -207,7 +214,7 @@ def test_clicks_and_keys_tell_of_edges_and_nodes(saved_page, explorer):
 
 def test_the_slider_goes_over_the_circuits_that_were_found(saved_page, explorer):
     page = saved_page(explorer)
-    circuits = sorted(explorer._runner.snapshot().path.circuits, key=lambda c: c.threshold)
+    circuits = sorted(explorer._state.snapshot.path.circuits, key=lambda c: c.threshold)
     slider = page.locator("#acdc-slider")
     assert slider.get_attribute("max") == str(len(circuits) - 1)
     slider.focus()
