@@ -18,7 +18,7 @@ def summary_of(circuit: Circuit) -> str:
         f"{_connected_note(circuit)}{_hand_note(circuit)}, {circuit.n_tested} tested{screened} of "
         f"{circuit.graph.n_edges}; {circuit.metric_name} {circuit.metric_value:.3f} (full "
         f"{circuit.full_metric:.3f}, corrupted {circuit.corrupted_metric:.3f}, faithfulness "
-        f"{circuit.faithfulness:.1%}); the same for thresholds from {low:.4g} to {high:.4g}"
+        f"{circuit.faithfulness:.1%}); {_searched(circuit)}the same for thresholds from {low:.4g} to {high:.4g}"
         + ("" if circuit.complete else "; search not finished")
     )
 

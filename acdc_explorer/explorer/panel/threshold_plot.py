@@ -65,7 +65,7 @@ def sensitivity(circuit: Circuit) -> str:
     kept = [step for step in circuit.decisions if step.kept]
     end = "and above" if math.isinf(high) else f"to {high:.3g}"
     text = (
-        f"This circuit holds from {_interval(circuit, '<b>', '</b>')} "
+        f"{'As searched, this' if circuit.by_hand else 'This'} circuit holds from {_interval(circuit, '<b>', '</b>')} "
         f"({with_unit(f'{low:.3g} {end}', circuit.metric_unit)})"
     )
     if removed and low > 0:
