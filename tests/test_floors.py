@@ -36,6 +36,7 @@ EXPLORER_FLOORS = [
         "checks",
         "compare",
         "drawing",
+        "groups",
         "hand",
         "keep",
         "panel",

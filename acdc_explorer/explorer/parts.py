@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from acdc_explorer.explorer.compare.compare_tab import CompareTab
+from acdc_explorer.explorer.groups.groups_tab import GroupsTab
 from acdc_explorer.explorer.heads.heads import Heads
 from acdc_explorer.explorer.keep.script_tab import ScriptTab
 from acdc_explorer.explorer.part import Part
@@ -14,6 +15,7 @@ PARTS: tuple[type[Part], ...] = (
     EdgeTable,
     Prompts,
     Heads,
+    GroupsTab,
     CompareTab,
     ScriptTab,
 )

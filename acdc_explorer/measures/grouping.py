@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,7 @@ class HeadSimilarity:
         clusters = joined(self.similarity.to_numpy(), float(similarity))
         return Groups(
             tuple(
-                Group(_named(nodes), nodes)
+                Group(name_of(nodes), nodes)
                 for cluster in sorted(clusters, key=lambda each: (-len(each), each))
                 if len(nodes := tuple(self.heads[row] for row in cluster)) > 1
             )
@@ -204,5 +205,6 @@ def _attention_of(heads: list[Node], engine: Engine) -> Float[np.ndarray, "head 
     return np.array([tables[head].to_numpy().ravel() for head in heads])
 
 
-def _named(nodes: tuple[str, ...]) -> str:
+def name_of(nodes: Sequence[str]) -> str:
+    """What a group by similarity is called."""
     return f"{Node.parse(nodes[0]).label} and {len(nodes) - 1} more"

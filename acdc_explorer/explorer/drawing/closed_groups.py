@@ -76,8 +76,8 @@ def grouped(
         if sender == receiver:
             continue
         kind = None if merged else edge.kind
-        ends = sender, receiver, edge.receiver.position, kind, each.is_out, each.where
-        of_ends.setdefault(ends, []).append(each)
+        alike = sender, receiver, edge.receiver.position, kind, each.is_out, each.where
+        of_ends.setdefault(alike, []).append(each)
     drawn = []
     for together in of_ends.values():
         edge = together[0].edge
@@ -95,8 +95,8 @@ def _together(edges: Sequence[DrawnEdge], closed: ClosedGroups, circuit: Circuit
     steady = [each.steadiness for each in edges if each.steadiness is not None]
     receiver = first.edge.receiver
     at = "" if receiver.position is None else f" @ {receiver.position}"
-    qkv = f" {receiver.qkv}" if receiver.qkv and not any(e.kind != first.edge.kind
-                                                        for e, _ in others) else ""  # fmt: skip
+    is_one_kind = all(edge.kind == first.edge.kind for edge, _ in others)
+    qkv = f" {receiver.qkv}" if receiver.qkv and is_one_kind else ""
     return replace(
         first,
         effect=effect,

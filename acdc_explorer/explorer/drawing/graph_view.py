@@ -18,7 +18,8 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.explorer.drawing.closed_groups import NO_GROUPS, ClosedGroups, grouped
 from acdc_explorer.explorer.drawing.figure import CircuitFigure
 from acdc_explorer.explorer.drawing.key import CHANGES, Key
-from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
+from acdc_explorer.explorer.drawing.layout import Layout
+from acdc_explorer.explorer.drawing.layout_of import layout_of
 from acdc_explorer.explorer.drawing.overlay import with_other
 from acdc_explorer.explorer.drawing.picture import graph_svg
 from acdc_explorer.explorer.drawing.shown import (
@@ -33,7 +34,7 @@ from acdc_explorer.explorer.selection import Ask, Selection
 from acdc_explorer.explorer.state import DrawnBy
 from acdc_explorer.explorer.widgets.arrow_keys import ArrowKeys
 from acdc_explorer.explorer.words import counted
-from acdc_explorer.graph import LOGITS, REST, Edge, Node
+from acdc_explorer.graph import LOGITS, Edge, Node
 from acdc_explorer.inspection import effects_in, shares_at
 from acdc_explorer.models.model import Model
 from acdc_explorer.runner.state import Snapshot
@@ -175,9 +176,12 @@ class GraphView:
         return to_draw(kept, replace(self.shown, merged=False))
 
     def layout_for(self, edges: Sequence[DrawnEdge]) -> Layout:
-        """Where things would lie if these edges were drawn, by the choices of the user."""
+        """Where things would lie if these edges were drawn, by the choices of the user.
+
+        All groups are open.
+        """
         assert self._snapshot is not None
-        return self._layout(self._snapshot, edges, None)
+        return self._layout(self._snapshot, edges, None, NO_GROUPS)
 
     def _toggle(self, part: str) -> None:
         if part == CHANGES:
@@ -221,7 +225,7 @@ class GraphView:
         selected = None
         if self._selected is not None:
             selected = graph.parse(self._selected)
-        layout = self._layout(snapshot, kept, selected)
+        layout = self._layout(snapshot, kept, selected, self._closed(circuit))
         preview = [edge for edge, effect in sorted(snapshot.preview, key=lambda e: -abs(e[1]))]
         self.key.show(
             kept,
@@ -261,24 +265,14 @@ class GraphView:
         return self.drawn_by if is_of_it else None
 
     def _layout(
-        self, snapshot: Snapshot, kept: Sequence[DrawnEdge], selected: Edge | Node | None
+        self,
+        snapshot: Snapshot,
+        kept: Sequence[DrawnEdge],
+        selected: Edge | Node | None,
+        closed: ClosedGroups,
     ) -> Layout:
-        """Where things lie; folded once the search has ended, lest nodes move while it runs."""
-        circuit, task = snapshot.circuit, snapshot.task
-        assert circuit is not None
-        assert task is not None
         edges = [each.edge for each in kept]
-        is_folded = circuit.complete and self.shown.folded
-        if circuit.graph.labels and self._columns == "positions":
-            names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
-            opened = self.shown.opened if is_folded else None
-            closed = self._closed(circuit)
-            return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
-        ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
-        used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
-        used |= {selected} if isinstance(selected, Node) else set()
-        seen, opened = used if is_folded else None, self.shown.opened
-        return LayerLayout(circuit.graph, seen, opened, self._closed(circuit))
+        return layout_of(snapshot, edges, selected, self.shown, self._columns, closed)
 
     def measure_effects(
         self,
@@ -346,12 +340,3 @@ class GraphView:
 
         if left:
             self._ask(question, answer)
-
-
-def _column_name(label: str, tokens: Mapping[str, str]) -> str:
-    """A position label and, below it, what stands there in the first prompt."""
-    token = tokens.get(label, "")
-    if label == REST or not token:
-        return f"<b>{escape(label)}</b>"
-    short = token if len(token) <= 12 else f"{token[:11]}…"
-    return f"<b>{escape(label)}</b><br>e.g. {escape(short)}"

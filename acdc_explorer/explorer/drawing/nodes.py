@@ -37,12 +37,12 @@ _SAID = {
 }
 
 
-# Of the name below a group's node.
-_LONGEST_NAME = 16
+# Of the name above a group's node.
+_LONGEST_NAME = 13
 
 
 def draw_groups(trace: go.Scatter, layout: Layout) -> None:
-    """Puts a ring around every node that stands for a closed group, and its name below.
+    """Puts a ring around every node that stands for a closed group, and its name above.
 
     Args:
         trace: of the rings.

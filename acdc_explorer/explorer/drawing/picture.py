@@ -17,7 +17,7 @@ _WIDTH, _MARGIN = 820, 64
 # Above the graph for the title and the key; below it for the names of the columns.
 _HEAD, _FOOT = 80, 44
 _KEY_ROWS = 38, 54, 70
-_BELOW = "bottom center"
+_ABOVE = "top center"
 _TEXT, _RULE = "#222222", "#d9d9d9"
 _FONT = "font-family='sans-serif' font-size='11'"
 
@@ -131,11 +131,10 @@ def _markers(points: np.ndarray, trace: go.Scatter) -> Iterator[str]:
         # A label that is not to be seen is written in a colour without any.
         if texts[row] and not str(colours[row]).endswith(",0)"):
             size = trace.textfont.size
-            below = (
-                float(str(sizes[row])) / 2 + size if trace.textposition == _BELOW else 0.35 * size
-            )
+            is_above = trace.textposition == _ABOVE
+            down = -float(str(sizes[row])) / 2 - 0.3 * size if is_above else 0.35 * size
             yield (
-                f"<text x='{x:.1f}' y='{y + below:.1f}' text-anchor='middle' "
+                f"<text x='{x:.1f}' y='{y + down:.1f}' text-anchor='middle' "
                 f"font-size='{size:.1f}' fill='{colours[row]}'>{escape(str(texts[row]))}</text>"
             )
 

@@ -1,0 +1,1 @@
+"""Groups of nodes: made, named, opened and closed, and their claims checked."""
