@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, TypedDict
 
 import numpy as np
@@ -188,7 +187,7 @@ def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
             "threshold"
         )
     n_edges = engine.graph.n_edges
-    is_whole = isinstance(top_n, Integral) and not isinstance(top_n, bool)
+    is_whole = isinstance(top_n, (int, np.integer)) and not isinstance(top_n, bool)
     if not is_whole or not 1 <= top_n <= n_edges:
         raise ValueError(
             f"top_n must be a whole number between 1 and {n_edges}, the number of edges; got "
