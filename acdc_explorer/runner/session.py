@@ -177,9 +177,10 @@ class SearchSession:
 
     def _made(self, *, complete: bool) -> tuple[tuple[int, bool, SearchSettings], Circuit]:
         """The circuit of the steps so far, with what it was made of."""
-        steps = tuple(self.steps)
-        circuit = circuit_of(self.model.name, self.engine, self.settings, steps, complete=complete)
-        return (len(steps), complete, self.settings), circuit
+        circuit = circuit_of(
+            self.model.name, self.engine, self.settings, self.steps, complete=complete
+        )
+        return (len(circuit.steps), complete, self.settings), circuit
 
 
 class PathSession:
