@@ -12,6 +12,7 @@ from drawings import circuit_of_edges
 from test_graph_view import View
 
 import acdc_explorer as ax
+from acdc_explorer.circuits.groups import Group
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.circuits.threshold_path import ThresholdPath
@@ -93,6 +94,16 @@ def test_a_comparison_and_changes_by_hand_are_in_it(tmp_path):
     assert rows["m0->logits"][4] & bits["onlyHere"]
     assert not rows["input->logits"][4] & (bits["out"] | bits["onlyHere"])
     assert "only there" in text
+
+
+def test_closed_groups_are_drawn_open(tmp_path):
+    circuit = circuit_of_edges(GRAPH, {"input->a0.h0<q>": 2.0, "a0.h1->logits": 0.6})
+    view = View(circuit)
+    view.view.groups = [Group("early", ("a0.h0", "a0.h1"))]
+    view.show(circuit)
+    _, data = saved(tmp_path, circuit, view=view)
+    assert [len(curves) for curves in data["curves"]] == [1, 1]
+    assert len(data["spots"]) == len(GRAPH.nodes)
 
 
 @pytest.mark.parametrize("name", ["</script><b>x", "<!--<script>", "\u2028 & \"'"])
