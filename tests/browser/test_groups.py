@@ -52,4 +52,12 @@ def test_heads_are_grouped_opened_and_checked(explorer):
     lab.page.locator(".acdc-groups h4").last.scroll_into_view_if_needed()
     lab.screenshot("groups-checked")
     assert ask(lab, "'ax.scrub(' in str(explorer._state.script)")
+    # In a narrow window text wraps, and tables scroll.
+    lab.page.set_viewport_size({"width": 900, "height": 1000})
+    lab.page.wait_for_timeout(500)
+    text = lab.page.locator(".acdc-groups h4 + p").last.bounding_box()
+    tabs = lab.page.locator(".acdc-tabs").last.bounding_box()
+    lab.screenshot("groups-narrow")
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
+    assert text["x"] + text["width"] <= tabs["x"] + tabs["width"]
     assert name != "name movers"
