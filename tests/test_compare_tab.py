@@ -12,6 +12,7 @@ from test_what_if import until
 import acdc_explorer as ax
 from acdc_explorer.explorer.compare.compare_tab import CompareTab
 from acdc_explorer.explorer.compare.lines import line_of_comparison
+from acdc_explorer.graph import graph_of
 
 
 @pytest.fixture
@@ -64,9 +65,8 @@ def drawn(explorer, name):
 def test_a_pin_outlives_the_threshold_the_page_and_the_file(explorer, model, task, tmp_path):
     tab_of(explorer).pin.click()
     pinned = explorer.circuit
-    assert f'data-compare="with:pin-1" aria-pressed="false" title="{pinned.model_name}' in (
-        tab_of(explorer).choices.value
-    )
+    name = f"1: {pinned.model_name} · {pinned.task_name}, acdc at 0.1: {len(pinned.kept)} edges"
+    assert name in tab_of(explorer).choices.value
     press(explorer, "with:pin-1")
     assert chosen(explorer) == ["pin-1"]
     assert "The two have the same edges" in tab_of(explorer).html.value
@@ -83,12 +83,13 @@ def test_a_pin_outlives_the_threshold_the_page_and_the_file(explorer, model, tas
     # As plain values, small.
     assert len(json.dumps(explorer._state.kept["pins"])) < 60 * len(pinned.kept) + 600
     explorer.save(tmp_path / "session.json")
-    names = {"ax": ax, "model": model, "task": task}
+    names = {"ax": ax, "circuit": pinned}
     for line in explorer._state.script.lines:
-        if not line.startswith(("model =", "task =")):
+        # The searches are tested by themselves.
+        if line.startswith(("pin_", "comparison")):
             exec(line, names)
     assert names["comparison"].jaccard == 1
-    again = ax.compare(names["circuit"], names["pin_1"])
+    again = ax.compare(explorer.circuit, names["pin_1"])
     assert (again.n("both"), again.n("first"), again.n("second")) == counts(explorer)
     other = ax.Explorer.load(tmp_path / "session.json", model=model, task=task)
     try:
@@ -181,6 +182,18 @@ def test_files_lists_and_what_cannot_be_compared(explorer, model, task, tmp_path
     assert line_of_comparison(changed, other) == f"comparison = ax.compare(circuit, {changed.kept})"
     published = ax.published_circuit("ioi")
     assert line_of_comparison(published, other).endswith("ax.published_circuit('ioi'))")
+
+
+def test_a_pin_of_a_model_of_another_shape_is_refused_in_words(explorer):
+    other = ax.PinnedCircuit("other", graph_of(3, 2), {"input->logits": 1.0})
+    explorer._state.kept["pins"] = [{"number": 1, **other.to_dict()}]
+    tab_of(explorer).circuit_changed()
+    lines = list(explorer._state.script.lines)
+    press(explorer, "with:pin-1")
+    assert "circuits of other edges cannot be compared" in tab_of(explorer).html.value
+    assert "3 layers x 2 heads" in tab_of(explorer).html.value
+    assert chosen(explorer) == ["none"]
+    assert explorer._state.script.lines == lines
 
 
 def test_a_damaged_pin_of_a_session_is_left_out(explorer):

@@ -23,7 +23,9 @@ from conftest import (
 import acdc_explorer as ax
 from acdc_explorer.arguments import engine_of
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.graph import Node
+from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.removed_edges import RemovedEdges, differ_at_logits_alone
+from acdc_explorer.graph import LOGITS, Node
 from acdc_explorer.heads.attribution import BIASES, attribution_of
 from acdc_explorer.heads.classes import known_classes, suggested
 from acdc_explorer.heads.facts import HeadFacts
@@ -427,6 +429,28 @@ def test_hand_built_heads_are_what_they_were_built_for():
         "a0.h0": "previous-token head",
         "a1.h0": "induction head",
     }
+
+
+@pytest.mark.parametrize("kind", ["gpt_neox", "gemma2"])
+def test_circuits_that_differ_at_the_logits_alone_are_as_by_themselves(kind):
+    """One for each head, as roles are told from; many of them share a run."""
+    model, task = Model(bridge_of(random_model(kind)), kind), random_task()
+    circuit = ax.find_circuit(model, task, 0.1)
+    engine = engine_of(circuit, model, task)
+    graph, masks = circuit.graph, [circuit.removed_mask]
+    for head in range(4):
+        masks.append(circuit.removed_mask.copy())
+        masks[-1][graph.rows_of(LOGITS), graph.sender_index[Node("head", 1, head)]] ^= True
+    circuits = [RemovedEdges(mask) for mask in masks]
+    assert differ_at_logits_alone(graph, circuits)
+    together = evaluate_removed(engine, circuits)
+    for one, values in zip(circuits, together, strict=True):
+        torch.testing.assert_close(evaluate_removed(engine, [one])[0], values, atol=1e-5, rtol=1e-5)
+    other = circuit.removed_mask.copy()
+    other[0, 0] ^= True
+    assert not differ_at_logits_alone(graph, [*circuits, RemovedEdges(other)])
+    at = RemovedEdges(circuit.removed_mask, (graph.edge_at(0, 0), task.position_masks["END"]))
+    assert not differ_at_logits_alone(graph, [*circuits, at])
 
 
 def test_a_distance_from_the_model_knows_no_roles(model):

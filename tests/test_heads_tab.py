@@ -86,7 +86,8 @@ def test_the_columns_are_what_was_measured(mini, ioi, circuit):
             assert list(column.values) == table[name].tolist()
         column.as_dict()
     assert columns["label"].values[0] == "L0H1"
-    assert [column.as_dict() for column in head_columns(table[:0])]
+    # Where nothing is suggested, there is no column for it.
+    assert "suggestion" not in [column.as_dict()["name"] for column in head_columns(table[:0])]
 
 
 def test_one_head_in_words(mini, ioi, circuit):

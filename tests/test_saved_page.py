@@ -126,7 +126,7 @@ def test_a_long_path_of_large_circuits_stays_small(tmp_path):
     assert len(on_slider) == MAX_CIRCUITS
     assert any(each is circuits[0] for each in on_slider)
     assert circuits[-1] in on_slider
-    _, data = saved(tmp_path, circuits[-1], ThresholdPath(tuple(circuits[-20:])))
+    _, data = saved(tmp_path, circuits[-20], ThresholdPath(tuple(circuits[-20:])))
     # Of each the edges that are drawn.
     assert [len(each["edges"]) for each in data["circuits"]] == [MAX_DRAWN] * 20
     curves = len(json.dumps(data["curves"], separators=(",", ":")))

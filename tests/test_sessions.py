@@ -122,7 +122,7 @@ def test_wrong_files_are_refused_in_words(explorer, tmp_path):
         (good | {"version": 2}, "of version 2; this acdc_explorer reads version 1"),
         (good | {"view": []}, "damaged session file: view must be an object"),
         (good | {"view": {"columns": "sideways"}}, 'view.columns must be "heads" or'),
-        (good | {"view": {"tab": -1}}, "view.tab must be a whole number"),
+        (good | {"view": {"tab": -1}}, "view.tab must be text"),
         (good | {"script": [1]}, r"script\[0\] must be text"),
         (good | {"circuit": {}}, "damaged session file: circuit"),
     ]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 
 import numpy as np
@@ -237,3 +238,114 @@ def test_an_unfinished_search_takes_them_in_when_it_has_ended(model, task):
         assert edge in explorer.circuit.removed
     finally:
         explorer.close()
+
+
+def test_who_waits_sees_the_change(explorer):
+    edge = explorer.circuit.kept[0]
+    explorer.edit(remove=[edge])
+    explorer.wait(30)
+    assert edge in explorer.circuit.removed
+
+
+def test_an_untested_edge_of_a_stopped_search_goes_and_comes_back(model, task):
+    explorer = ax.Explorer(model, task, 0.1)
+    try:
+        explorer.wait(30)
+        explorer.run()
+        explorer.pause()
+        explorer.stop()
+        explorer.wait(30)
+        circuit = explorer.circuit
+        edge = next(iter(circuit.edges.edge[circuit.edges.state != "removed"]))
+        explorer.edit(remove=[edge])
+        explorer.wait(30)
+        assert edge in explorer.circuit.removed
+        explorer.edit(restore=[edge])
+        explorer.wait(30)
+        assert edge not in explorer.circuit.removed
+        assert explorer.circuit.by_hand == ()
+    finally:
+        explorer.close()
+
+
+def test_what_is_undone_at_another_threshold_is_so_in_the_script(explorer, model, task):
+    first = explorer.circuit.kept[0]
+    explorer.edit(remove=[first])
+    explorer.wait(30)
+    explorer.threshold = 0.5
+    explorer.wait(30)
+    second = explorer.circuit.kept[-1]
+    explorer.edit(remove=[second])
+    explorer.wait(30)
+    explorer.undo()
+    explorer.wait(30)
+    names = {"ax": ax, "model": model, "task": task}
+    for line in explorer._state.script.lines[3:]:
+        exec(line, names)
+    assert names["circuit"].kept == explorer.circuit.kept
+
+
+def test_edited_before_the_search_has_ended_the_script_is_in_order(model, task):
+    edge = ax.find_circuit(model, task, 0.1).kept[0]
+    explorer = ax.Explorer(model, task, 0.1)
+    try:
+        until(lambda: explorer.circuit is not None)
+        explorer.edit(remove=[edge])
+        explorer.wait(30)
+        names = {"ax": ax, "model": model, "task": task}
+        assert explorer._state.script.lines[0] == "import acdc_explorer as ax"
+        for line in explorer._state.script.lines[3:]:
+            exec(line, names)
+        assert names["circuit"] == explorer.circuit
+    finally:
+        explorer.close()
+
+
+def test_the_circuit_before_is_the_one_with_its_changes(explorer):
+    explorer.edit(remove=[explorer.circuit.kept[0]])
+    explorer.wait(30)
+    before = explorer.circuit
+    explorer.threshold = 0.2
+    explorer.wait(30)
+    explorer._state.compared.comparison(explorer.circuit)
+    assert explorer._state.compared.previous == before
+
+
+def test_folded_and_shown_again_the_view_is_as_it_was(explorer):
+    explorer._graph_view._toggle("merged")
+    explorer._page.tabs.selected_index = 2
+    lines = list(explorer._state.script.lines)
+    explorer._fold()
+    explorer._unfold()
+    explorer.wait(30)
+    assert explorer._graph_view.shown.merged
+    assert explorer._page.tabs.selected_index == 2
+    assert explorer._state.script.lines == lines
+
+
+def test_an_option_set_while_the_page_goes_holds_nobody_up(explorer):
+    """Whoever lets go of the page takes the lock of lifetimes first, then that of the page."""
+    explorer.edit(remove=[explorer.circuit.kept[0]])
+    explorer.wait(30)
+    explorer._lifetime.acquire()
+    try:
+        setting = threading.Thread(target=explorer._option_set, args=("rule", "signed"))
+        setting.start()
+        time.sleep(0.2)
+        got = explorer._ui.acquire(timeout=10)
+        assert got
+        explorer._ui.release()
+    finally:
+        explorer._lifetime.release()
+    setting.join(10)
+    assert not setting.is_alive()
+
+
+def test_a_tab_that_fails_says_so_and_the_search_goes_on(explorer, monkeypatch):
+    tab = explorer._page._parts[0]
+    monkeypatch.setattr(type(tab), "circuit_changed", lambda self: 1 / 0)
+    explorer._page.tabs.selected_index = 2
+    explorer.threshold = 0.2
+    assert explorer.wait(30) == "done"
+    explorer.threshold = 0.3
+    assert explorer.wait(30) == "done"

@@ -55,13 +55,16 @@ class CircuitWidget(SearchWidget):
     _side_panel: SidePanel
     _what_if: WhatIf
     _tabs: widgets.Tab
+    # A session whose circuit is still to come, in which something is to be selected.
+    _to_select: Session | None = None
     # What was clicked last in the graph, and when.
     _last_click: tuple[str, float] = ("", 0.0)
 
     def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
         """Switches edges of the circuit off and on by hand; `circuit` then has these changes.
 
-        They stay while the threshold moves, and go with another model, task or option.
+        They are made in the background (`wait` waits for it). They stay while the threshold moves,
+        and go with another model, task or option.
 
         Args:
             remove: edges and nodes, as for `acdc_explorer.edit`.
@@ -232,24 +235,41 @@ class CircuitWidget(SearchWidget):
                 tuple(sorted(shown.hidden)),
                 shown.merged,
                 shown.folded,
-                self._tabs.selected_index,
+                self._open_tab(),
             )
             lines = tuple(self._state.script.lines)
             return Session(self.circuit, view, self._state.kept, lines)
 
+    def _open_tab(self) -> str | None:
+        """The title of the tab that is seen."""
+        number = self._tabs.selected_index
+        return None if number is None else str(self._tabs.titles[number])
+
+    def _show_view(self, shown: Shown, tab: str | None) -> None:
+        """Draws what is to be seen of the circuit, and opens a tab."""
+        self._graph_view.shown = shown
+        if tab in self._tabs.titles:
+            self._tabs.selected_index = self._tabs.titles.index(tab)
+
     def _take_over(self, session: Session) -> None:
-        """Shows what was saved, once the circuit is there."""
+        """Shows what was saved; what is selected, once the circuit is there."""
         with self._ui:
-            view, circuit = session.view, session.circuit
+            view, graph = session.view, session.circuit.graph
             self._state.go_on_from(session)
-            self.selected_edge, self.selected_node = view.selected_edge, view.selected_node
-            self.shown_position = view.shown_position
-            self.columns = view.columns if circuit.graph.labels else "heads"
+            self.selected_edge = self.selected_node = self.shown_position = None
+            self._to_select = session
+            self.columns = view.columns if graph.labels else "heads"
             hidden = frozenset(view.hidden)
-            self._graph_view.shown = Shown(hidden, merged=view.merged, folded=view.folded)
-            if view.tab is not None and view.tab < len(self._tabs.children):
-                self._tabs.selected_index = view.tab
-        self._make_changes(circuit.by_hand)
+            self._show_view(Shown(hidden, merged=view.merged, folded=view.folded), view.tab)
+
+    def _select_saved(self) -> None:
+        """Selects what was selected when a session was saved, if its circuit has come."""
+        session, circuit = self._to_select, self.circuit
+        if session is None or circuit is None or circuit.graph != session.circuit.graph:
+            return
+        self._to_select, view = None, session.view
+        self._select(Selection.of(view.selected_edge, view.selected_node))
+        self.shown_position = view.shown_position
 
     def _redraw(self) -> None:
         """Draws what is on the page anew."""

@@ -45,14 +45,24 @@ class Edits:
             ValueError: as `acdc_explorer.edit`.
         """
         made = changed_by_hand(self.latest(circuit), remove, restore)
-        edges = {change.edge for change in made}
-        kept, cell = circuit.searched().kept_mask, circuit.graph.cell
-        dormant = (
-            change
-            for change in self.current
-            if change.edge not in edges and change.kept == kept[cell(change.edge)]
-        )
+        edges, active = {change.edge for change in made}, self.active(circuit)
+        dormant = (each for each in self.current if each.edge not in edges and each not in active)
         self._go_to((*dormant, *made))
+
+    def active(self, circuit: Circuit) -> Changes:
+        """Those of the changes that are some in a circuit: what is so in it already is none.
+
+        Args:
+            circuit: that is shown; none of another graph's changes are any.
+        """
+        graph, removed = circuit.graph, circuit.searched().removed_mask
+        return tuple(
+            each
+            for each in self.current
+            if each.edge.receiver in graph.receiver_index
+            and each.edge.sender in graph.sender_index
+            and each.kept == removed[graph.cell(each.edge)]
+        )
 
     def reset(self) -> None:
         """Takes back all, which can be undone."""
@@ -88,7 +98,8 @@ class Edits:
             circuit: that is shown, which may not have the latest ones yet.
         """
         searched = circuit.searched()
-        return replace(searched, by_hand=self.current, metric_as_searched=searched.metric_value)
+        value = searched.metric_value
+        return replace(searched, by_hand=self.active(circuit), metric_as_searched=value)
 
 
 def ids_of(changes: Sequence[HandChange]) -> tuple[list[str], list[str]]:

@@ -24,6 +24,7 @@ from acdc_explorer.explorer.circuit_widget import CircuitWidget
 from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
 from acdc_explorer.explorer.drawing.graph_view import GraphView
+from acdc_explorer.explorer.drawing.shown import Shown
 from acdc_explorer.explorer.hand.what_if import WhatIf
 from acdc_explorer.explorer.kept_groups import KeptGroups
 from acdc_explorer.explorer.notebook.lasting_picture import EMPTY, LastingPicture
@@ -102,6 +103,7 @@ class Explorer(CircuitWidget):
             self._make_changes,
         )
         self._picture = LastingPicture()
+        self._last_view: tuple[Shown, str | None] | None = None
         check_threshold(threshold)
         check_options(options, refused={"top_n": "give a threshold, which can be dragged"})
         parse_target(faithfulness, None, options)
@@ -148,6 +150,8 @@ class Explorer(CircuitWidget):
             self._presence,
         )
         self._tabs = self._page.tabs
+        if self._last_view is not None:
+            self._show_view(*self._last_view)
         self._sync_controls()
         self._controls.connect(
             set_request=self._control_set,
@@ -164,6 +168,7 @@ class Explorer(CircuitWidget):
         return self._page.parts
 
     def _close_page(self) -> None:
+        self._last_view = self._graph_view.shown, self._open_tab()
         self._page.close()
 
     def snapshot_html(self, path: str | os.PathLike[str]) -> None:
@@ -241,6 +246,7 @@ class Explorer(CircuitWidget):
             **asked.options,
         )
         explorer._take_over(session)
+        explorer._make_changes(session.circuit.by_hand)
         return explorer
 
     @property
@@ -307,6 +313,7 @@ class Explorer(CircuitWidget):
             self.status = snapshot.status
             if circuit is not None and new_circuit and snapshot.status in _ENDED:
                 self._picture.renew_soon(self._drawn_picture)
+                self._select_saved()
                 self._position_set()
 
     def _void(self) -> None:

@@ -88,7 +88,11 @@ class Part:
             "script": self.script_changed,
             "drawing": self.drawing_changed,
         }
-        told[change]()
+        # One that fails must end neither the others nor the search, which tells them.
+        try:
+            told[change]()
+        except Exception as error:
+            self.say_error(error)
 
     def measure(
         self,

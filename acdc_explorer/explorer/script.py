@@ -9,6 +9,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.runner.state import Request
 
+_IMPORT = "import acdc_explorer as ax"
 _SEARCH = "circuit = ax.find_circuit("
 
 
@@ -33,6 +34,8 @@ class Script:
         Args:
             line: of Python.
         """
+        if not self.lines:
+            self.lines.append(_IMPORT)
         if self.lines[-1:] != [line]:
             self.lines.append(line)
 
@@ -48,7 +51,7 @@ class Script:
         """
         before = list(self.lines)
         if not self.lines:
-            self.lines.append("import acdc_explorer as ax")
+            self.lines.append(_IMPORT)
         for line in (model_line(request), task_line(circuit, request), search_line(circuit)):
             name = line.partition(" = ")[0]
             # What is made of what has changed is made anew.

@@ -235,7 +235,7 @@ class SearchWidget(widgets.VBox):
 
     def _start(self, *, afresh: bool = False) -> None:
         self._unfold()
-        self._runner.start(self._request, afresh=afresh)
+        self._runner.start(self._request, afresh=afresh, changes=self._state.edits.current)
         self._show(self._runner.snapshot())
 
     def pause(self) -> None:
@@ -312,11 +312,9 @@ class SearchWidget(widgets.VBox):
             if self.circuit is not None:
                 options = self._options(replay=self.circuit, rule=self.circuit.settings.rule)
                 options["screen"] = self.circuit.settings.screen
-                request = replace(
-                    request, threshold=self.circuit.threshold, faithfulness=None, options=options
-                )
-            self._runner.edit(self._state.edits.current)
-            self._runner.start(request)
+                threshold = self.circuit.settings.threshold_text
+                request = replace(request, threshold=threshold, faithfulness=None, options=options)
+            self._runner.start(request, changes=self._state.edits.current)
             self._show(self._runner.snapshot())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -26,7 +26,7 @@ class View:
         hidden: names of the parts of the graph that are not drawn.
         merged: whether q, k and v are drawn as one line.
         folded: whether empty layers are folded.
-        tab: which one is open.
+        tab: title of the one that is open, or None.
     """
 
     selected_edge: str | None = None
@@ -36,7 +36,7 @@ class View:
     hidden: tuple[str, ...] = ()
     merged: bool = False
     folded: bool = True
-    tab: int | None = 0
+    tab: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,6 @@ def _session_from(value: Value) -> Session:
     columns = view.get("columns", "heads")
     if columns.data not in ("heads", "positions"):
         raise columns.error('"heads" or "positions"')
-    tab = view.get("tab", 0)
     return Session(
         circuit=circuit_from(value["circuit"]),
         view=View(
@@ -115,7 +114,7 @@ def _session_from(value: Value) -> Session:
             hidden=tuple(item.text() for item in view.get("hidden", []).items()),
             merged=view.get("merged", False).truth(),
             folded=view.get("folded", True).truth(),
-            tab=None if tab.data is None else tab.whole(0, 100),
+            tab=text_or_none("tab"),
         ),
         kept=value.get("kept", {}).mapping(),
         script=tuple(item.text() for item in value.get("script", []).items()),

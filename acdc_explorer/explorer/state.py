@@ -22,6 +22,7 @@ from acdc_explorer.tasks.task import Task
 
 Change = Literal["circuit", "path", "selection", "comparison", "drawing", "script"]
 CHANGES: tuple[Change, ...] = get_args(Change)
+_SEARCHED = "circuit.searched()"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class State:
         """
         self.lock, self.ask, self.run_errand, self.select = lock, ask, run_errand, select
         self._make_changes, self.edits = make_changes, Edits()
+        # The changes by hand that the script tells of.
+        self._noted: tuple[HandChange, ...] = ()
         self.snapshot, self.compared = Snapshot("idle"), Compared()
         self.selection: Selection | None = None
         self.kept: dict[str, Any] = {}
@@ -118,11 +121,7 @@ class State:
         if selection != self.selection:
             changes.append("selection")
         self.snapshot, self.selection = snapshot, selection
-        circuit, request = snapshot.circuit, snapshot.request
-        if snapshot.status == "done" and circuit is not None and request is not None:
-            is_new = self.script.found(circuit, request)
-            if is_new and circuit.by_hand:
-                self.did(line_of(*ids_of(circuit.by_hand)))
+        self._note_search()
         for change in changes:
             self._tell(change)
 
@@ -151,6 +150,31 @@ class State:
         """Opens a group that is drawn as one node, or closes one that is open."""
         self.keep(KEPT_AS, KeptGroups.of(self.kept).toggled(name).as_kept())
 
+    def _note_search(self) -> None:
+        """Notes a search that has ended, and the changes by hand in its circuit."""
+        circuit, request = self.circuit, self.snapshot.request
+        if self.snapshot.status != "done" or circuit is None or request is None:
+            return
+        if self.script.found(circuit, request):
+            self._noted = ()
+        if circuit.by_hand != self._noted and circuit.by_hand == self.edits.active(circuit):
+            self._note_changes("circuit" if not self._noted else _SEARCHED)
+
+    def _note_changes(self, of: str = _SEARCHED) -> None:
+        """Notes all changes by hand that are some in the circuit.
+
+        Args:
+            of: what stands for the circuit that is changed.
+        """
+        assert self.circuit is not None
+        self._noted = self.edits.active(self.circuit)
+        self.did(line_of(*ids_of(self._noted), of) if self._noted else f"circuit = {_SEARCHED}")
+
+    @property
+    def _notes_changes(self) -> bool:
+        """Whether changes by hand are noted when they are made: else once the search has ended."""
+        return self.snapshot.status == "done"
+
     def edit(self, *, remove: Sequence[str] = (), restore: Sequence[str] = ()) -> None:
         """Switches edges of the circuit off and on by hand.
 
@@ -165,7 +189,9 @@ class State:
             if self.circuit is None:
                 raise ValueError("there is no circuit yet")
             self.edits.change(self.circuit, remove, restore)
-            self.did(line_of(remove, restore))
+            if self._notes_changes:
+                self._noted = self.edits.active(self.circuit)
+                self.did(line_of(remove, restore))
         self._make_changes(self.edits.current)
 
     @property
@@ -223,12 +249,8 @@ class State:
         self._go(self.edits.reset)
 
     def forget_edits(self) -> None:
-        """Begins anew without changes by hand, for a circuit of something else."""
-        with self.lock:
-            had_some = bool(self.edits.current)
-            self.edits.begin_with(())
-        if had_some:
-            self._make_changes(())
+        """Begins anew without changes by hand, for a search of something else."""
+        self.edits.begin_with(())
 
     def go_on_from(self, session: Session) -> None:
         """Takes over what was saved; the explorer has the circuit searched.
@@ -240,6 +262,7 @@ class State:
         self.kept.clear()
         self.kept.update(session.kept)
         self.script = Script(session.script)
+        self._noted = session.circuit.by_hand
 
     def _go(self, step: Callable[[], None]) -> None:
         with self.lock:
@@ -248,8 +271,8 @@ class State:
             changes = self.edits.current
             if changes == before:
                 return
-            searched = "circuit.searched()"
-            self.did(line_of(*ids_of(changes), searched) if changes else f"circuit = {searched}")
+            if self._notes_changes and self.circuit is not None:
+                self._note_changes()
         self._make_changes(changes)
 
     def did(self, line: str) -> None:

@@ -210,10 +210,10 @@ CSS = """
 .acdc-compared thead th { color: var(--jp-content-font-color2, #666); font-size: 12px; }
 .acdc-compared .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .acdc-columns { display: flex; flex-wrap: wrap; gap: 8px 28px; }
-.acdc-columns section { flex: 1 1 200px; max-width: 260px; max-height: 300px; overflow-y: auto; }
+.acdc-columns section { flex: 1 1 225px; max-width: 270px; max-height: 300px; overflow-y: auto; }
 .acdc-columns ul { list-style: none; margin: 0; padding: 0; }
 .acdc-columns li { display: flex; justify-content: space-between; gap: 8px; padding-right: 6px; }
-.acdc-columns button { border-color: transparent; padding: 0 3px; margin: 0; }
+.acdc-columns button { border-color: transparent; white-space: nowrap; padding: 0 3px; margin: 0; }
 .acdc-columns button:hover, .acdc-columns button:focus-visible { border-color: currentColor; }
 .acdc-chooser button { text-align: left; font-variant-numeric: tabular-nums; }
 .acdc-part > .acdc-above-table { margin: 0; }
@@ -273,7 +273,17 @@ CSS = """
 .acdc-row .acdc-bar.hurts::after { right: 50%; background: #D55E00; }
 .acdc-below-table { gap: 4px 16px; }
 .acdc-below-table .widget-html-content { min-width: 0; }
-.acdc-prompt-detail { padding: 0; }
+.acdc-prompt-detail { font-size: 13px; }
+.acdc-prompt-detail h4 { margin: 10px 0 2px; font-size: 13px; }
+.acdc-prompt-detail table { border-collapse: collapse; margin: 2px 0; }
+.acdc-prompt-detail th, .acdc-prompt-detail td { padding: 1px 6px; text-align: left;
+  border: none; background: transparent; font-weight: 500; vertical-align: top; }
+.acdc-prompt-detail td { font-weight: inherit; overflow-wrap: anywhere; }
+.acdc-prompt-detail .acdc-task td { white-space: pre-wrap; }
+.acdc-prompt-detail .acdc-muted { color: var(--jp-content-font-color2, #666); font-size: 12px;
+  font-weight: 400; }
+.acdc-prompt-detail mark { color: inherit; background: rgba(0,114,178,.2); border-radius: 3px; }
+.acdc-prompt-detail mark sub { font-size: 10px; padding: 0 2px; font-weight: 600; }
 .acdc-prompt-detail p { margin: 4px 0; }
 .acdc-prompt-detail .acdc-tokens td, .acdc-prompt-detail .acdc-tokens th {
   padding: 1px 8px 1px 2px; font-variant-numeric: tabular-nums; white-space: nowrap; }

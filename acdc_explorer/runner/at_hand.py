@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from acdc_explorer.circuits.by_hand import HandChange
@@ -15,7 +16,7 @@ from acdc_explorer.models import Model
 from acdc_explorer.runner.background import Background
 from acdc_explorer.runner.loaded import Loaded
 from acdc_explorer.runner.session import PathSession, SearchSession
-from acdc_explorer.runner.state import Request, Snapshot, Status
+from acdc_explorer.runner.state import Request, Snapshot, Start, Status
 from acdc_explorer.searches.methods import SEARCH_METHODS
 
 
@@ -36,17 +37,18 @@ class AtHand:
         # Edges to be switched off or on, and what they made of which circuit of the search.
         self._changes: tuple[HandChange, ...] = ()
         self._changed: tuple[Circuit, Circuit] | None = None
+        self._shown: Circuit | None = None
 
-    def begin(self, request: Request, *, afresh: bool) -> bool:
+    def begin(self, start: Start) -> bool:
         """Begins a search, or goes on with what is known of it.
 
         Args:
-            request: what to search for.
-            afresh: whether to search even where decisions are known to hold.
+            start: what to search for.
 
         Returns:
             Whether it has ended already.
         """
+        request = start.request
         if not self._loaded.has_model_of(request):
             self._let_go()
         try:
@@ -60,7 +62,7 @@ class AtHand:
             self._let_go()
         before = self._search
         # Not under the lock: this computes, and tells how far it is.
-        if before and self._path and not afresh:
+        if before and self._path and not start.afresh:
             search = self._path.going_on(before, wanted)
         else:
             before, search = None, SearchSession(model, wanted)
@@ -69,12 +71,13 @@ class AtHand:
         path = self._path or PathSession(search)
         if before is None:
             search.attribute_first()
+        self._changes = start.changes
+        changed = self._changed_of(search) if search.complete else None
         with self._lock:
             self._request, self._search, self._path = request, search, path
+            self._changed = changed
             if search.complete:
                 self._end()
-        if search.complete:
-            self.make_changes()
         return search.complete
 
     def advance(self) -> bool:
@@ -104,19 +107,26 @@ class AtHand:
 
     def make_changes(self) -> None:
         """Makes the changes by hand in the circuit of the search, and measures it."""
-        if self._search is None:
-            return
-        searched = self._search.circuit()
-        changed = with_changes(self._search.engine, searched, self._changes)
-        with self._lock:
-            self._changed = searched, changed
+        if self._search is not None:
+            changed = self._changed_of(self._search)
+            with self._lock:
+                self._changed = changed
+
+    def _changed_of(self, search: SearchSession) -> tuple[Circuit, Circuit]:
+        """The circuit of a search, and the same with changes by hand, measured."""
+        searched = search.circuit()
+        # Another object in any case, so that who shows it hears that the changes have been made.
+        return searched, replace(with_changes(search.engine, searched, self._changes))
 
     def _circuit(self, search: SearchSession) -> Circuit:
-        """The circuit so far, with changes by hand once they are made."""
+        """The circuit so far, with changes by hand once it is complete."""
         circuit = search.circuit()
         if self._changed is not None and self._changed[0] is circuit:
-            return self._changed[1]
-        return circuit
+            self._shown = self._changed[1]
+        elif not (search.complete and self._changes and self._shown):
+            self._shown = circuit
+        # Else they are being measured: what was shown before is shown until then.
+        return self._shown
 
     def _end(self) -> None:
         """What may be worth knowing besides is found in the background."""
@@ -145,10 +155,11 @@ class AtHand:
         assert self._search is not None
         assert self._path is not None
         if self._search.circuit().n_screened:
+            search = self._search.ended_in(verified)
+            changed = self._changed_of(search)
             with self._lock:
-                self._search = self._search.ended_in(verified)
-                self._path.put_right(self._search.circuit())
-            self.make_changes()
+                self._search, self._changed = search, changed
+                self._path.put_right(search.circuit())
 
     def forget(self) -> None:
         """Lets go of the model and of all that holds it."""
@@ -160,7 +171,8 @@ class AtHand:
             for each in (self._background, self._path):
                 if each is not None:
                     each.close()
-            self._search = self._path = self._background = self._changed = None
+            self._search = self._path = self._background = None
+            self._changed = self._shown = None
 
     def ask(self, question: Callable[[Model, Engine, Circuit], Any]) -> Any:
         """What a function makes of model, engine and the circuit so far."""

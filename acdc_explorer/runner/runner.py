@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,9 @@ from acdc_explorer.runner.notices import Notices
 from acdc_explorer.runner.questions import Answer, Questions, answer_to, as_exception
 from acdc_explorer.runner.state import Command, Edit, Request, Snapshot, Start, Status
 
+# With nothing under way.
+ENDED: tuple[Status, ...] = ("idle", "done", "stopped", "error")
+
 
 class Runner:
     """Runs searches in a worker thread.
@@ -45,6 +49,8 @@ class Runner:
         self._questions, self._errands = Questions(), Errands()
         # What was asked for and not yet done, in order.
         self._commands: deque[Command] = deque()
+        # Whether a change by hand is being made.
+        self._editing = False
         self._closed = False
         self._status: Status = "idle"
         self._error: Exception | None = None
@@ -57,17 +63,21 @@ class Runner:
         close_at_exit(self)
         self._thread.start()
 
-    def start(self, request: Request, *, afresh: bool = False) -> None:
+    def start(
+        self, request: Request, *, afresh: bool = False, changes: Sequence[HandChange] = ()
+    ) -> None:
         """Begins a search, in place of the one that runs, if any.
 
         Args:
             request: what to search for.
             afresh: search even where the last search's decisions are known to hold.
+            changes: edges to be switched off and on by hand in the circuit that is found; what is
+                so in it already is no change.
         """
         with self._condition:
             self._check_open()
-            self._drop_commands()
-            self._ask_for(Start(request, afresh))
+            self._commands.clear()
+            self._ask_for(Start(request, afresh, tuple(changes)))
         # They are of the circuit that was.
         self.give_up_errands()
 
@@ -87,17 +97,17 @@ class Runner:
         """Ends the search after the step at hand; what it found so far stays."""
         with self._condition:
             if self._status_seen() in ("running", "loading", "paused"):
-                self._drop_commands()
+                edits = [each for each in self._commands if isinstance(each, Edit)]
+                self._commands.clear()
+                self._commands.extend(edits)
                 self._ask_for("stop")
 
     def edit(self, changes: Sequence[HandChange]) -> None:
         """Switches edges off and on by hand, at once or when the search has ended.
 
-        They stay so in the circuits of later searches; what is so in one already is no change.
-
         Args:
             changes: all that there are to be, in place of those before, of edges that the model
-                has.
+                has; what is so in the circuit already is no change.
         """
         with self._condition:
             self._check_open()
@@ -105,16 +115,14 @@ class Runner:
         # They are of the circuit that was.
         self.give_up_errands()
 
-    def _drop_commands(self) -> None:
-        """Forgets what was asked for and is not done; changes by hand are for any search."""
-        edits = [each for each in self._commands if isinstance(each, Edit)]
-        self._commands.clear()
-        self._commands.extend(edits)
-
     def _ask_for(self, command: Command) -> None:
         self._commands.append(command)
         self._version += 1
         self._condition.notify_all()
+
+    def _is_editing(self) -> bool:
+        """Whether there are changes by hand to be made at once."""
+        return self._editing or any(isinstance(each, Edit) for each in self._commands)
 
     def _status_seen(self) -> Status:
         """The status as others see it: a new search is loading from when it is asked for."""
@@ -124,12 +132,14 @@ class Runner:
     def wait(self, timeout: float | None = None) -> Status:
         """Waits until the search is done, stopped or failed (or was never begun).
 
+        Changes by hand that were asked for before are made by then.
+
         Raises:
             TimeoutError: if that takes longer than `timeout` seconds.
         """
         with self._condition:
             ended = self._condition.wait_for(
-                lambda: self._status_seen() in ("done", "stopped", "error", "idle"), timeout
+                lambda: self._status_seen() in ENDED and not self._is_editing(), timeout
             )
             if not ended:
                 raise TimeoutError(f"the search is still {self._status_seen()} after {timeout} s")
@@ -240,7 +250,9 @@ class Runner:
                     job()
             except BaseException as error:
                 self._set_status("error", as_exception(error))
-                self._notify()
+                # Where telling is what failed, it would fail again, and end the thread.
+                with suppress(Exception):
+                    self._notify()
 
     def _has_work(self) -> bool:
         return bool(
@@ -253,7 +265,7 @@ class Runner:
         )
 
     def _may_run_errands(self) -> bool:
-        return bool(self._errands) and self._status in ("idle", "done", "stopped", "error")
+        return bool(self._errands) and self._status in ENDED
 
     def _next_job(self) -> Callable[[], None]:
         """What comes first: a question, what was asked for, a step of the search, the path.
@@ -267,6 +279,7 @@ class Runner:
             if isinstance(command, Start):
                 # Before the lock is let go: who waits must not see the last search's end meanwhile.
                 self._set_status("loading")
+            self._editing = isinstance(command, Edit)
             return partial(self._obey, command)
         if self._status == "running":
             return self._advance
@@ -290,10 +303,17 @@ class Runner:
         """Carries out what was asked for."""
         if isinstance(command, Start):
             self._notify()
-            ended = self._at_hand.begin(command.request, afresh=command.afresh)
+            ended = self._at_hand.begin(command)
             self._set_status("done" if ended else "running")
         elif isinstance(command, Edit):
-            self._at_hand.edit(command.changes, is_running=self._status in ("running", "paused"))
+            try:
+                is_running = self._status in ("running", "paused")
+                self._at_hand.edit(command.changes, is_running=is_running)
+            finally:
+                with self._condition:
+                    self._editing = False
+                    self._version += 1
+                    self._condition.notify_all()
         elif command == "stop":
             self._at_hand.make_changes()
             self._set_status("stopped")

@@ -55,10 +55,12 @@ class Start:
     Attributes:
         request: what to search for.
         afresh: whether to search even where decisions are known to hold.
+        changes: edges to be switched off and on by hand in the circuit that is found.
     """
 
     request: Request
     afresh: bool
+    changes: tuple[HandChange, ...] = ()
 
 
 @dataclass(frozen=True)

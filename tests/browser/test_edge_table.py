@@ -6,9 +6,11 @@ import csv
 import io
 
 from .lab import LabPage
-from .test_explorer import ask, panel, wait_panel
+from .test_explorer import ask, wait_panel
 
-GRID, ROWS = ".acdc-grid", ".acdc-row[data-key]"
+# Other tabs have tables too.
+TABLE = ".acdc-table:visible"
+GRID, ROWS = f"{TABLE} .acdc-grid", f"{TABLE} .acdc-row[data-key]"
 
 
 def open_tab(lab: LabPage, title: str) -> None:
@@ -31,7 +33,7 @@ def keys(lab: LabPage) -> list[str]:
 
 
 def wait_count(lab: LabPage, text: str) -> None:
-    lab.page.locator(".acdc-count", has_text=text).wait_for()
+    lab.page.locator(f"{TABLE} .acdc-count", has_text=text).wait_for()
 
 
 def wait_selected(lab: LabPage, edge: str) -> None:
@@ -74,23 +76,23 @@ def test_sorted_and_filtered(explorer):
     lab = open_table(explorer)
     table = ask(lab, "explorer.circuit.edges.query(\"state == 'kept'\").to_dict('list')")
     kept = dict(zip(table["edge"], table["order"], strict=True))
-    lab.page.locator(".acdc-head button", has_text="order").click()
+    lab.page.locator(f"{TABLE} .acdc-head button", has_text="order").click()
     assert keys(lab) == sorted(kept, key=lambda edge: -kept[edge])[: len(keys(lab))]
-    lab.page.locator(".acdc-head button", has_text="order").press("Enter")
+    lab.page.locator(f"{TABLE} .acdc-head button", has_text="order").press("Enter")
     assert keys(lab) == sorted(kept, key=kept.get)[: len(keys(lab))]
-    heading = lab.page.locator(".acdc-head [role=columnheader]", has_text="order")
+    heading = lab.page.locator(f"{TABLE} .acdc-head [role=columnheader]", has_text="order")
     assert heading.get_attribute("aria-sort") == "ascending"
-    lab.page.locator(".acdc-find").fill("0.1")
+    lab.page.locator(f"{TABLE} .acdc-find").fill("0.1")
     with_head = [edge for edge in kept if "a0.h1" in edge]
     assert {*keys(lab)} == {*with_head}
     wait_count(lab, f"{len(with_head)} of {len(kept)} edges")
-    lab.page.get_by_label("q/k/v", exact=True).select_option("v")
+    lab.page.locator(TABLE).get_by_label("q/k/v", exact=True).select_option("v")
     of_values = [edge for edge in with_head if "<v>" in edge]
     assert {*keys(lab)} == {*of_values}
-    lab.page.locator(".acdc-find").fill("nowhere")
-    lab.page.get_by_text("No row matches").wait_for()
-    lab.page.locator(".acdc-find").fill("")
-    lab.page.get_by_label("q/k/v", exact=True).select_option("")
+    lab.page.locator(f"{TABLE} .acdc-find").fill("nowhere")
+    lab.page.locator(TABLE).get_by_text("No row matches").wait_for()
+    lab.page.locator(f"{TABLE} .acdc-find").fill("")
+    lab.page.locator(TABLE).get_by_label("q/k/v", exact=True).select_option("")
     wait_count(lab, f"{len(kept)} edges")
 
 
@@ -103,7 +105,7 @@ def test_rows_are_checked_copied_removed_and_restored(explorer):
     lab.page.locator(f'{ROWS}[data-key="{fourth}"]').click(modifiers=["Shift"])
     wait_count(lab, "4 checked")
     assert ask(lab, "explorer.selected_edge") is None, "checking selects nothing"
-    lab.page.get_by_role("button", name="Copy as CSV").click()
+    lab.page.locator(TABLE).get_by_role("button", name="Copy as CSV").click()
     wait_count(lab, f"copied {n_kept} rows")
     copied = lab.page.evaluate("navigator.clipboard.readText()")
     rows = [*csv.DictReader(io.StringIO(copied))]
@@ -111,11 +113,11 @@ def test_rows_are_checked_copied_removed_and_restored(explorer):
     assert len(rows) == n_kept
     assert all(float(row["effect"]) == effects[row["edge"]] for row in rows)
     assert [row["edge"] for row in rows][: len(keys(lab))] == keys(lab)
-    lab.page.get_by_role("button", name="Remove 4").click()
+    lab.page.locator(TABLE).get_by_role("button", name="Remove 4").click()
     wait_count(lab, f"{n_kept - 4} edges")
     assert ask(lab, "len(explorer.circuit.kept)") == n_kept - 4
-    lab.page.locator(".acdc-part").get_by_role("button", name="removed", exact=True).click()
-    lab.page.get_by_label("Marks").select_option("by hand")
+    lab.page.locator(".acdc-part:visible").get_by_role("button", name="removed", exact=True).click()
+    lab.page.locator(TABLE).get_by_label("Marks").select_option("by hand")
     assert len(keys(lab)) == 4
     lab.set_theme("JupyterLab Dark")
     lab.screenshot("table-dark")
@@ -123,7 +125,7 @@ def test_rows_are_checked_copied_removed_and_restored(explorer):
     lab.page.locator(GRID).focus()
     lab.page.keyboard.press("ArrowDown")
     wait_panel(lab, "edge")
-    lab.page.get_by_role("button", name="Restore", exact=True).click()
+    lab.page.locator(TABLE).get_by_role("button", name="Restore").click()
     wait_count(lab, "3 of")
     assert ask(lab, "len(explorer.circuit.kept)") == n_kept - 3
     assert lab.console_errors == []
@@ -133,7 +135,7 @@ def test_two_thousand_rows(explorer):
     """All edges of the model: a few dozen rows are there at a time, wherever one scrolls to."""
     lab = open_table(explorer)
     n_edges = ask(lab, "explorer.circuit.graph.n_edges")
-    lab.page.locator(".acdc-part").get_by_role("button", name="all", exact=True).click()
+    lab.page.locator(".acdc-part:visible").get_by_role("button", name="all", exact=True).click()
     wait_count(lab, f"{n_edges:,} edges")
     grid = lab.page.locator(GRID)
     assert 10 < len(keys(lab)) < 60
@@ -149,9 +151,9 @@ def test_two_thousand_rows(explorer):
         lab.page.locator(f"{each} >> nth=0").evaluate(
             "each => [...each.children].map(cell => Math.round(cell.getBoundingClientRect().left))"
         )
-        for each in (".acdc-head", ROWS)
+        for each in (f"{TABLE} .acdc-head", ROWS)
     )
     assert head == row, "headings stand above their columns"
     lab.screenshot("table-narrow")
     lab.page.set_viewport_size({"width": 1400, "height": 1000})
-    assert panel(lab)["edge"] == ask(lab, "explorer.selected_edge")
+    assert wait_panel(lab)["edge"] == ask(lab, "explorer.selected_edge")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .lab import LabPage
-from .test_edge_table import ROWS, open_tab, wait_selected
+from .test_edge_table import open_tab, wait_selected
 from .test_explorer import ask
 
 # The tab has two tables.
 PROMPTS, EFFECTS = ".acdc-table:visible >> nth=0", ".acdc-table:visible >> nth=1"
+ROWS = ".acdc-row[data-key]"
 
 
 def keys(lab: LabPage, table: str) -> list[str]:
@@ -21,7 +22,7 @@ def test_a_prompt_is_picked_and_its_edges_are_gone_through(explorer):
     lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
     open_tab(lab, "Prompts")
-    lab.page.locator(ROWS).first.wait_for()
+    lab.page.locator(PROMPTS).locator(ROWS).first.wait_for()
     of = "explorer._runner.snapshot().task, explorer.circuit"
     lab.run(f"of = ax.load_model('mini'), {of}\nfound = ax.by_prompt(*of)", timeout=120)
     worst = ask(lab, "found.worst_first().index.tolist()")
@@ -49,8 +50,8 @@ def test_a_prompt_is_picked_and_its_edges_are_gone_through(explorer):
     lab.page.locator(PROMPTS).get_by_label("Result").select_option("✗ circuit fails")
     assert {*keys(lab, PROMPTS)} == {str(row) for row in fails}
     lab.page.locator(PROMPTS).get_by_label("Result").select_option("")
-    lab.page.get_by_role("button", name="Group by template").click()
-    heading = lab.page.locator(".acdc-row.heading").first.inner_text()
+    lab.page.locator(PROMPTS).get_by_role("button", name="Group by template").click()
+    heading = lab.page.locator(PROMPTS).locator(".acdc-row.heading").first.inner_text()
     assert heading.split(" · ")[0] in ask(lab, "found.by_template.index.tolist()")
     lab.set_theme("JupyterLab Dark")
     lab.screenshot("prompts-dark")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
-from acdc_explorer.circuits.comparison import Comparable
+from acdc_explorer.circuits.comparison import Comparable, compare
 from acdc_explorer.circuits.pinned import PinnedCircuit
 from acdc_explorer.circuits.published import PublishedCircuit, published_circuit
 from acdc_explorer.explorer.compare.compare_html import (
@@ -25,7 +25,7 @@ from acdc_explorer.explorer.state import State
 from acdc_explorer.explorer.widgets.buttons import icon_button
 from acdc_explorer.explorer.widgets.clickable import ClickableHTML
 from acdc_explorer.explorer.widgets.file_buttons import FileButtons
-from acdc_explorer.explorer.words import error_html
+from acdc_explorer.explorer.words import counted, error_html
 
 _PINS = "pins"
 _OPEN = {"load": ("Compare with a file", "A circuit or a session from a file that was saved")}
@@ -112,8 +112,8 @@ class CompareTab(Part):
             Choice("last", "the last circuit", "Marks what changed since the one shown before"),
         ]
         pins = [
-            Choice(f"pin-{number}", f"{number}: {pin.name}, {len(pin.effects):,}",
-                   f"{pin.name}: {len(pin.effects):,} edges", number)
+            Choice(f"pin-{number}", f"{number}: {pin.name}: {counted(len(pin.effects), 'edge')}",
+                   "A circuit that was pinned", number)
             for number, pin in self._pins().items()
         ]  # fmt: skip
         others = [
@@ -223,6 +223,8 @@ class CompareTab(Part):
             other = self._of_file[1]
         if other is None or circuit is None:
             raise ValueError("that circuit is not there any more")
+        # Says so, if they cannot be compared.
+        compare(circuit, other)
         state.did(line or line_of_comparison(other, circuit))
         state.compare(other)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
 
 from acdc_explorer.explorer.drawing.closed_groups import ClosedGroups
 from acdc_explorer.explorer.drawing.layout import LayerLayout, Layout, PositionLayout
 from acdc_explorer.explorer.drawing.shown import Shown
-from acdc_explorer.graph import REST, Edge, Node
+from acdc_explorer.explorer.drawing.traces import column_name
+from acdc_explorer.graph import Edge, Node
 from acdc_explorer.runner.state import Snapshot
 
 
@@ -35,19 +35,10 @@ def layout_of(
     assert task is not None
     is_folded = circuit.complete and shown.folded
     if circuit.graph.labels and columns == "positions":
-        names = {label: _column_name(label, snapshot.tokens) for label in task.label_order}
+        names = {label: column_name(label, snapshot.tokens) for label in task.label_order}
         opened = shown.opened if is_folded else None
         return PositionLayout(circuit.graph, edges, names, task.sees, opened, closed)
     ends = [*edges, *([selected] if isinstance(selected, Edge) else [])]
     used = {node for edge in ends for node in (edge.sender, edge.receiver.node)}
     used |= {selected} if isinstance(selected, Node) else set()
     return LayerLayout(circuit.graph, used if is_folded else None, shown.opened, closed)
-
-
-def _column_name(label: str, tokens: Mapping[str, str]) -> str:
-    """A position label and, below it, what stands there in the first prompt."""
-    token = tokens.get(label, "")
-    if label == REST or not token:
-        return f"<b>{escape(label)}</b>"
-    short = token if len(token) <= 12 else f"{token[:11]}…"
-    return f"<b>{escape(label)}</b><br>e.g. {escape(short)}"

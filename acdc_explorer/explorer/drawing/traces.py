@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -29,7 +30,7 @@ from acdc_explorer.explorer.style import (
     WIDTHS,
 )
 from acdc_explorer.explorer.words import effect_in_words
-from acdc_explorer.graph import Node
+from acdc_explorer.graph import REST, Node
 
 # Of the edges of a closed group, so many are named under the mouse.
 _LISTED = 8
@@ -202,6 +203,15 @@ def node_text(node: Node) -> str:
     if node.kind == "head":
         return f"{node.layer}.{node.head}"
     return f"m{node.layer}" if node.kind == "mlp" else node.id
+
+
+def column_name(label: str, tokens: Mapping[str, str]) -> str:
+    """A position label and, below it, what stands there in the first prompt."""
+    token = tokens.get(label, "")
+    if label == REST or not token:
+        return f"<b>{escape(label)}</b>"
+    short = token if len(token) <= 12 else f"{token[:11]}…"
+    return f"<b>{escape(label)}</b><br>e.g. {escape(short)}"
 
 
 def _line_trace(

@@ -22,14 +22,7 @@ def head_columns(table: pd.DataFrame) -> list[Column]:
     """
     numbers = {"kind": "number", "width": "62px"}
     largest = float(table.writes.abs().max()) if len(table) else 0.0
-    return [
-        Column(
-            "label",
-            "head",
-            "The head: its layer and number",
-            [Node.parse(head).label for head in table.index],
-            width="64px",
-        ),
+    suggestions = [
         Column(
             "suggestion",
             "perhaps",
@@ -38,7 +31,17 @@ def head_columns(table: pd.DataFrame) -> list[Column]:
             [*table.suggestion],
             width="minmax(164px, 1fr)",
             facet="Perhaps",
+        )
+    ]
+    return [
+        Column(
+            "label",
+            "head",
+            "The head: its layer and number",
+            [Node.parse(head).label for head in table.index],
+            width="64px",
         ),
+        *(suggestions if table.suggestion.notna().any() else ()),
         Column(
             "facts",
             "what stands out",

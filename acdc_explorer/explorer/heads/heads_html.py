@@ -40,10 +40,13 @@ def summary_html(found: HeadDescriptions, *, without_backups: bool = False) -> s
     """
     n_heads, n_named = len(found.table), int(found.table.suggestion.notna().sum())
     source = f" ({escape(found.source)})" if found.source else ""
+    suggested = f"for {n_named} of them a class of the literature{source} is suggested, from "
+    suggested += "measured facts alone"
+    if not n_named:
+        suggested = "no class of the literature is suggested for any of them"
     waits = " Looking for backup heads …" if without_backups else ""
     return (
-        f"<p><b>{counted(n_heads, 'head')}</b> with kept edges; for {n_named} of them a class of "
-        f"the literature{source} is suggested, from measured facts alone.{waits}</p>"
+        f"<p><b>{counted(n_heads, 'head')}</b> with kept edges; {suggested}.{waits}</p>"
         "<p class='acdc-muted'>Choose one to see its attention on a prompt, clean and corrupted, "
         "and what it writes towards the answer.</p>"
     )
@@ -93,12 +96,12 @@ def head_html(
     return (
         f'<div class="acdc-edge-panel acdc-head-panel" data-node="{found.head.id}" '
         f'data-prompt="{found.prompt}">{_title(found, described)}'
-        f"<p>{_at_end(found)}</p>{_maps(found, task)}"
+        f"<p>{_at_end(found)}</p>"
         '<div class="acdc-head-facts">'
         f"<section><h4>Writes towards the answer</h4>{_bars(found, described)}</section>"
         f"<section><h4>Mean attention over all prompts</h4>{attention_table(by_label)}</section>"
         f"<section><h4>Its kept edges</h4>{_edges(found.head, circuit, live)}</section>"
-        "</div></div>"
+        f"</div><h4>Attention on prompt {found.prompt}</h4>{_maps(found, task)}</div>"
     )
 
 
@@ -200,7 +203,7 @@ def _bars(found: HeadOnPrompt, described: Mapping[str, object] | None) -> str:
         values["all prompts, clean"] = float(described["writes"])  # type: ignore[arg-type]
         values["all prompts, corrupted"] = float(described["writes_corrupted"])  # type: ignore[arg-type]
     largest = max(*map(abs, values.values()), 1e-3)
-    width, middle = 150, 75
+    width, middle = 100, 50
     rows = []
     for name, value in values.items():
         length = abs(value) / largest * (middle - 2)
@@ -215,7 +218,8 @@ def _bars(found: HeadOnPrompt, described: Mapping[str, object] | None) -> str:
     return (
         f'<table aria-label="direct logit attribution">{"".join(rows)}</table>'
         '<p class="acdc-muted">Its own part of the logit difference, in logits, the final norm’s '
-        "scale being that of the clean run (direct logit attribution).</p>"
+        "scale being that of the clean run (direct logit attribution); before a cap on logits, if "
+        "the model has one.</p>"
     )
 
 

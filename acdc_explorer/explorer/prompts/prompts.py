@@ -84,6 +84,8 @@ class Prompts(Part):
         self._of: Circuit | None = None
         self._found: ByPrompt | None = None
         self._waits = False
+        # Of which circuit the script says that its prompts were looked at.
+        self._noted: Circuit | None = None
         self._show_nothing(NOT_YET)
 
     @property
@@ -153,7 +155,9 @@ class Prompts(Part):
         with self.state.lock:
             prompt = int(key)
             self.state.kept["prompt"] = prompt
-            self.state.did("ax.by_prompt(model, task, circuit).worst_first()")
+            if self._noted is not self.state.circuit:
+                self.state.did("ax.by_prompt(model, task, circuit).worst_first()")
+            self._noted = self.state.circuit
             self.state.did(f"ax.top_tokens(model, task, circuit, {prompt})")
             self.state.did(f"ax.prompt_effects(model, task, circuit, {prompt})")
             # Else it is looked into as soon as the prompts have been measured anew.

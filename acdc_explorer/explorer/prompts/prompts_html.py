@@ -20,7 +20,7 @@ NOT_YET = (
 )
 MEASURING = "<p>Measuring the circuit on each prompt …</p>"
 EFFECTS = (
-    '<div class="acdc-edge-panel acdc-prompt-detail"><h4>What each edge adds</h4>'
+    '<div class="acdc-prompt-detail"><h4>What each edge adds</h4>'
     '<p class="acdc-muted">On this prompt: the metric of the circuit minus that without the edge. '
     "Mean: over all prompts, when the search tested it. Click an edge to select it.</p></div>"
 )
@@ -60,7 +60,7 @@ def detail_html(
     )
     said = "<p>measuring …</p>" if tokens is None else _tokens(tokens)
     return (
-        f'<div class="acdc-edge-panel acdc-prompt-detail" data-prompt="{prompt}">'
+        f'<div class="acdc-prompt-detail" data-prompt="{prompt}">'
         f"<h4>Prompt {prompt}: {RESULTS[row['full_right'], row['circuit_right']]}, faithfulness "
         f"{percent(row['faithfulness'])}</h4>{prompt_html(task, prompt)}"
         f"<p>{metric}: {values}; KL divergence {plain(row['kl'])} nats</p>"
