@@ -187,7 +187,8 @@ def _threshold_of_top(engine: Engine, method: str, top_n: int) -> float:
             "threshold"
         )
     n_edges = engine.graph.n_edges
-    if type(top_n) is not int or not 1 <= top_n <= n_edges:
+    is_whole = isinstance(top_n, (int, np.integer)) and not isinstance(top_n, bool)
+    if not is_whole or not 1 <= top_n <= n_edges:
         raise ValueError(
             f"top_n must be a whole number between 1 and {n_edges}, the number of edges; got "
             f"{top_n!r}"

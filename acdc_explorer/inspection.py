@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
@@ -20,7 +21,11 @@ from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import Edge, Node
 from acdc_explorer.models.model import ModelLike
+from acdc_explorer.progress import working_on
 from acdc_explorer.tasks import Task
+
+# Circuits that are run together; what each of them removes is held in memory until then.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -280,13 +285,19 @@ def effects_in(engine: Engine, circuit: Circuit, edges: Sequence[Edge]) -> dict[
         ValueError: if the circuit is of another model or of other prompts.
     """
     check_found_here(engine, circuit, "the circuit")
-    circuits = [RemovedEdges(circuit.removed_mask)]
-    for edge in edges:
-        mask = circuit.removed_mask.copy()
-        mask[circuit.graph.cell(edge)] = True
-        circuits.append(RemovedEdges(mask))
-    whole, *without = evaluate_removed(engine, circuits).double().mean(1).tolist()
-    return {edge.id: whole - value for edge, value in zip(edges, without, strict=True)}
+    removed, effects = circuit.removed_mask, dict[str, float]()
+    whole = mean_metric(evaluate_removed(engine, [RemovedEdges(removed)])[0])
+    with working_on("removing each kept edge alone", len(edges)) as done:
+        for start in range(0, len(edges), _AT_ONCE):
+            some = edges[start : start + _AT_ONCE]
+            masks = np.repeat(removed[None], len(some), axis=0)
+            for mask, edge in zip(masks, some, strict=True):
+                mask[circuit.graph.cell(edge)] = True
+            values = evaluate_removed(engine, [RemovedEdges(mask) for mask in masks])
+            for edge, value in zip(some, values.double().mean(1).tolist(), strict=True):
+                effects[edge.id] = whole - value
+            done(start + len(some))
+    return effects
 
 
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:

@@ -230,4 +230,4 @@ class TestMethodsParagraph:
         assert f"at each of the positions {', '.join(circuit.graph.labels)}" in text
         assert "their mean over the corrupted prompts" in text
         assert "the damage of its effect on the logit diff" in text
-        assert f"By hand, edges were 1 removed ({circuit.kept[0]} removed)" in text
+        assert f"By hand, of the edges we had 1 removed ({circuit.kept[0]} removed)" in text

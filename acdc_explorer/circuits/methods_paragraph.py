@@ -54,8 +54,8 @@ def methods_paragraph(circuit: Circuit) -> str:
             f"{each.edge.id} {'restored' if each.kept else 'removed'}" for each in circuit.by_hand
         )
         sentences.append(
-            f"By hand, edges were {hand_changes_in_words(circuit)} ({edges}), after which the "
-            f"{_metric(circuit)} is {_value(circuit.metric_value, circuit)}"
+            f"By hand, of the edges we had {hand_changes_in_words(circuit)} ({edges}); after that "
+            f"the {_metric(circuit)} is {_value(circuit.metric_value, circuit)}"
             f"{_faithfulness(circuit)}."
         )
     return " ".join(sentences)
@@ -77,11 +77,11 @@ def _subject(circuit: Circuit) -> str:
 def _edges(circuit: Circuit) -> str:
     """What nodes and edges are, and what removed edges carry."""
     graph = circuit.graph
-    inputs = "queries, keys and values" if graph.split_qkv else "one input for each head"
+    inputs = "the heads' queries, keys and values" if graph.split_qkv else "the heads"
     mlps = ", MLPs" if graph.has_mlps else ""
     at = f", at each of the positions {', '.join(graph.labels)}" if graph.labels else ""
     return (
-        f"Nodes are the embedding, heads{mlps} and the logits; edges lead into the heads' {inputs}"
+        f"Nodes are the embedding, heads{mlps} and the logits; edges lead into {inputs}"
         f"{mlps} and the logits{at}, {graph.n_edges:,} in all. The clean prompts were run; what "
         f"removed edges carry was replaced by {_ABLATIONS[circuit.settings.ablation]}."
     )
@@ -115,16 +115,17 @@ def _found(circuit: Circuit) -> str:
     standing = (
         f"of which {connected:,} lie on a path from the input to the logits"
         if circuit.complete
-        else "when the search was stopped"
+        else "as far as the search has come"
     )
-    full, value, ablated = (
-        _value(each, circuit)
-        for each in (circuit.full_metric, circuit.metric_value, circuit.corrupted_metric)
-    )
+    values = {
+        "in the full model": circuit.full_metric,
+        "in the circuit": circuit.metric_value,
+        "with all edges removed": circuit.corrupted_metric,
+    }
+    told = [f"{_value(v, circuit)} {where}" for where, v in values.items() if not math.isnan(v)]
     return (
-        f"{len(circuit.kept):,} edges were kept, {standing}; the {_metric(circuit)} is {full} in "
-        f"the full model, {value} in the circuit and {ablated} with all edges removed"
-        f"{_faithfulness(circuit)}."
+        f"{len(circuit.kept):,} edges were kept, {standing}; the {_metric(circuit)} is "
+        f"{', '.join(told[:-1])} and {told[-1]}{_faithfulness(circuit)}."
     )
 
 

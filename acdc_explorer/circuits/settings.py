@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from acdc_explorer.errors import unknown_name
+from acdc_explorer.errors import check_whole_number, unknown_name
 from acdc_explorer.metrics import Metric
 from acdc_explorer.options import ABLATIONS, METHODS, ORDERS, RULES, Ablation, Method, Order, Rule
 
@@ -51,10 +51,9 @@ class SearchSettings:
             if given not in allowed:
                 raise unknown_name(what, given, allowed)
 
-        if not isinstance(self.order_seed, int) or self.order_seed < 0:
-            raise ValueError(
-                f"order_seed must be a whole number from 0 on; got {self.order_seed!r}"
-            )
+        check_whole_number("order_seed", self.order_seed, 0)
+        # Of numpy's whole numbers, JSON knows none.
+        object.__setattr__(self, "order_seed", int(self.order_seed))
 
         is_share = isinstance(self.screen, (int, float)) and not isinstance(self.screen, bool)
         if not (is_share and 0 <= self.screen < 1):

@@ -12,13 +12,14 @@ def summary_of(circuit: Circuit) -> str:
     """See `Circuit.summary`."""
     low, high = circuit.valid_interval
     n_kept = len(circuit.kept)
+    same = f"{'as searched, ' if circuit.by_hand else ''}the same for thresholds"
     screened = f" and {circuit.n_screened} screened" if circuit.n_screened else ""
     return (
         f"{circuit.model_name} · {circuit.task_name}: {n_kept} edge{'s' * (n_kept != 1)} kept"
         f"{_connected_note(circuit)}{_hand_note(circuit)}, {circuit.n_tested} tested{screened} of "
         f"{circuit.graph.n_edges}; {circuit.metric_name} {circuit.metric_value:.3f} (full "
         f"{circuit.full_metric:.3f}, corrupted {circuit.corrupted_metric:.3f}, faithfulness "
-        f"{circuit.faithfulness:.1%}); the same for thresholds from {low:.4g} to {high:.4g}"
+        f"{circuit.faithfulness:.1%}); {same} from {low:.4g} to {high:.4g}"
         + ("" if circuit.complete else "; search not finished")
     )
 

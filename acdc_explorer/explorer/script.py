@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import takewhile
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
@@ -36,6 +37,12 @@ class Script:
         """
         if not self.lines:
             self.lines.append(_IMPORT)
+        if line.startswith("ax."):
+            # Of looking at one thing after the other, the last is the one that counts.
+            call = line.partition("(")[0]
+            looks = takewhile(lambda each: each.startswith("ax."), reversed(self.lines))
+            for each in [each for each in looks if each.partition("(")[0] == call]:
+                self.lines.remove(each)
         if self.lines[-1:] != [line]:
             self.lines.append(line)
 

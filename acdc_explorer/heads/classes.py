@@ -88,9 +88,12 @@ def _backup(facts: HeadFacts, leads_to: frozenset[str]) -> list[str] | None:
 def _s_inhibition(facts: HeadFacts, leads_to: frozenset[str]) -> list[str] | None:
     to_subject = facts.attends("END", "S2")
     inhibits = to_subject >= LEAST_ATTENTION and to_subject > facts.attends("END", "IO")
-    if not (inhibits and "q" in leads_to):
+    # Where a head has one input, queries are part of it.
+    inputs = {"q": "queries of later heads", "heads": "later heads"}
+    further = [told for kind, told in inputs.items() if kind in leads_to]
+    if not (inhibits and further):
         return None
-    return [_told_attention(facts, "END", "S2"), "kept edges lead into queries of later heads"]
+    return [_told_attention(facts, "END", "S2"), f"kept edges lead into {further[0]}"]
 
 
 def _start_year(label: str) -> Rule:

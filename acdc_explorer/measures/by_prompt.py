@@ -238,11 +238,14 @@ def top_tokens(
         for token in tokens[prompt].tolist()
         if token != NO_TOKEN
     }
+    # A token may be both; then it is an answer.
+    role_of |= {t: ANSWER for t in roles[ANSWER][prompt].tolist() if t != NO_TOKEN}
     rows: list[dict[str, object]] = []
     for run, of_run in zip(RUNS, logits, strict=True):
         probabilities, order = of_run.softmax(-1), of_run.argsort(descending=True).tolist()
         # The best of each role, wherever it stands.
-        shown = {next(token for token in order if role_of.get(token) == role) for role in roles}
+        best = (next((t for t in order if role_of.get(t) == role), None) for role in roles)
+        shown = {token for token in best if token is not None}
         rows += (
             {
                 "run": run,

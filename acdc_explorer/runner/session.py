@@ -121,9 +121,10 @@ class SearchSession:
                 circuit, notes = chosen(self.found, self.target)
                 self.add_note("; ".join(notes))
                 self.settings, self.steps = circuit.settings, list(circuit.steps)
+            # Likewise: of some methods the circuit is evaluated once it is complete. It counts as
+            # complete from then on, since meanwhile snapshots ask for it as it stands.
+            self._circuit = self._made(complete=True)
             self.complete = True
-            # Likewise: of some methods the circuit is evaluated once it is complete.
-            self.circuit()
             return False
         if isinstance(step, SearchSettings):
             self.settings, self.steps, self.n_done = step, [], 0
@@ -171,11 +172,15 @@ class SearchSession:
         """The circuit so far."""
         key = (len(self.steps), self.complete, self.settings)
         if self._circuit is None or self._circuit[0] != key:
-            circuit = circuit_of(
-                self.model.name, self.engine, self.settings, self.steps, complete=self.complete
-            )
-            self._circuit = (key, circuit)
+            self._circuit = self._made(complete=self.complete)
         return self._circuit[1]
+
+    def _made(self, *, complete: bool) -> tuple[tuple[int, bool, SearchSettings], Circuit]:
+        """The circuit of the steps so far, with what it was made of."""
+        circuit = circuit_of(
+            self.model.name, self.engine, self.settings, self.steps, complete=complete
+        )
+        return (len(circuit.steps), complete, self.settings), circuit
 
 
 class PathSession:

@@ -42,14 +42,24 @@ def test_heads_are_grouped_opened_and_checked(explorer):
     lab.page.locator(".acdc-groups button", has_text="Close").first.wait_for()
     assert ask(lab, f"{groups}['closed']") == []
     lab.page.locator(".acdc-groups button", has_text="Change").first.click()
+    lab.page.locator(".acdc-tabs button", has_text="Change group").last.wait_for()
     inputs = lab.page.locator(".acdc-tabs input[placeholder^='position labels']").last
     inputs.fill("IO")
     lab.page.locator(".acdc-tabs input[placeholder='of the group']").last.fill("name movers")
     press(lab, "Change group")
     row.filter(has_text="name movers").first.wait_for()
+    assert ask(lab, f"{groups}['groups']['groups'][0]['inputs']") == ["IO"]
     press(lab, "Check all groups")
     lab.page.locator(".acdc-groups h4", has_text="Outputs exchanged").last.wait_for(timeout=60_000)
     lab.page.locator(".acdc-groups h4").last.scroll_into_view_if_needed()
     lab.screenshot("groups-checked")
     assert ask(lab, "'ax.scrub(' in str(explorer._state.script)")
+    # In a narrow window text wraps, and tables scroll.
+    lab.page.set_viewport_size({"width": 900, "height": 1000})
+    lab.page.wait_for_timeout(500)
+    text = lab.page.locator(".acdc-groups h4 + p").last.bounding_box()
+    tabs = lab.page.locator(".acdc-tabs").last.bounding_box()
+    lab.screenshot("groups-narrow")
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
+    assert text["x"] + text["width"] <= tabs["x"] + tabs["width"]
     assert name != "name movers"

@@ -162,7 +162,7 @@ class CompareTab(Part):
 
     def _pins(self) -> dict[int, PinnedCircuit]:
         """The pinned circuits by number; a session's that are damaged are left out."""
-        saved = self.state.kept.get(_PINS, [])
+        saved = self._saved_pins()
         if [id(each) for each, _ in self._known_pins.values()] != [id(each) for each in saved]:
             self._known_pins = {}
             for each in saved:
@@ -174,21 +174,26 @@ class CompareTab(Part):
                 self._known_pins[number] = each, pinned
         return {number: pinned for number, (_, pinned) in self._known_pins.items()}
 
+    def _saved_pins(self) -> list[Any]:
+        """What is kept of them; a session's file may hold anything."""
+        saved = self.state.kept.get(_PINS, [])
+        return saved if isinstance(saved, list) else []
+
     def _pin(self) -> None:
         circuit = self.state.circuit
         if circuit is None or not circuit.complete:
             raise ValueError("there is no circuit to pin yet")
         number = max(self._pins(), default=0) + 1
         values = {"number": number, **PinnedCircuit.of(circuit).to_dict()}
-        self.state.kept[_PINS] = [*self.state.kept.get(_PINS, []), values]
+        self.state.kept[_PINS] = [*self._saved_pins(), values]
         self.state.did(f"{pin_name(number)} = ax.PinnedCircuit.of(circuit)")
         self._show()
 
     def _unpin(self, number: int) -> None:
         if self._pins().get(number) == self.state.compared.other:
             self.state.compare(None)
-        kept = [each for each in self.state.kept.get(_PINS, []) if each.get("number") != number]
-        self.state.kept[_PINS] = kept
+        gone = self._known_pins.get(number, (None, None))[0]
+        self.state.kept[_PINS] = [each for each in self._saved_pins() if each is not gone]
         self._show()
 
     def _chosen(self, key: str) -> None:
@@ -211,7 +216,9 @@ class CompareTab(Part):
         other: Comparable | None = None
         line = ""
         if kind == "pin":
-            other = self._pins()[int(name)]
+            other = self._pins().get(int(name))
+            if other is None:
+                raise ValueError("this pinned circuit is not there any more")
             # A script that did not pin it, as after a session was loaded, has its edges.
             if any(each.startswith(f"{pin_name(int(name))} = ") for each in state.script.lines):
                 line = f"comparison = ax.compare(circuit, {pin_name(int(name))})"

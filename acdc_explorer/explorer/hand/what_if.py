@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.explorer.hand.what_if_html import Tokens, changes_html
+from acdc_explorer.explorer.hand.what_if_html import Tokens, changes_html, waiting_html
 from acdc_explorer.explorer.state import Change, State
 from acdc_explorer.explorer.widgets.buttons import icon_button
 from acdc_explorer.explorer.words import error_html
@@ -105,6 +105,9 @@ class WhatIf:
         self.undo.disabled, self.redo.disabled = not state.edits.can_undo, not state.edits.can_redo
         self.reset.disabled = not state.edits.current
         if change == "circuit":
+            if state.edits.current and state.snapshot.status in ("loading", "running", "paused"):
+                self.html.value = waiting_html(len(state.edits.current))
+                return
             self.html.value = changes_html(circuit) if circuit is not None else ""
             if circuit is not None and circuit.by_hand:
                 self._ask_for_tokens(circuit)

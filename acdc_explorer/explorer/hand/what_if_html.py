@@ -9,7 +9,7 @@ import pandas as pd
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.summary import hand_changes_in_words
-from acdc_explorer.explorer.words import plain, with_unit
+from acdc_explorer.explorer.words import counted, plain, with_unit
 from acdc_explorer.measures.by_prompt import ANSWER, WRONG_ANSWER
 
 # What a circuit says next on one prompt, as searched and with changes: rows of `top_tokens`.
@@ -56,10 +56,18 @@ def changes_html(circuit: Circuit, tokens: Tokens | None = None) -> str:
     )
 
 
+def waiting_html(n_changes: int) -> str:
+    """That changes by hand are made once the search has ended."""
+    return f"<p>{counted(n_changes, 'change')} by hand: made once the search has ended.</p>"
+
+
 def _token_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[str, str, str]]:
     """The best answer, the best wrong one and what comes first, with their probabilities."""
     rows = []
     for role in (ANSWER, WRONG_ANSWER):
+        if not (before.role == role).any():
+            # Every wrong answer is an answer too.
+            continue
         # The best of each comes first.
         then, now = (of_run[of_run.role == role].iloc[0] for of_run in (before, after))
         tokens = " / ".join(dict.fromkeys((_token(then.token), _token(now.token))))

@@ -120,8 +120,10 @@ class Heads(Part):
 
     def say_error(self, error: Exception) -> None:
         """Says above the table what went wrong."""
-        # A new search has what takes long given up; it is measured again when that has ended.
-        if not isinstance(error, GivenUpError):
+        if isinstance(error, GivenUpError):
+            # A new search has what takes long given up; it is measured again when that has ended.
+            self._of = None
+        else:
             self._asked = None
             self.summary.value = error_html(error)
 
@@ -206,7 +208,8 @@ class Heads(Part):
         if asked is None or asked[0] != head:
             self.detail.value = f"<p>Measuring {head.label} …</p>"
         self._asked = head, prompt, circuit
-        if self.is_open and self._of is not None:
+        # Not if the circuit alone has changed.
+        if self._of is not None and (asked is None or asked[:2] != (head, prompt)):
             self.state.did(f"ax.inspect_head(model, task, {head.id!r}, {prompt}, circuit)")
 
         def question(model: Model, engine: Engine, circuit: Circuit) -> Any:

@@ -63,9 +63,10 @@ def sensitivity(circuit: Circuit) -> str:
 
     removed = [step for step in circuit.decisions if not step.kept]
     kept = [step for step in circuit.decisions if step.kept]
+    this = "As searched, this" if circuit.by_hand else "This"
     end = "and above" if math.isinf(high) else f"to {high:.3g}"
     text = (
-        f"This circuit holds from {_interval(circuit, '<b>', '</b>')} "
+        f"{this} circuit holds from {_interval(circuit, '<b>', '</b>')} "
         f"({with_unit(f'{low:.3g} {end}', circuit.metric_unit)})"
     )
     if removed and low > 0:

@@ -91,7 +91,9 @@ class Prompts(Part):
     @property
     def chosen(self) -> int | None:
         """The number of the prompt that is looked into, or None."""
-        return self.state.kept.get("prompt")
+        # A session's file may hold anything.
+        kept = self.state.kept.get("prompt")
+        return kept if isinstance(kept, int) and kept >= 0 else None
 
     def circuit_changed(self) -> None:
         """Has the circuit measured on each prompt, once it is found."""

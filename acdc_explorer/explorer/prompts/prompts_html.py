@@ -78,6 +78,9 @@ def _tokens(tokens: pd.DataFrame) -> str:
         cells = "".join(f"<td>{_token(of_run.iloc[place])}</td>" for of_run in by_run)
         rows.append(f'<tr><th scope="row">{place + 1}</th>{cells}</tr>')
     for role in (ANSWER, WRONG_ANSWER):
+        if not (tokens.role == role).any():
+            # Every wrong answer is an answer too.
+            continue
         # The best of each comes first.
         best = [of_run[of_run.role == role].iloc[0] for of_run in by_run]
         cells = "".join(f"<td>{_token(each)} (#{each['rank']:,})</td>" for each in best)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from acdc_explorer.circuits.circuit import Circuit
@@ -198,6 +199,11 @@ def _key(drawn: Sequence[DrawnEdge]) -> str:
     )
 
 
+def _order(order: Any) -> str:
+    """Of an edge's test, or a dash if it was never tested and restored by hand."""
+    return "–" if pd.isna(order) else str(order)
+
+
 def _table(circuit: Circuit | None) -> str:
     if circuit is None:
         return ""
@@ -207,7 +213,7 @@ def _table(circuit: Circuit | None) -> str:
     rows = "".join(
         f'<tr><td><button type="button" data-goto="edge:{escape(edge)}">{escape(edge)}</button>'
         f"</td><td>{KIND_NAMES[qkv]}</td>"
-        f'<td class="num">{signed(effect, smallest)}</td><td class="num">{order}</td>'
+        f'<td class="num">{signed(effect, smallest)}</td><td class="num">{_order(order)}</td>'
         f"<td>{'' if connected else 'leads from nothing'}</td></tr>"
         for edge, qkv, effect, order, connected in zip(
             kept.edge,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from acdc_explorer.errors import unknown_name
+from acdc_explorer.errors import check_whole_number, unknown_name
 from acdc_explorer.models.loading import BUNDLED, load_model
 from acdc_explorer.tasks.builtin import pools
 from acdc_explorer.tasks.builtin.agreement import subject_verb_agreement_pairs
@@ -245,8 +245,10 @@ def load_task(
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
-    if not isinstance(n_prompts, int) or n_prompts < 1:
-        raise ValueError(f"n_prompts must be a positive whole number; got {n_prompts!r}")
+    check_whole_number("n_prompts", n_prompts, 1)
+    check_whole_number("seed", seed, 0)
+    # Of numpy's whole numbers, JSON knows none.
+    n_prompts, seed = int(n_prompts), int(seed)
     if isinstance(model, (str, os.PathLike)):
         model = load_model(model)
     recipe, tokenizer = TASKS[name], fast_tokenizer(model.tokenizer)
