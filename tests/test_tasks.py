@@ -71,7 +71,7 @@ def test_unknown_tasks_and_numbers(mini):
     with pytest.raises(ValueError, match=r"unknown task 'ioii'\. Did you mean 'ioi'"):
         ax.load_task("ioii", mini)
     for number in (0, -3, 2.5, "ten"):
-        with pytest.raises(ValueError, match="n_prompts must be a positive whole number"):
+        with pytest.raises(ValueError, match="n_prompts must be a whole number from 1 on"):
             ax.load_task("ioi", mini, n_prompts=number)
 
 

@@ -6,7 +6,7 @@ from acdc_explorer.circuits.groups import Group
 from acdc_explorer.explorer.kept_groups import KeptGroups
 
 BY_SIMILARITY = "groups = ax.group_heads("
-CHECK = "print(ax.scrub(model, task, circuit, groups, draws={draws}))"
+CHECK = "ax.scrub(model, task, circuit, groups, draws={draws})"
 
 
 def line_of_groups(kept: KeptGroups) -> str:
