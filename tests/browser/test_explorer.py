@@ -13,6 +13,7 @@ from acdc_explorer.explorer.widgets.anywidget_private import HEARING
 
 from .lab import LabPage
 
+NEXT_EDGE = "button[title='The edge with the next smaller effect']"
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "ioi.ipynb"
 
 
@@ -118,6 +119,8 @@ def test_dragging_the_threshold_changes_the_edges(explorer):
     lab.wait_figure("edge-hits")
     before = ask(lab, "explorer.circuit.kept")
     slider = lab.page.locator(".acdc-threshold input[type=range]").last
+    # The cell that has just run is below all that is shown.
+    slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     assert box["width"] >= 300
     # From 0.01% to 100%; the handle is 16 pixels wide.
@@ -233,7 +236,9 @@ def test_dragging_faithfulness_finds_the_threshold(explorer):
     reached = 100 * ask(lab, "explorer.circuit.faithfulness")
     shown = lab.page.locator(".acdc-faithfulness .widget-readout").last
     assert float(shown.inner_text()) == pytest.approx(min(max(reached, 0), 100), abs=0.6)
-    track = lab.page.locator(".acdc-faithfulness .noUi-base").last.bounding_box()
+    base = lab.page.locator(".acdc-faithfulness .noUi-base").last
+    base.scroll_into_view_if_needed()
+    track = base.bounding_box()
     x, y = track["x"] + 0.8 * track["width"], track["y"] + track["height"] / 2
     lab.page.mouse.click(x, y)
     lab.page.wait_for_timeout(300)
@@ -349,7 +354,7 @@ def test_keyboard_alone_finds_edges_and_nodes(explorer):
     finder.fill(by_effect[1])
     finder.press("Enter")
     assert wait_panel(lab)["edge"] == by_effect[1]
-    button = lab.page.locator("button:has(.fa-chevron-right)").last
+    button = lab.page.locator(NEXT_EDGE).last
     button.focus()
     button.press("Enter")
     lab.page.wait_for_selector(f'.acdc-edge-panel[data-edge="{by_effect[2]}"]')
@@ -373,7 +378,7 @@ def test_the_arrow_keys_go_through_the_nodes_of_the_graph(explorer):
     lab.wait_figure("edge-hits")
     graph = lab.page.locator(".acdc-graph").last
     # From the last button above the graph, the Tab key comes to it.
-    lab.page.locator(".acdc-key button[data-part=merged]").last.focus()
+    lab.page.locator(".acdc-key button").last.focus()
     lab.page.keyboard.press("Tab")
     assert graph.evaluate("(graph) => document.activeElement === graph")
     assert "arrow keys" in graph.get_attribute("aria-label")
@@ -415,7 +420,7 @@ def test_the_finder_says_what_is_selected_and_takes_the_names_on_the_page(explor
     finder.fill("3.7")
     finder.press("Enter")
     assert wait_panel(lab, "node")["node"] == "a3.h7"
-    lab.page.locator("button:has(.fa-chevron-right)").last.click()
+    lab.page.locator(NEXT_EDGE).last.click()
     wait_panel(lab)
     finder.fill("3.7")
     finder.press("Enter")
