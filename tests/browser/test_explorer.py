@@ -242,6 +242,8 @@ def test_dragging_faithfulness_finds_the_threshold(explorer):
     x, y = track["x"] + 0.8 * track["width"], track["y"] + track["height"] / 2
     lab.page.mouse.click(x, y)
     lab.page.wait_for_timeout(300)
+    # The page's status may still be that of the search before.
+    assert ask(lab, "explorer.wait(120)") == "done"
     lab.wait_status("done", timeout=120)
     asked = ask(lab, "explorer.faithfulness")
     assert 70 <= float(asked.rstrip("%")) <= 90
