@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
@@ -14,18 +13,14 @@ from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.tables import KEPT, REMOVED, UNTESTED
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.evaluate import evaluate_removed, evaluate_without_each
 from acdc_explorer.engine.label_attention import attention_by_label
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import Edge, Node
 from acdc_explorer.models.model import ModelLike
-from acdc_explorer.progress import working_on
 from acdc_explorer.tasks import Task
-
-# Circuits that are run together; what each of them removes is held in memory until then.
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -285,19 +280,10 @@ def effects_in(engine: Engine, circuit: Circuit, edges: Sequence[Edge]) -> dict[
         ValueError: if the circuit is of another model or of other prompts.
     """
     check_found_here(engine, circuit, "the circuit")
-    removed, effects = circuit.removed_mask, dict[str, float]()
+    removed, cells = circuit.removed_mask, [circuit.graph.cell(edge) for edge in edges]
     whole = mean_metric(evaluate_removed(engine, [RemovedEdges(removed)])[0])
-    with working_on("removing each kept edge alone", len(edges)) as done:
-        for start in range(0, len(edges), _AT_ONCE):
-            some = edges[start : start + _AT_ONCE]
-            masks = np.repeat(removed[None], len(some), axis=0)
-            for mask, edge in zip(masks, some, strict=True):
-                mask[circuit.graph.cell(edge)] = True
-            values = evaluate_removed(engine, [RemovedEdges(mask) for mask in masks])
-            for edge, value in zip(some, values.double().mean(1).tolist(), strict=True):
-                effects[edge.id] = whole - value
-            done(start + len(some))
-    return effects
+    without = evaluate_without_each(engine, removed, cells).mean(1).tolist()
+    return {edge.id: whole - value for edge, value in zip(edges, without, strict=True)}
 
 
 def node_inspection(engine: Engine, circuit: Circuit, node: Node) -> NodeInspection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 
 import pytest
 
@@ -189,6 +190,14 @@ def random_task(seed: int = 0, n_prompts: int = 5, length: int = 9, **options) -
         positions={"MIDDLE": middle, "END": end},
         **options,
     )
+
+
+def until(condition, seconds: float = 20.0) -> None:
+    """Waits until something is so, which another thread brings about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
 
 
 def labelled_task(**options):

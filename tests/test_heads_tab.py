@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from html import unescape
 
 import numpy as np
 import pytest
-from conftest import random_task
+from conftest import random_task, until
 
 import acdc_explorer as ax
 from acdc_explorer.explorer.heads.head_table import head_columns
@@ -16,13 +15,6 @@ from acdc_explorer.explorer.heads.heads import Heads
 from acdc_explorer.explorer.heads.heads_html import ends_of, head_html, saved_html
 from acdc_explorer.explorer.heads.heat_map import heat_map, token_shown
 from acdc_explorer.explorer.selection import Selection
-
-
-def until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
-from conftest import labelled_task
+from conftest import labelled_task, until
 
 import acdc_explorer as ax
 from acdc_explorer.explorer.script import search_line
 from acdc_explorer.explorer.session import Session
-
-
-def until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -8,18 +8,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import random_task
+from conftest import random_task, until
 
 import acdc_explorer as ax
 from acdc_explorer.explorer import circuit_widget
 from acdc_explorer.explorer.selection import Selection
-
-
-def until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

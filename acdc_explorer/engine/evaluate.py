@@ -21,8 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from acdc_explorer.engine.engine import Engine
@@ -34,9 +35,12 @@ from acdc_explorer.engine.removed_edges import (
 )
 from acdc_explorer.engine.scoring import Scoring
 from acdc_explorer.graph import Node
+from acdc_explorer.progress import working_on
 
 # Floats that one batch of patched runs may hold besides the engine's own caches.
 BATCH_FLOATS = 64_000_000
+# Circuits of which what they remove is held in memory at once.
+_AT_ONCE = 256
 
 
 def evaluate_removed(
@@ -93,6 +97,37 @@ def evaluate_prompt(
     """
     (scores,) = _scores_by_parts(engine, circuits, [engine.scoring], row=row)
     return scores[0, :, 0]
+
+
+def evaluate_without_each(
+    engine: Engine,
+    removed: Bool[np.ndarray, "receiver sender"],
+    edges: Sequence[tuple[int, int]],
+    row: int | None = None,
+) -> Float[Tensor, "edge prompt"]:
+    """The metric with each of some edges removed by itself, besides those that are, in float64.
+
+    Args:
+        engine: as for `evaluate_removed`.
+        removed: edges that are removed in any case.
+        edges: the cells of the others in an edge matrix.
+        row: number of the only prompt to run; None: all of them.
+    """
+    n_prompts = engine.n_prompts if row is None else 1
+    values = [engine.clean_by_prompt.new_empty((0, n_prompts))]
+    with working_on("removing each kept edge alone", len(edges)) as done:
+        for start in range(0, len(edges), _AT_ONCE):
+            some = edges[start : start + _AT_ONCE]
+            masks = np.repeat(removed[None], len(some), axis=0)
+            for mask, cell in zip(masks, some, strict=True):
+                mask[cell] = True
+            circuits = [RemovedEdges(mask) for mask in masks]
+            if row is None:
+                values.append(evaluate_removed(engine, circuits))
+            else:
+                values.append(evaluate_prompt(engine, circuits, row)[:, None])
+            done(start + len(some))
+    return torch.cat(values).double()
 
 
 def logits_of_prompt(

@@ -12,14 +12,18 @@ from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.evaluate import evaluate_prompt, evaluate_scorings, logits_of_prompt
+from acdc_explorer.engine.evaluate import (
+    evaluate_prompt,
+    evaluate_scorings,
+    evaluate_without_each,
+    logits_of_prompt,
+)
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.errors import check_whole_number
 from acdc_explorer.measures.scores import share, shares_of_prompts
 from acdc_explorer.measures.templates import prompts_by_template
 from acdc_explorer.metrics import ACCURACY, METRICS, NO_TOKEN
 from acdc_explorer.models.model import Model, ModelLike
-from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
 
 # The template of prompts whose own has too few of them.
@@ -27,8 +31,6 @@ OTHER = "other"
 # The runs whose predictions `top_tokens` tells.
 RUNS = "full", "circuit", "ablated"
 ANSWER, WRONG_ANSWER = "answer", "wrong answer"
-# Circuits that are run together; what each of them removes is held in memory until then.
-_AT_ONCE = 256
 _PROMPTS_TOLD = 8
 
 
@@ -189,7 +191,9 @@ def prompt_effects(
         # In the order of the graph, so that those run together have what lies below them in common.
         cells = np.argwhere(circuit.kept_mask)
         whole = evaluate_prompt(engine, [RemovedEdges(circuit.removed_mask)], prompt).item()
-        effects = whole - _without_each(engine, circuit.removed_mask, cells, prompt)
+        edges = [(row, column) for row, column in cells.tolist()]
+        without = evaluate_without_each(engine, circuit.removed_mask, edges, prompt)
+        effects = whole - without[:, 0].cpu().numpy()
     decided = circuit.edges.effect.to_numpy()[circuit.kept_mask[circuit.graph.edge_mask]]
     table = pd.DataFrame(
         {
@@ -280,22 +284,6 @@ def _check_prompt(task: Task, prompt: int) -> None:
     check_whole_number("prompt", prompt, 0)
     if prompt >= task.n_prompts:
         raise ValueError(f"task {task.name!r} has prompts 0 to {task.n_prompts - 1}; got {prompt}")
-
-
-def _without_each(
-    engine: Engine, removed: np.ndarray, cells: np.ndarray, prompt: int
-) -> np.ndarray:
-    """The metric on a prompt with each of some edges removed, besides those that are."""
-    values = [np.empty(0)]
-    with working_on("removing each kept edge alone", len(cells)) as done:
-        for start in range(0, len(cells), _AT_ONCE):
-            some = cells[start : start + _AT_ONCE]
-            masks = np.repeat(removed[None], len(some), axis=0)
-            masks[np.arange(len(some)), *some.T] = True
-            circuits = [RemovedEdges(mask) for mask in masks]
-            values.append(evaluate_prompt(engine, circuits, prompt).double().cpu().numpy())
-            done(start + len(some))
-    return np.concatenate(values)
 
 
 def _templates(task: Task) -> Sequence[str | None]:
