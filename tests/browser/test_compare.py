@@ -35,8 +35,7 @@ def test_a_pinned_circuit_is_laid_over_a_later_one(explorer):
     lab.page.get_by_role("button", name="Pin this circuit").last.click()
     lab.page.locator("[data-compare='with:pin-1']").last.click()
     assert counts(lab)[1:] == [0, 0]
-    lab.run("explorer.threshold = '6%'")
-    lab.wait_status("done", timeout=60)
+    lab.run("explorer.threshold = '6%'; explorer.wait(60)")
     lab.page.wait_for_function(
         "() => [...document.querySelectorAll('.acdc-compared')].pop()?.dataset.there > 0"
     )
@@ -77,8 +76,7 @@ def test_a_pinned_circuit_is_laid_over_a_later_one(explorer):
     lab.set_theme("JupyterLab Light")
     # What changed, by the button of the key.
     lab.page.locator(".acdc-key [data-part='changes']").last.click()
-    lab.run("explorer.threshold = '4%'")
-    lab.wait_status("done", timeout=60)
+    lab.run("explorer.threshold = '4%'; explorer.wait(60)")
     lab.page.wait_for_selector("[data-compare='with:last'][aria-pressed='true']")
     lab.wait_figure("only-here")
     shoot(lab, "compare-what-changed")

@@ -34,6 +34,14 @@ def ask(lab: LabPage, expression: str):
     return json.loads(text.split(">>")[1].split("<<")[0])
 
 
+def wait_kernel(lab: LabPage, condition: str, seconds: float = 60) -> None:
+    """Waits until something is so in the kernel that a mouse or a key on the page brings about."""
+    deadline = time.monotonic() + seconds
+    while not ask(lab, f"bool({condition})"):
+        assert time.monotonic() < deadline, f"waited in vain for {condition}"
+        time.sleep(0.3)
+
+
 def assert_fits(lab: LabPage) -> None:
     """The figure is as wide as the box around it."""
     lab.page.wait_for_function(
@@ -135,10 +143,9 @@ def test_dragging_the_threshold_changes_the_edges(explorer):
     assert float(told.split("%")[0]) < 7
     lab.page.mouse.move(x - 45, y, steps=5)
     lab.page.mouse.up()
-    lab.page.wait_for_timeout(300)
-    lab.wait_status("done", timeout=60)
+    wait_kernel(lab, "float(explorer.threshold.rstrip('%')) < 7")
+    assert ask(lab, "explorer.wait(60)") == "done"
     percent = ask(lab, "explorer.threshold")
-    assert float(percent.rstrip("%")) < 7
     after = ask(lab, "explorer.circuit.kept")
     assert len(after) > len(before)
     state = lab.wait_figure("edge-hits")
@@ -162,7 +169,7 @@ def test_the_threshold_is_typed_and_stepped_and_nothing_is_set_that_nobody_chose
     assert ask(lab, "explorer.threshold") == "12.5%"
     low, kept = ask(lab, "[explorer.circuit.valid_interval[0], explorer.circuit.kept]")
     lab.page.get_by_title("The circuit of the next lower thresholds").last.click()
-    lab.page.wait_for_timeout(300)
+    wait_kernel(lab, "explorer.threshold != '12.5%'")
     lab.run("explorer.wait(60)")
     assert ask(lab, "explorer.circuit.kept") != kept
     assert ask(lab, "explorer.circuit.valid_interval[1]") == pytest.approx(low, rel=1e-4)
@@ -241,7 +248,7 @@ def test_dragging_faithfulness_finds_the_threshold(explorer):
     track = base.bounding_box()
     x, y = track["x"] + 0.8 * track["width"], track["y"] + track["height"] / 2
     lab.page.mouse.click(x, y)
-    lab.page.wait_for_timeout(300)
+    wait_kernel(lab, "explorer.faithfulness")
     # The page's status may still be that of the search before.
     assert ask(lab, "explorer.wait(120)") == "done"
     lab.wait_status("done", timeout=120)
@@ -720,16 +727,16 @@ def test_dragging_across_known_and_unknown_thresholds_while_the_path_is_found(ex
     points = lab.page.locator(".acdc-path circle.exact[data-threshold]")
     wanted = points.first.get_attribute("data-threshold")
     lab.page.locator(f'.acdc-path circle[data-threshold="{wanted}"]').click(force=True)
-    lab.page.wait_for_timeout(300)
-    assert ask(lab, "explorer.circuit.threshold") == float(wanted)
+    wait_kernel(lab, f"explorer.circuit.threshold == {float(wanted)}")
     assert_agrees(lab)
     # A hundredth of a decade each: from 30%, where the path begins, to 7.5%, 13% and 4.7%.
-    for keys in (["ArrowLeft"] * 60, ["ArrowRight"] * 25, ["ArrowLeft"] * 45):
+    steps = (["ArrowLeft"] * 60, 7.54), (["ArrowRight"] * 25, 13.4), (["ArrowLeft"] * 45, 4.75)
+    for keys, percent in steps:
         slider.focus()
         for key in keys:
             lab.page.keyboard.press(key)
         # Each key is a new threshold: until the last one has reached the kernel.
-        lab.page.wait_for_timeout(2000)
+        wait_kernel(lab, f"abs(float(explorer.threshold.rstrip('%')) / {percent} - 1) < 0.02")
         lab.run("explorer.wait(60)")
         assert_agrees(lab)
     lab.screenshot("path")
