@@ -12,6 +12,7 @@ from conftest import random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.connected import on_paths
+from acdc_explorer.measures.edge_scoring import SCORING_METHODS
 from acdc_explorer.measures.faithfulness_curve import SHARES
 
 HEADS = range(5)
