@@ -16,20 +16,12 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 Rule = Literal["abs", "signed", "cumulative"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-# How a circuit is found: two exact searches, and approximate attributions.
-Method = Literal["acdc", "path_patching", "eap", "eap_ig", "relp", "gim", "ceap"]
+# How a circuit is found: two exact searches and two approximate attributions.
+Method = Literal["acdc", "path_patching", "eap", "eap_ig"]
 METHODS: tuple[Method, ...] = get_args(Method)
-ATTRIBUTIONS: tuple[Method, ...] = METHODS[2:]
+ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig")
 # What people call them.
-METHOD_NAMES = {
-    "acdc": "ACDC",
-    "path_patching": "path patching",
-    "eap": "EAP",
-    "eap_ig": "EAP-IG",
-    "relp": "RelP",
-    "gim": "GIM",
-    "ceap": "CEAP",
-}
+METHOD_NAMES = {"acdc": "ACDC", "path_patching": "path patching", "eap": "EAP", "eap_ig": "EAP-IG"}
 
 # What a search is repeated with, to see whether its circuit depends on it.
 VariationKind = Literal["orders", "prompts", "seeds", "thresholds", "templates"]

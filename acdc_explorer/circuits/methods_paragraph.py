@@ -13,9 +13,6 @@ _METHODS = {
     "path_patching": "path patching, grown from the logits (Conmy et al., 2023)",
     "eap": "edge attribution patching (Syed et al., 2023)",
     "eap_ig": "edge attribution patching with integrated gradients (Hanna et al., 2024)",
-    "relp": "relevance patching (Jafari et al., 2025)",
-    "gim": "edge attribution patching by gradient interaction modifications (Edin et al., 2025)",
-    "ceap": "edge attribution patching by conductance (Wu et al., 2026)",
 }
 _ABLATIONS = {
     "corrupted": "their activations on the corrupted prompts",

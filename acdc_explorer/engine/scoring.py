@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from acdc_explorer.metrics import METRICS, Metric, check_metric, mean_weights, values_of
-from acdc_explorer.models.backward_rules import DERIVATIVES, BackwardRules
 from acdc_explorer.models.linear import linear
 from acdc_explorer.models.sublayers import capped, normalize
 from acdc_explorer.models.weights import ModelWeights
@@ -47,17 +46,13 @@ class Scoring:
         self.clean_values = self._checked_clean_values()
 
     def values(
-        self,
-        final: Float[Tensor, "*batch prompt d_model"],
-        rows: range | None = None,
-        rules: BackwardRules = DERIVATIVES,
+        self, final: Float[Tensor, "*batch prompt d_model"], rows: range | None = None
     ) -> Float[Tensor, "*batch prompt"]:
         """The metric for values of the final stream at END.
 
         Args:
             final: of one circuit or several.
             rows: of which prompts; None: of all.
-            rules: of a backward run from it.
 
         Raises:
             ValueError: if a metric that is a function returns anything but finite values.
@@ -65,26 +60,23 @@ class Scoring:
         rows = range(len(self.clean_final)) if rows is None else rows
         of_rows = slice(rows.start, rows.stop)
         if self.metric.linear:
-            return self._linear_values(final, of_rows, rules)
+            return self._linear_values(final, of_rows)
         if self.metric.takes_batches:
             return self.metric.per_prompt(
-                self.logits(final, rules),
+                self.logits(final),
                 self._answers[of_rows],
                 self._wrong[of_rows],
                 self.clean_logits[of_rows],
             )
         circuits = final.reshape(-1, *final.shape[-2:])
-        values = [self._values_of_one(each, of_rows, rules) for each in circuits]
+        values = [self._values_of_one(each, of_rows) for each in circuits]
         return torch.stack(values).view(final.shape[:-1])
 
     def _linear_values(
-        self,
-        final: Float[Tensor, "*batch some_prompts d_model"],
-        of_rows: slice,
-        rules: BackwardRules,
+        self, final: Float[Tensor, "*batch some_prompts d_model"], of_rows: slice
     ) -> Float[Tensor, "*batch some_prompts"]:
         """The mean logit of the answers minus that of wrong answers; no other logit is computed."""
-        normed = normalize(final, self._weights.ln_final, rules)
+        normed = normalize(final, self._weights.ln_final)
         if self._weights.logit_cap is None:
             direction, offset = self.logit_difference
             return torch.einsum("...nd,nd->...n", normed, direction[of_rows]) + offset[of_rows]
@@ -105,13 +97,12 @@ class Scoring:
         return capped(logits, self._weights.logit_cap)
 
     def _values_of_one(
-        self, final: Float[Tensor, "some_prompts d_model"], of_rows: slice, rules: BackwardRules
+        self, final: Float[Tensor, "some_prompts d_model"], of_rows: slice
     ) -> Float[Tensor, " some_prompts"]:
         """The values of a metric that sees one circuit and all prompts at a time."""
         clean = self.clean_logits
         # Prompts of other slices are clean meanwhile: values do not depend on one another.
-        given = self.logits(final, rules)
-        logits = torch.cat([clean[: of_rows.start], given, clean[of_rows.stop :]])
+        logits = torch.cat([clean[: of_rows.start], self.logits(final), clean[of_rows.stop :]])
         return values_of(self.metric, logits, self._answers, self._wrong, clean)[of_rows]
 
     def _checked_clean_values(self) -> Float[Tensor, " prompt"]:
@@ -157,11 +148,9 @@ class Scoring:
         """The clean run's logits at END."""
         return self.logits(self.clean_final)
 
-    def logits(
-        self, final: Float[Tensor, "*batch d_model"], rules: BackwardRules = DERIVATIVES
-    ) -> Float[Tensor, "*batch vocab"]:
+    def logits(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """All logits for values of the final stream at END."""
-        normed = normalize(final, self._weights.ln_final, rules)
+        normed = normalize(final, self._weights.ln_final)
         logits = linear(normed, self._weights.W_U, self._weights.b_U)
         return capped(logits, self._weights.logit_cap)
 

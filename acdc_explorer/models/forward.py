@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from acdc_explorer.graph import QKV, QKVS, Node
-from acdc_explorer.models.backward_rules import DERIVATIVES, BackwardRules
 from acdc_explorer.models.linear import linear
 from acdc_explorer.models.sublayers import (
     attention,
@@ -179,27 +178,24 @@ def run_blocks(
 
 
 def run_block(
-    weights: ModelWeights,
-    block: Block,
-    resid: Float[Tensor, "prompt pos d_model"],
-    rules: BackwardRules = DERIVATIVES,
+    weights: ModelWeights, block: Block, resid: Float[Tensor, "prompt pos d_model"]
 ) -> BlockRun:
-    """Runs one block on whole prompts, from what it reads; can be differentiated, by some rules."""
-    normed = normalize(resid, block.ln1, rules)
+    """Runs one block on whole prompts, from what it reads; can be differentiated."""
+    normed = normalize(resid, block.ln1)
     vectors = {
-        qkv: normed_together(project(normed, block, qkv), block, qkv, rules).transpose(1, 2)
+        qkv: normed_together(project(normed, block, qkv), block, qkv).transpose(1, 2)
         for qkv in QKVS
     }
-    q, k, v = (rotary_embedded(vectors[qkv], block, qkv, rules=rules) for qkv in QKVS)
-    z = attention(q, k, v, causal(resid.shape[1], resid.device, block.window), weights, rules)
+    q, k, v = (rotary_embedded(vectors[qkv], block, qkv) for qkv in QKVS)
+    z = attention(q, k, v, causal(resid.shape[1], resid.device, block.window), weights)
     head_sum = write_heads(z, block, bias=block.b_O)
-    after_heads = resid + normalize(head_sum, block.ln1_post, rules)
+    after_heads = resid + normalize(head_sum, block.ln1_post)
     if block.mlp is None:
         return BlockRun(resid, vectors, z, head_sum, None, None, after_heads)
     # A view, whose gradient is that of what the MLP reads alone.
     mlp_in = resid if weights.parallel else after_heads
     mlp_in = mlp_in.view_as(mlp_in)
-    mlp_out = mlp(mlp_in, block, weights.activation, rules)
+    mlp_out = mlp(mlp_in, block, weights.activation)
     return BlockRun(resid, vectors, z, head_sum, mlp_in, mlp_out, after_heads + mlp_out)
 
 

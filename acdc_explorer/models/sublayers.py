@@ -15,27 +15,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from acdc_explorer.graph import QKV, Node
-from acdc_explorer.models.backward_rules import (
-    DERIVATIVES,
-    BackwardRules,
-    normalized_by_constant,
-    with_scaled_gradient,
-)
-from acdc_explorer.models.linear import ACTIVATIONS, linear, linear_each
+from acdc_explorer.models.linear import linear, linear_each
 from acdc_explorer.models.weights import Block, ModelWeights, Norm, Rotary
 
 
-def normalize(
-    x: Float[Tensor, "*batch d"], norm: Norm | None, rules: BackwardRules = DERIVATIVES
-) -> Float[Tensor, "*batch d"]:
+def normalize(x: Float[Tensor, "*batch d"], norm: Norm | None) -> Float[Tensor, "*batch d"]:
     """Normalises over the last axis: layer norm, or RMS norm where there is no bias.
 
     Without a norm, the very tensor that it was given.
     """
     if norm is None:
         return x
-    if rules.freezes_norms:
-        return normalized_by_constant(x, norm)
     if norm.bias is None:
         return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
     return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
@@ -71,16 +61,12 @@ def project(
 
 
 def normed_together(
-    vectors: Float[Tensor, "*batch pos head d_head"],
-    block: Block,
-    qkv: QKV,
-    rules: BackwardRules = DERIVATIVES,
+    vectors: Float[Tensor, "*batch pos head d_head"], block: Block, qkv: QKV
 ) -> Float[Tensor, "*batch pos head d_head"]:
     """Queries or keys of all heads after the norm that they pass in a row, if there is one."""
     if not block.norms_heads_together(qkv):
         return vectors
-    normed = normalize(vectors.flatten(-2), block.head_norm(qkv), rules)
-    return normed.unflatten(-1, vectors.shape[-2:])
+    return normalize(vectors.flatten(-2), block.head_norm(qkv)).unflatten(-1, vectors.shape[-2:])
 
 
 def rotary_embedded(
@@ -88,7 +74,6 @@ def rotary_embedded(
     block: Block,
     qkv: QKV,
     positions: Int[Tensor, "prompt width"] | None = None,
-    rules: BackwardRules = DERIVATIVES,
 ) -> Float[Tensor, "*batch pos d_head"]:
     """From projected queries, keys or values to what attention uses: normed, then rotated.
 
@@ -97,13 +82,11 @@ def rotary_embedded(
         block: whose head it is.
         qkv: values are used as they are.
         positions: as in `rotate`.
-        rules: of a backward run through it.
     """
-    vectors = rules.through(vectors, qkv)
     if qkv == "v":
         return vectors
     if not block.norms_heads_together(qkv):
-        vectors = normalize(vectors, block.head_norm(qkv), rules)
+        vectors = normalize(vectors, block.head_norm(qkv))
     return vectors if block.rotary is None else rotate(vectors, block.rotary, positions)
 
 
@@ -182,11 +165,10 @@ def attention_pattern(
     k: Float[Tensor, "*#batch key d_head"],
     allowed: Bool[Tensor, "*#batch query key"],
     weights: ModelWeights,
-    rules: BackwardRules = DERIVATIVES,
 ) -> Float[Tensor, "*#batch query key"]:
     """Softmax of scores over the keys that a query may see; `allowed` broadcasts on the left."""
     scores = q @ k.transpose(-1, -2) / weights.attn_scale  # [*batch, query, key]
-    return rules.softmax(capped(scores, weights.attn_cap).masked_fill(~allowed, -math.inf))
+    return capped(scores, weights.attn_cap).masked_fill(~allowed, -math.inf).softmax(-1)
 
 
 def attention(
@@ -195,10 +177,9 @@ def attention(
     v: Float[Tensor, "*#batch key d_head"],
     allowed: Bool[Tensor, "*#batch query key"],
     weights: ModelWeights,
-    rules: BackwardRules = DERIVATIVES,
 ) -> Float[Tensor, "*#batch query d_head"]:
     """A head's output before W_O: its values, averaged by its attention."""
-    return attention_pattern(q, k, allowed, weights, rules) @ v
+    return attention_pattern(q, k, allowed, weights) @ v
 
 
 def write_head(
@@ -233,31 +214,15 @@ def write_heads(
 
 
 def mlp(
-    x: Float[Tensor, "*batch d_model"],
-    block: Block,
-    activation: str,
-    rules: BackwardRules = DERIVATIVES,
+    x: Float[Tensor, "*batch d_model"], block: Block, activation: str
 ) -> Float[Tensor, "*batch d_model"]:
     """What an MLP writes to the stream for its input on it, bias and norm included."""
     weights = block.mlp
     assert weights is not None
-    normed = normalize(x, weights.ln, rules)
+    normed = normalize(x, weights.ln)
     if weights.W_gate is None:
-        hidden = _activated(normed, weights.W_in, weights.b_in, activation, rules)
+        hidden = linear(normed, weights.W_in, weights.b_in, activation)
     else:
         hidden = linear(normed, weights.W_in, weights.b_in)
-        hidden = hidden * _activated(normed, weights.W_gate, weights.b_gate, activation, rules)
-        hidden = with_scaled_gradient(hidden, rules.through_gate)
-    return normalize(linear(hidden, weights.W_out, weights.b_out), weights.ln_post, rules)
-
-
-def _activated(
-    normed: Float[Tensor, "*batch d_model"],
-    weight: Float[Tensor, "d_model d_mlp"],
-    bias: Float[Tensor, " d_mlp"] | None,
-    activation: str,
-    rules: BackwardRules,
-) -> Float[Tensor, "*batch d_mlp"]:
-    if rules.freezes_activations:
-        return rules.activated(linear(normed, weight, bias), ACTIVATIONS[activation])
-    return linear(normed, weight, bias, activation)
+        hidden = hidden * linear(normed, weights.W_gate, weights.b_gate, activation)
+    return normalize(linear(hidden, weights.W_out, weights.b_out), weights.ln_post)

@@ -1,4 +1,4 @@
-"""Edge attribution patching: every edge's effect at once, approximately.
+"""Edge attribution patching: every edge's effect at once, to first order.
 
 The effect of patching one edge alone in the full model is about
 
@@ -6,25 +6,15 @@ The effect of patching one edge alone in the full model is about
 
 summed over positions, averaged over prompts (EAP: Syed et al. 2023, arXiv 2310.10348). Where what
 heads write together is normed before it reaches the stream, their differences go through the
-derivative of that norm. The other methods differ in the gradient:
-
-- RelP and GIM put other rules in the place of some derivatives (`models/backward_rules.py`);
-- EAP-IG takes the mean of gradients at several points on the way from the clean to the ablated
-  embedding instead of the one at the clean run (Hanna et al. 2024, arXiv 2403.17806, "inputs");
-- CEAP, conductance, adds up, over the parts of that way, what the sender's output changes by in a
-  part times the gradient at its far end (Wu et al. 2026, arXiv 2606.16920). So the scores of all
-  edges that lead from some senders to all receivers above them add up to the difference that the
-  whole way makes to the metric, the more nearly the more points; of EAP-IG's, those of the input.
-  Under ablation "zero" and "mean" the way does not end where all edges are removed: what
-  embeddings of that kind make of the model is not what its nodes are made to write then.
-
-Two forward runs and one backward run, or as many as there are points; approximate, unlike
-everything else here.
+derivative of that norm. EAP-IG takes the mean of gradients at several points on the way from the
+clean to the ablated embedding instead of the one at the clean run (Hanna et al. 2024, arXiv
+2403.17806, "inputs"). Two forward runs and one backward run, or as many as there are points;
+approximate, unlike everything else here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -38,20 +28,21 @@ from acdc_explorer.engine.memory import prompts_attributed
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
-from acdc_explorer.models.backward_rules import DERIVATIVES, GIM, RELP, BackwardRules
-from acdc_explorer.models.forward import Run, run_blocks, run_of_blocks
+from acdc_explorer.models.forward import run_blocks, run_of_blocks
 from acdc_explorer.models.linear import linear
-from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES
+from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES, Method
 from acdc_explorer.progress import Progress, working_on
 from acdc_explorer.searches.order import search_receivers, search_senders
 
 IG_STEPS = 5
+# By what an edge is expected to stay before it is tested: of all attributions that were tried the
+# one that is nearest to exact effects (tests/benchmarks/README.md).
+PREVIEW_METHOD: Method = "eap_ig"
+# On so small a share of the prompts, or at least so many, that it takes about as long as EAP of all
+# of them: a few prompts at several points say more than all at one.
+_PREVIEW_SHARE, _PREVIEW_PROMPTS = 1 / 8, 4
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
-# Of the methods; those that are not here go by derivatives.
-_RULES: dict[str, BackwardRules] = {"relp": RELP, "gim": GIM}
-# The methods that look at several points.
-_INTEGRATING = ("eap_ig", "ceap")
 
 
 class Attribution:
@@ -84,10 +75,8 @@ class Attribution:
             )
         self._engine, self._method = engine, method
         self._wanted = engine.n_prompts if n_prompts is None else min(n_prompts, engine.n_prompts)
-        self._rules = _RULES.get(method, DERIVATIVES)
-        # On the way from clean to ablated; the methods with several leave out the clean end.
-        integrates = method in _INTEGRATING
-        self._shares = [n / steps for n in range(1, steps + 1)] if integrates else [0.0]
+        # On the way from clean to ablated; EAP-IG leaves out the clean end.
+        self._shares = [0.0] if method == "eap" else [n / steps for n in range(1, steps + 1)]
         self._n_done = 0.0
         self.scores: Float[np.ndarray, "receiver sender"] = np.zeros(engine.graph.edge_mask.shape)
 
@@ -111,46 +100,23 @@ class Attribution:
         sums, counted = np.zeros_like(self.scores), 0
         fitting = prompts_attributed(self._engine.weights, self._engine.most_changed_positions)
         for runs in self._engine.batches(min(fitting, self._wanted)):
-            deltas, run = self._deltas_of(runs, runs.clean, runs.ablated), runs.clean
+            deltas = runs.deltas(range(len(self._engine.graph.senders)), runs.sets.changed)
             yield
             for share in self._shares:
-                before = run
-                if share:
-                    run = yield from self._run_at(runs, share)
-                if self._method == "ceap":
-                    deltas = self._deltas_of(runs, before, run)
-                yield from self._add_sums(sums, runs, run, deltas)
+                yield from self._add_sums(sums, runs, share, deltas)
             counted += runs.n_prompts
             if counted >= self._wanted:
                 break
-        # A mean over points, but a sum over parts of the way.
-        n_summed = 1 if self._method == "ceap" else len(self._shares)
-        self.scores = sums / n_summed / counted
+        self.scores = sums / len(self._shares) / counted
         # Others see the same array.
         self.scores.flags.writeable = False
         known[self._method, len(self._shares), self._wanted] = self.scores
-
-    def _deltas_of(
-        self, runs: PromptRuns, before: Run, after: Run
-    ) -> Float[Tensor, "sender prompt width d_model"]:
-        """How what each sender adds to the stream, or to its block's sum, differs in two runs."""
-        n_senders = len(self._engine.graph.senders)
-        return runs.between(before, after).deltas(range(n_senders), runs.sets.changed)
-
-    def _run_at(self, runs: PromptRuns, share: float) -> Generator[None, None, Run]:
-        """Runs the model that far on the way from clean to ablated embeddings."""
-        blocks = []
-        embedding = runs.clean.resid_pre[0].lerp(runs.ablated.resid_pre[0], share)
-        for block in run_blocks(self._engine.weights, embedding):
-            blocks.append(block)
-            yield
-        return run_of_blocks(self._engine.weights, blocks)
 
     def _add_sums(
         self,
         sums: Float[np.ndarray, "receiver sender"],
         runs: PromptRuns,
-        run: Run,
+        share: float,
         deltas: Float[Tensor, "sender prompt width d_model"],
     ) -> Iterator[None]:
         """Adds the scores of some prompts by the gradients at one point.
@@ -158,11 +124,18 @@ class Attribution:
         Args:
             sums: to add to.
             runs: of the prompts.
-            run: at that point.
+            share: how far the point is on the way from the clean to the ablated embedding.
             deltas: what the removal of each sender adds.
         """
-        graph = self._engine.graph
-        linearized = Linearized(self._engine, runs, run, self._rules)
+        engine, graph, run = self._engine, self._engine.graph, runs.clean
+        if share:
+            blocks = []
+            embedding = run.resid_pre[0].lerp(runs.ablated.resid_pre[0], share)
+            for block in run_blocks(engine.weights, embedding):
+                blocks.append(block)
+                yield
+            run = run_of_blocks(engine.weights, blocks)
+        linearized = Linearized(engine, runs, run)
         on_stream = linearized.on_stream(deltas, runs.sets.changed)
         n_before, n_receivers = self._n_done, 0
         for inputs, gradients in linearized.input_gradients():
@@ -185,14 +158,28 @@ def edge_scores(
 
     Args:
         engine: model, task, ablation, and whether edges have positions.
-        method: one of `ATTRIBUTIONS`.
-        steps: points on the way, for "eap_ig" and "ceap".
+        method: "eap" or "eap_ig".
+        steps: points on the way, for "eap_ig".
         n_prompts: look at the first so many prompts at least; None: at all.
 
     Raises:
         ValueError: for another method, or fewer than one step.
     """
-    attribution = Attribution(engine, method, steps, n_prompts)
+    return _finished(Attribution(engine, method, steps, n_prompts))
+
+
+def preview_attribution(engine: Engine) -> Attribution:
+    """An attribution of some of the prompts: what is expected until edges are tested."""
+    n_prompts = max(_PREVIEW_PROMPTS, round(_PREVIEW_SHARE * engine.n_prompts))
+    return Attribution(engine, PREVIEW_METHOD, n_prompts=n_prompts)
+
+
+def preview_scores(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
+    """The scores of `preview_attribution`; computed once for an engine."""
+    return _finished(preview_attribution(engine))
+
+
+def _finished(attribution: Attribution) -> Float[np.ndarray, "receiver sender"]:
     progress = attribution.progress
     with working_on(progress.what, progress.of) as done:
         for _ in attribution.advance():
@@ -203,6 +190,7 @@ def edge_scores(
 def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     """Scores by which order "attribution" sorts, the same on every machine and in every slicing.
 
+    EAP's, though EAP-IG's are nearer to exact effects: circuits depend on the order.
     In float64 and rounded, so that scores that differ by rounding alone tie, as they all do under
     KL divergence: at the clean run, its minimum, its gradient is zero.
     """
@@ -238,8 +226,20 @@ def attribution_steps(
             metric and that minus the score.
         replay: steps of another threshold; not needed, since scores are made once.
     """
+    yield from steps_by_scores(engine, settings, edge_scores(engine, settings.method))
+
+
+def steps_by_scores(
+    engine: Engine, settings: SearchSettings, scores: Float[np.ndarray, "receiver sender"]
+) -> Iterator[Step]:
+    """The same by given scores.
+
+    Args:
+        engine: as for `attribution_steps`.
+        settings: likewise, whatever the method.
+        scores: approximate effects of all edges.
+    """
     graph, full = engine.graph, engine.full_metric
-    scores = edge_scores(engine, settings.method)
     live = {LOGITS}
     for receiver in search_receivers(graph, settings.order):
         is_live = receiver.node in live

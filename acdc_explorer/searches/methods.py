@@ -14,7 +14,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
-from acdc_explorer.options import ATTRIBUTIONS, Method
+from acdc_explorer.options import Method
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.attribution import attribution_steps
 from acdc_explorer.searches.path_patching import path_patching_steps
@@ -49,10 +49,8 @@ class SearchMethod:
 SEARCH_METHODS: dict[Method, SearchMethod] = {
     "acdc": SearchMethod(acdc_steps, is_exact=True, removes_as_it_goes=True),
     "path_patching": SearchMethod(path_patching_steps, is_exact=True, removes_as_it_goes=False),
-    **{
-        method: SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False)
-        for method in ATTRIBUTIONS
-    },
+    "eap": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
+    "eap_ig": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
 }
 
 
