@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
+    from acdc_explorer.neuronpedia import export_to_neuronpedia
     from acdc_explorer.progress import show_progress
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
@@ -88,6 +89,7 @@ _HOMES = {
     "edit": "editing",
     "evaluate": "api",
     "export_circuit": "circuits.exchange.writing",
+    "export_to_neuronpedia": "neuronpedia",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
     "group_heads": "measures.grouping",
@@ -157,6 +159,7 @@ __all__ = [
     "edit",
     "evaluate",
     "export_circuit",
+    "export_to_neuronpedia",
     "faithfulness_curve",
     "find_circuit",
     "group_heads",

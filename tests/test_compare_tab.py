@@ -210,3 +210,43 @@ def test_a_saved_page_tells_the_two_without_buttons(explorer, tmp_path):
     html = tab_of(explorer).saved_html()
     assert "1 edge in both" in html
     assert "<button" not in html
+
+
+def test_circuits_of_other_tools(explorer, model, task, tmp_path):
+    other = ax.find_circuit(model, task, 0.02)
+    for ending in ("eap-ig.json", "csv", "graphml"):
+        ax.export_circuit(other, tmp_path / f"other.{ending}")
+        text = (tmp_path / f"other.{ending}").read_text(encoding="utf-8")
+        explorer.compare(None)
+        tab_of(explorer)._load(f"other.{ending}", text)
+        assert counts(explorer) == expected(explorer, other)
+        assert chosen(explorer) == ["file"]
+    ax.export_circuit(other, tmp_path / "other.pt")
+    explorer.compare(tmp_path / "other.pt")
+    assert counts(explorer) == expected(explorer, other)
+    assert chosen(explorer) == ["file"]
+    assert "auto-circuit file" in tab_of(explorer).choices.value
+    assert drawn(explorer, "only-there")
+    # A list of edges is of the model that is shown.
+    tab_of(explorer)._load("few.csv", "edge\n" + other.kept[0])
+    assert counts(explorer) == expected(explorer, other.kept[:1])
+    explorer.compare(None)
+    explorer._load("other.eap-ig.json", (tmp_path / "other.eap-ig.json").read_text())
+    assert counts(explorer) == expected(explorer, other)
+    explorer._load("wrong.json", '{"cfg": {"n_layers": 1, "n_heads": 1}, "edges": {}}')
+    assert "1 layers x 1 heads" in explorer._page.error.value
+
+
+def test_an_explorer_opens_a_circuit_of_another_tool(model, task, tmp_path):
+    other = ax.find_circuit(model, task, 0.02)
+    for path in (tmp_path / "other.pt", tmp_path / "ioi_gpt2"):
+        ax.export_circuit(other, path, "mib" if path.suffix == "" else None)
+        with pytest.raises(ValueError, match="does not say on what model and prompts"):
+            ax.Explorer.load(path)
+        explorer = ax.Explorer.load(path, model=model, task=task)
+        try:
+            explorer.wait(30)
+            tab_of(explorer).open(True)
+            assert counts(explorer) == expected(explorer, other)
+        finally:
+            explorer.close()

@@ -93,9 +93,10 @@ class CircuitWidget(SearchWidget):
         It stays while the threshold moves. The tab "Compare" tells the two in numbers.
 
         Args:
-            other: a circuit, a pinned or a published one, the path of a circuit's file, or the ids
-                of edges; "last": the circuit that was shown before, whichever that is, so that what
-                has changed is marked; None: no other circuit any more.
+            other: a circuit, a pinned or a published one, the path of a circuit's file of any
+                format (see `Circuit.from_file`), or the ids of edges; "last": the circuit that was
+                shown before, whichever that is, so that what has changed is marked; None: no other
+                circuit any more.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -109,7 +110,7 @@ class CircuitWidget(SearchWidget):
             return
         given = other
         if isinstance(other, (str, os.PathLike)):
-            other = Circuit.load(other)
+            other = Circuit.from_file(other, self.circuit.graph)
         elif not isinstance(other, (Circuit, PinnedCircuit, PublishedCircuit)):
             other = [each if isinstance(each, str) else each.id for each in other]
         compare(self.circuit, other)
@@ -256,6 +257,8 @@ class CircuitWidget(SearchWidget):
         with self._ui:
             view, graph = session.view, session.circuit.graph
             self._state.go_on_from(session)
+            if session.circuit.imported:
+                self._state.compare(session.circuit)
             self.selected_edge = self.selected_node = self.shown_position = None
             self._to_select = session
             self.columns = view.columns if graph.labels else "heads"

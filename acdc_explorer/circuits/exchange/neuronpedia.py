@@ -36,12 +36,15 @@ class PromptOfGraph:
     """The prompt on which a graph stands.
 
     Attributes:
+        text: all of it.
         tokens: in words, one text each.
-        positions: label -> index of the token at which it stands; of a span the last one.
+        positions: label -> index of the token at which it stands; of a span the last one. Edges at
+            a label that is not among them are left out.
         answer: the right answer, in words.
         answer_probability: that the model gives it at `END`, from 0 to 1.
     """
 
+    text: str
     tokens: Sequence[str]
     positions: Mapping[str, int]
     answer: str
@@ -105,8 +108,6 @@ def write_neuronpedia(
     graph = circuit.graph
     if not graph.labels:
         raise ValueError("Neuronpedia's graphs stand on tokens: search with positions=True")
-    if graph.n_layers < 2:
-        raise ValueError("Neuronpedia's page shows no model of one layer")
     for name, given in (("scan", scan), ("slug", slug)):
         if not _NAME.fullmatch(given):
             raise ValueError(f"{name} must be of letters, digits, _ . and - alone; got {given!r}")
@@ -114,9 +115,11 @@ def write_neuronpedia(
         raise ValueError(
             f"answer_probability must be from 0 to 1; got {prompt.answer_probability!r}"
         )
-    for label in (*graph.labels, END):
-        if not 0 <= prompt.positions.get(label, -1) < len(prompt.tokens):
-            raise ValueError(f"positions must have the index of a token for {label!r}")
+    if END not in prompt.positions:
+        raise ValueError(f"positions must have {END!r}, at which the logits are read")
+    for label, token in prompt.positions.items():
+        if not 0 <= token < len(prompt.tokens):
+            raise ValueError(f"positions must have the index of a token for {label!r}; got {token}")
     layout = _TokenGraph(circuit, prompt)
     links = [
         {"source": source, "target": target, "weight": weight, "edge": edge.id}
@@ -124,13 +127,15 @@ def write_neuronpedia(
         for weight in [float(scores.matrix[graph.cell(edge)])]
         for source, target in layout.links_of(edge)
     ]
+    if not any(edge.receiver.node.layer > 0 for edge in circuit.kept_effects):
+        raise ValueError("Neuronpedia's page needs a node above layer 0")
     end_id = layout.node_id(LOGITS, prompt.positions[END])
     data = {
         "metadata": {
             "slug": slug,
             "scan": scan,
             "prompt_tokens": list(prompt.tokens),
-            "prompt": "".join(prompt.tokens),
+            "prompt": prompt.text,
             "info": {"generator": {"name": "acdc_explorer"}, "description": scores.told},
             _OURS: {
                 "model": graph_to_json(graph),
@@ -166,12 +171,16 @@ class _TokenGraph:
         # Sender -> the tokens at which an edge of the circuit reads it.
         self._read_at: dict[Node, set[int]] = {}
         for edge in circuit.kept_effects:
-            self._read_at.setdefault(edge.sender, set()).add(self._token_of(edge))
+            token = self._token_of(edge)
+            if token is not None:
+                self._read_at.setdefault(edge.sender, set()).add(token)
         self.node_id(LOGITS, prompt.positions[END])
 
     def links_of(self, edge: Edge) -> list[tuple[str, str]]:
         """The ids of the two ends of each link that an edge is."""
         token, receiver = self._token_of(edge), edge.receiver
+        if token is None:
+            return []
         targets = {token}
         if receiver.qkv in ("k", "v"):
             targets = {at for at in self._read_at.get(receiver.node, ()) if at >= token} or {token}
@@ -207,6 +216,6 @@ class _TokenGraph:
         )
         return node_id
 
-    def _token_of(self, edge: Edge) -> int:
-        """The token at which an edge's receiver reads."""
-        return self._prompt.positions[edge.receiver.position or END]
+    def _token_of(self, edge: Edge) -> int | None:
+        """The token at which an edge's receiver reads; None: the prompt has no such label."""
+        return self._prompt.positions.get(edge.receiver.position or END)

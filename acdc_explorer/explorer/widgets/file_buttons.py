@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anywidget
@@ -28,6 +28,7 @@ class FileButtons(anywidget.AnyWidget):
     """Files go through the browser, so that they land with the reader wherever the kernel runs."""
 
     _buttons = traitlets.Dict().tag(sync=True)
+    _endings = traitlets.Unicode().tag(sync=True)
 
     _esm = (
         HEARING
@@ -56,7 +57,7 @@ class FileButtons(anywidget.AnyWidget):
     function render({ model, el }) {
       const input = document.createElement("input");
       input.type = "file";
-      input.accept = ".json";
+      input.accept = model.get("_endings");
       input.hidden = true;
       input.addEventListener("change", async () => {
         const [file] = input.files;
@@ -84,6 +85,7 @@ class FileButtons(anywidget.AnyWidget):
         make: Callable[[str], tuple[str, str, str] | None],
         load: Callable[[str, str], None],
         buttons: Mapping[str, tuple[str, str]] = BUTTONS,
+        endings: Sequence[str] = (".json",),
     ):
         """Makes the buttons.
 
@@ -92,8 +94,10 @@ class FileButtons(anywidget.AnyWidget):
                 for a PNG the text of an SVG; None: there is nothing yet.
             load: called with the name and the text of a file that was chosen.
             buttons: of the kinds of `BUTTONS`: what each says, and what it is for.
+            endings: of the names of files that can be chosen.
         """
-        super().__init__(_buttons=dict(buttons), _dom_classes=("acdc-files",))
+        names = ",".join(endings)
+        super().__init__(_buttons=dict(buttons), _endings=names, _dom_classes=("acdc-files",))
         self._make, self._load = make, load
         self.on_msg(lambda _, content, buffers: self._received(content))
 
