@@ -45,10 +45,11 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 def _convert(arguments: argparse.Namespace) -> int:
     # Both import pandas and torch, for which other commands need not wait.
     from acdc_explorer.circuits.circuit import Circuit
-    from acdc_explorer.circuits.exchange.writing import export_circuit
+    from acdc_explorer.circuits.exchange.writing import FORMATS, export_circuit, format_of
 
     graph = Circuit.from_file(arguments.like).graph if arguments.like else None
     circuit = Circuit.from_file(arguments.source, graph, arguments.top_n)
-    export_circuit(circuit, arguments.target, arguments.format, absolute=arguments.absolute)
-    print(f"{circuit.summary()}\nwritten to {arguments.target}")
+    name = arguments.format or format_of(arguments.target)
+    export_circuit(circuit, arguments.target, name, absolute=arguments.absolute)
+    print(f"{circuit.summary()}\nwritten to {arguments.target}; lost: {FORMATS[name].lost}")
     return 0

@@ -8,6 +8,7 @@ import math
 import pickle
 import zipfile
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.exchange import reading
 from acdc_explorer.circuits.exchange.scores import scores_of
 from acdc_explorer.circuits.exchange.writing import FORMATS
+from acdc_explorer.explorer.session import Session
 from acdc_explorer.graph import graph_of
 from acdc_explorer.models import Model
 
@@ -248,6 +250,14 @@ def test_prune_scores_as_auto_circuit_has_them(circuit, tmp_path):
         "m0->a1.h1<k>": 0.5,
         "a1.h1->logits": -2.0,
     }
+    # Its ACDC: the lowest threshold that removed the edge, and infinity if none did.
+    acdc = {name: torch.full_like(tensor, 0.1) for name, tensor in scores.items()}
+    acdc["blocks.0.hook_mlp_in"][1] = math.inf
+    torch.save(acdc, tmp_path / "acdc.pt")
+    kept_by_acdc = Circuit.from_file(tmp_path / "acdc.pt")
+    assert kept_by_acdc.kept == ["a0.h0->m0"]
+    assert kept_by_acdc.imported.scores["a0.h0->m0"] == pytest.approx(0.2)
+    assert len(kept_by_acdc.imported.scores) == found.graph.n_edges
     best = Circuit.from_file(tmp_path / "scores.pt", top_n=1)
     assert best.kept == ["a1.h1->logits"]
     # A kept edge stays one without a score, as one that was restored by hand.
@@ -313,6 +323,9 @@ def test_tables_of_edges_from_anywhere(circuit, tmp_path):
     found = Circuit.from_file(few, circuit.graph)
     assert found.kept == ["a0.h1->m0", "a1.h2->logits"]
     assert found.imported.scores == {"a0.h1->m0": 0.5}
+    for text in ("edge\n", "edge\nfoo\n", "edge\nfoo->\n", "edge\n->logits\n"):
+        with pytest.raises(ValueError, match="does not say what model it is of"):
+            Circuit.from_file(write(tmp_path / "wrong.csv", text))
     for text, told in (
         ("edge\nm0->m1\nM0->m1\n", "line 3: the edge m0->m1 comes a second time"),
         ("edge\nm0->m9\n", "line 2: unknown edge 'm0->m9'"),
@@ -323,6 +336,18 @@ def test_tables_of_edges_from_anywhere(circuit, tmp_path):
     ):
         with pytest.raises(ValueError, match=told):
             Circuit.from_file(write(tmp_path / "wrong.csv", text), circuit.graph)
+
+
+def test_networkx_writes_graphs_of_all_circuits(circuit, by_position, tmp_path):
+    for searched in (circuit, by_position):
+        nx.write_gexf(searched.to_networkx(), tmp_path / "graph.gexf")
+        nx.write_graphml(searched.to_networkx(), tmp_path / "graph.graphml")
+        for path in (tmp_path / "graph.gexf", tmp_path / "graph.graphml"):
+            with pytest.raises(ValueError, match="does not say what model it is of"):
+                Circuit.from_file(path)
+            found = Circuit.from_file(path, searched.graph)
+            effects = {edge.id: effect for edge, effect in searched.kept_effects.items()}
+            assert found.imported.scores == pytest.approx(effects)
 
 
 def test_a_circuit_from_a_file_is_measured_compared_and_changed(model, task, circuit, imported):
@@ -375,6 +400,12 @@ def test_other_models_are_refused(model, task, tmp_path):
         Circuit.from_file(path, model.graph)
     with pytest.raises(ValueError, match="has scores of 75 edges, not of 1,000"):
         Circuit.from_file(path, top_n=1000)
+
+
+def test_the_circuit_of_a_session(circuit, tmp_path):
+    path = write(tmp_path / "session.json", Session(circuit).to_json())
+    assert Circuit.from_file(path) == circuit
+    assert ax.compare(circuit, path).jaccard == 1
 
 
 def changed(**changes) -> dict:

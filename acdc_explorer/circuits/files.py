@@ -43,7 +43,10 @@ def check_format(data: Any, name: str) -> None:
         name: of the file, for the error.
     """
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ValueError(f'{name!r} is no circuit file: it lacks "format": "{FORMAT}"')
+        raise ValueError(
+            f'{name!r} is no circuit file: it lacks "format": "{FORMAT}"; those of other tools are '
+            "read by Circuit.from_file"
+        )
     if not is_version(data.get("version")):
         raise ValueError(
             f"{name!r} is a circuit file of version {shown(data.get('version'))}; this "

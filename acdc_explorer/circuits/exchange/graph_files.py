@@ -96,7 +96,9 @@ def _read(
     graph = graph_of_text(found.graph.get("name"), graph)
     collector = EdgeCollector(graph)
     for sender, receiver, data in found.edges(data=True):
-        score = Value(data["score"], "score") if "score" in data else None
+        # `Circuit.to_networkx` has effects.
+        name = next((name for name in ("score", "effect") if name in data), None)
+        score = None if name is None else Value(data[name], name)
         collector.add(_edge_name(str(sender), str(receiver), data), score, kept=True)
     return ImportedEdges(origin, graph, tuple(collector.kept), collector.scores)
 

@@ -7,8 +7,9 @@ they are read, and are never read here. Where it is installed, these lines write
     torch.save({name: scores.detach().cpu() for name, scores in prune_scores.items()}, "scores.pt")
 
 Modules are named as in TransformerLens; a tensor is [n_heads, n_senders before the block], or
-[n_senders] for MLPs and the logits. Such a file does not say which edges are kept: those whose
-score is not 0, as for auto-circuit's published circuits.
+[n_senders] for MLPs and the logits. Such a file does not say which edges are kept. Those are taken
+whose score is infinite, as its ACDC scores edges that no threshold removed; if there are none,
+those whose score is not 0, as in its published circuits.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def is_prune_scores(data: Mapping[Any, Any]) -> bool:
 
 
 def read_prune_scores(data: Mapping[Any, Any], origin: str) -> ImportedEdges:
-    """Reads the scores; edges whose score is not 0 are kept.
+    """Reads the scores; infinite ones as twice the largest other one, so that these rank first.
 
     Args:
         data: what the file holds.
@@ -65,12 +66,17 @@ def read_prune_scores(data: Mapping[Any, Any], origin: str) -> ImportedEdges:
         raise ValueError(f"{missing[0]} is missing, or should not be there")
     for name, numbers in rows.items():
         n_senders = int(graph.edge_mask[numbers[0]].sum())
-        expected = [len(numbers), n_senders] if len(numbers) > 1 else [n_senders]
+        expected = _shape_of(name, len(numbers), n_senders)
         shape = list(tensors[name].shape)
-        if shape not in (expected, [len(numbers), n_senders]):
+        # Older versions have no dimension for a single head.
+        if shape != expected and not (len(numbers) == 1 and shape == [n_senders]):
             raise ValueError(f"{name} must be a tensor {expected}; got {shape}")
         scores[numbers, :n_senders] = tensors[name].detach().double().reshape(len(numbers), -1)
-    return edges_of_matrices(origin, graph, scores != 0, scores)
+    infinite = np.isinf(scores)
+    kept = infinite if infinite.any() else scores != 0
+    largest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
+    scores[infinite] = np.copysign(2 * largest or 1.0, scores[infinite])
+    return edges_of_matrices(origin, graph, kept, scores)
 
 
 def write_prune_scores(circuit: Circuit, scores: EdgeScores) -> bytes:
@@ -93,14 +99,16 @@ def write_prune_scores(circuit: Circuit, scores: EdgeScores) -> bytes:
     for name, numbers in _rows_of(graph).items():
         n_senders = int(graph.edge_mask[numbers[0]].sum())
         tensor = torch.from_numpy(values[numbers, :n_senders].copy()).float()
-        tensors[name] = tensor if len(numbers) > 1 else tensor[0]
+        tensors[name] = tensor.reshape(_shape_of(name, len(numbers), n_senders))
     return saved(tensors)
 
 
 def _graph_of(tensors: Mapping[str, torch.Tensor]) -> Graph:
     """The graph whose edges these tensors can score."""
     if any(tensor.ndim > 2 for tensor in tensors.values()) or any(
-        tensor.ndim > 1 for name, tensor in tensors.items() if name.endswith(("mlp_in", "post"))
+        tensor.ndim > 1
+        for name, tensor in tensors.items()
+        if name.endswith(("mlp_in", "resid_post"))
     ):
         raise ValueError(
             "its scores are by token position, of which this program has labels; add them up over "
@@ -120,6 +128,11 @@ def _graph_of(tensors: Mapping[str, torch.Tensor]) -> Graph:
         "split_qkv": split,
     }
     return graph_from(Value(shape, "the model"))
+
+
+def _shape_of(name: str, n_heads: int, n_senders: int) -> list[int]:
+    """The shape of a module's tensor."""
+    return [n_senders] if name.endswith(("mlp_in", "resid_post")) else [n_heads, n_senders]
 
 
 def _rows_of(graph: Graph) -> dict[str, list[int]]:

@@ -26,6 +26,8 @@ from acdc_explorer.graph import Graph
 
 # A model of a million edges has files of some 100 MB; ours have more to say of each.
 _MOST_BYTES = 400_000_000
+# What an explorer saves has a circuit in it.
+_SESSION = "acdc_explorer.session"
 _FORMATS = (
     "acdc_explorer's and EAP-IG's JSON, EAP-IG's and auto-circuit's tensors (.pt), a folder of "
     "MIB, a CSV table of edges, GraphML, GEXF, and Neuronpedia's JSON as written here"
@@ -116,4 +118,6 @@ def _of_json(data: Any, name: str, names: dict[str, str]) -> ImportedEdges | dic
         return read_neuronpedia(data, f"the Neuronpedia file {name!r}")
     if data.get("format") == FORMAT:
         return dict(data)
+    if data.get("format") == _SESSION:
+        return Value(data)["circuit"].mapping()
     raise ValueError(f"its format is unknown; known are {_FORMATS}")

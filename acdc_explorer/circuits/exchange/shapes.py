@@ -33,7 +33,7 @@ def graph_of_all_edges(names: Sequence[str]) -> Graph:
     labels = dict.fromkeys(
         label
         for _, receiver in ends
-        if receiver[0] != "l" and (label := receiver.partition("@")[2])
+        if receiver[:1] != "l" and (label := receiver.partition("@")[2])
     )
     shape = {
         "n_layers": 1 + max((int(head[1]) for head in heads), default=-1),

@@ -155,7 +155,7 @@ def export_circuit(
         ValueError: naming what is wrong: a format that is not known or cannot hold the circuit, or
             a path that cannot be written to.
     """
-    name = format or _format_of(path)
+    name = format or format_of(path)
     if name == _NEURONPEDIA:
         raise ValueError("Neuronpedia's graphs need a prompt: use export_to_neuronpedia")
     if name not in FORMATS:
@@ -170,8 +170,12 @@ def export_circuit(
         write_text(path, content)
 
 
-def _format_of(path: str | os.PathLike[str]) -> str:
-    """The format that a path's ending means; the longest ending counts."""
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that a path's ending means; the longest ending counts.
+
+    Raises:
+        ValueError: if it means none.
+    """
     file = os.fspath(path).lower()
     endings = {ending: name for name, each in FORMATS.items() for ending in each.endings}
     fitting = [ending for ending in endings if file.endswith(ending)]
