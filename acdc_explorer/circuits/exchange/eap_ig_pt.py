@@ -10,7 +10,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -42,16 +42,18 @@ def load_tensors(content: bytes, most_bytes: int) -> dict[Any, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
             n_bytes = sum(each.file_size for each in packed.infolist())
-        if n_bytes > most_bytes:
-            raise ValueError(f"unpacked it has {n_bytes:,} bytes; at most {most_bytes:,} are read")
-        data = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        fits = n_bytes <= most_bytes
+        data = torch.load(io.BytesIO(content), "cpu", weights_only=True) if fits else None
     except UnpicklingError:
         raise ValueError(
             "it holds Python objects, which could run anything when they are read; save tensors, "
             "numbers and texts alone"
         ) from None
-    except (RuntimeError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # Reading damaged files fails in many ways.
         raise ValueError(f"it is no file that torch.save wrote, or is damaged ({error})") from None
+    if not fits:
+        raise ValueError(f"unpacked it has {n_bytes:,} bytes; at most {most_bytes:,} are read")
     if not isinstance(data, dict):
         raise ValueError(f"it must hold a dictionary; got a {type(data).__name__}")
     return data
@@ -77,26 +79,45 @@ def read_eap_ig_pt(data: Mapping[Any, Any], origin: str, **names: str) -> Import
     senders = [sender.id for sender in graph.senders]
     receivers = [receiver.id for receiver in graph.receivers]
     for name, ids in (("src_nodes", senders), ("dst_nodes", receivers)):
-        if list(data.get(name, ids)) != ids:
+        if data.get(name, ids) != ids:
             raise ValueError(
                 f"{name} must be {ids[0]}, {ids[1]}, …, {ids[-1]}, all {len(ids)} in the order of "
                 "EAP-IG"
             )
-    matrices = []
-    for name in ("edges_in_graph", "edges_scores"):
-        tensor, shape = data.get(name), (len(senders), len(receivers))
-        if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
-            told = list(tensor.shape) if isinstance(tensor, torch.Tensor) else "none"
-            raise ValueError(f"{name} must be a tensor [{shape[0]}, {shape[1]}]; got {told}")
-        check_stored(name, tensor)
-        matrices.append(tensor.detach().double().numpy().T)
-    return edges_of_matrices(origin, graph, matrices[0] != 0, matrices[1], **names)
+    shape = [len(senders), len(receivers)]
+    in_graph, scores = (
+        numbers_of(name, data.get(name), shape).T for name in ("edges_in_graph", "edges_scores")
+    )
+    return edges_of_matrices(origin, graph, in_graph != 0, scores, **names)
 
 
-def check_stored(name: str, tensor: torch.Tensor) -> None:
-    """Raises a ValueError if a file stores fewer numbers than its tensor seems to have."""
+def numbers_of(name: str, tensor: object, *shapes: list[int]) -> np.ndarray:
+    """A tensor of a file as float64.
+
+    Args:
+        name: of it, for the errors.
+        tensor: what the file has there, maybe nothing.
+        shapes: that are allowed.
+
+    Raises:
+        ValueError: if it is none, has another shape, or fewer numbers than its shape says.
+    """
+    if not is_plain(tensor) or list(tensor.shape) not in shapes:
+        told = f"one {list(tensor.shape)}" if is_plain(tensor) else f"a {type(tensor).__name__}"
+        raise ValueError(f"{name} must be a tensor of numbers {shapes[0]}; got {told}")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         raise ValueError(f"{name} stores fewer numbers than its shape {list(tensor.shape)} needs")
+    return np.asarray(tensor.detach().double().numpy())
+
+
+def is_plain(tensor: object) -> TypeGuard[torch.Tensor]:
+    """Whether something is a tensor of real numbers, one by one in memory."""
+    return (
+        isinstance(tensor, torch.Tensor)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_complex() or tensor.is_quantized)
+    )
 
 
 def write_eap_ig_pt(circuit: Circuit, scores: EdgeScores) -> bytes:

@@ -8,6 +8,7 @@ the file is kept; and `score`, or `effect`. Others are passed over.
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -43,10 +44,17 @@ def read_edges_csv(text: str, origin: str, graph: Graph | None) -> ImportedEdges
             no graph is given.
     """
     try:
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            # Cells too many, which pandas would drop, or else take for names of rows.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                io.StringIO(text), dtype=str, keep_default_na=False, index_col=False
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(f"it is no table of comma-separated values ({error})") from None
     table.columns = [str(name).strip() for name in table.columns]
+    if list(table.columns).count("edge") != 1:
+        raise ValueError(f"it must have one column 'edge'; got {', '.join(table.columns)}")
     names = table["edge"].tolist()
     collector = EdgeCollector(graph or graph_of_all_edges(names))
     kept = _kept(table)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from acdc_explorer.checked_json import Value
-from acdc_explorer.circuits.exchange.eap_ig_pt import check_stored, saved
+from acdc_explorer.circuits.exchange.eap_ig_pt import is_plain, numbers_of, saved
 from acdc_explorer.circuits.exchange.scores import EdgeScores
 from acdc_explorer.circuits.files import graph_from
 from acdc_explorer.circuits.imported import ImportedEdges, edges_of_matrices
@@ -55,9 +55,8 @@ def read_prune_scores(data: Mapping[Any, Any], origin: str) -> ImportedEdges:
     for name, tensor in data.items():
         if not isinstance(name, str) or not _MODULE.fullmatch(name):
             raise ValueError(f"{name!r} is no module whose input auto-circuit patches")
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"{name} must be a tensor; got a {type(tensor).__name__}")
-        check_stored(name, tensor)
+        if not is_plain(tensor):
+            raise ValueError(f"{name} must be a tensor of numbers; got a {type(tensor).__name__}")
         tensors[name] = tensor
     graph = _graph_of(tensors)
     scores = np.zeros(graph.edge_mask.shape)
@@ -66,12 +65,12 @@ def read_prune_scores(data: Mapping[Any, Any], origin: str) -> ImportedEdges:
         raise ValueError(f"{missing[0]} is missing, or should not be there")
     for name, numbers in rows.items():
         n_senders = int(graph.edge_mask[numbers[0]].sum())
-        expected = _shape_of(name, len(numbers), n_senders)
-        shape = list(tensors[name].shape)
-        # Older versions have no dimension for a single head.
-        if shape != expected and not (len(numbers) == 1 and shape == [n_senders]):
-            raise ValueError(f"{name} must be a tensor {expected}; got {shape}")
-        scores[numbers, :n_senders] = tensors[name].detach().double().reshape(len(numbers), -1)
+        shapes = [_shape_of(name, len(numbers), n_senders)]
+        if len(numbers) == 1:
+            # Older versions have no dimension for a single head.
+            shapes.append([n_senders])
+        values = numbers_of(name, tensors[name], *shapes)
+        scores[numbers, :n_senders] = values.reshape(len(numbers), n_senders)
     infinite = np.isinf(scores)
     kept = infinite if infinite.any() else scores != 0
     largest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
