@@ -265,10 +265,39 @@ class CircuitWidget(SearchWidget):
             hidden = frozenset(view.hidden)
             self._show_view(Shown(hidden, merged=view.merged, folded=view.folded), view.tab)
 
+    def _open_imported(self, session: Session) -> None:
+        """Shows another tool's circuit, once the search has ended.
+
+        Args:
+            session: with that circuit.
+        """
+        with self._ui:
+            self.compare(session.circuit)
+            self._to_select = session
+            self._select_saved()
+
+    def _change_into(self, other: Circuit) -> None:
+        """Changes the circuit that is shown by hand, so that it has the edges of another one."""
+        circuit = self.circuit
+        assert circuit is not None
+        graph, present = circuit.graph, circuit.graph.edge_mask & ~circuit.removed_mask
+        remove = graph.ids_of(present & ~other.kept_mask)
+        restore = graph.ids_of(other.kept_mask & ~present)
+        if remove or restore:
+            self._state.edit(remove=remove, restore=restore)
+
     def _select_saved(self) -> None:
-        """Selects what was selected when a session was saved, if its circuit has come."""
+        """Selects what was selected when a session was saved, if its circuit has come.
+
+        Another tool's circuit did not come from a search: the one that did is changed into it.
+        """
         session, circuit = self._to_select, self.circuit
         if session is None or circuit is None or circuit.graph != session.circuit.graph:
+            return
+        if session.circuit.imported:
+            if circuit.complete:
+                self._to_select = None
+                self._change_into(session.circuit)
             return
         self._to_select, view = None, session.view
         self._select(Selection.of(view.selected_edge, view.selected_node))

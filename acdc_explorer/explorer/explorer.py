@@ -199,7 +199,7 @@ class Explorer(CircuitWidget):
         try:
             session = Session.from_json(text, name)
             if session.circuit.imported:
-                self.compare(session.circuit)
+                self._open_imported(session)
                 return
         except ValueError as error:
             with self._ui:
@@ -225,7 +225,7 @@ class Explorer(CircuitWidget):
     ) -> Explorer:
         """An explorer that goes on from a file; nothing is tested again.
 
-        Another tool's circuit, which needs `model` and `task`, is laid over one that is searched.
+        Another tool's circuit, which needs `model` and `task`, is made by hand of one searched for.
 
         Args:
             path: of a file that `save` wrote, or of a circuit's of any format.
