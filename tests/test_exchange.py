@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import bridge_of, labelled_task, random_gpt2, random_task
+from conftest import labelled_task, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.circuit import Circuit
@@ -22,7 +22,6 @@ from acdc_explorer.circuits.exchange.scores import scores_of
 from acdc_explorer.circuits.exchange.writing import FORMATS
 from acdc_explorer.explorer.session import Session
 from acdc_explorer.graph import graph_of
-from acdc_explorer.models import Model
 
 # What names of files say of the format.
 ENDINGS = {
@@ -35,16 +34,6 @@ ENDINGS = {
     "gexf": "gexf",
 }
 WITH_POSITIONS = "acdc_explorer", "csv", "graphml", "gexf"
-
-
-@pytest.fixture(scope="module")
-def model():
-    return Model(bridge_of(random_gpt2("2x4")), "random 2x4")
-
-
-@pytest.fixture(scope="module")
-def task():
-    return random_task()
 
 
 @pytest.fixture(scope="module")

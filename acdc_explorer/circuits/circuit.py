@@ -30,7 +30,7 @@ from acdc_explorer.graph import Edge, Graph
 
 @dataclass(frozen=True)
 class Circuit:
-    """The result of a search, finished or not.
+    """The result of a search, finished or not; or what another tool's file has of a circuit.
 
     One class: most of its length says what its few columns and numbers mean.
 
@@ -104,7 +104,7 @@ class Circuit:
 
     @cached_property
     def kept_effects(self) -> dict[Edge, float]:
-        """Of the kept edges, in the order of the tests, the effects that these found.
+        """Of the kept edges, in the order of the tests, the effects that these found; or scores.
 
         Last come edges that the search removed untested and that were restored by hand: 0.
         """

@@ -50,6 +50,8 @@ def read_file(
         except ValueError as error:
             raise ValueError(f"{str(path)!r} is no circuit: {error}") from None
     n_bytes = file.stat().st_size
+    if not file.is_file():
+        raise ValueError(f"{str(path)!r} is no file that could be read as a whole")
     if n_bytes > _MOST_BYTES:
         raise ValueError(
             f"{str(path)!r} has {n_bytes:,} bytes; circuits of at most {_MOST_BYTES:,} are read"
