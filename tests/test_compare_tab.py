@@ -234,6 +234,8 @@ def test_circuits_of_other_tools(explorer, model, task, tmp_path):
     explorer.compare(None)
     explorer._load("other.eap-ig.json", (tmp_path / "other.eap-ig.json").read_text())
     until(lambda: counts(explorer) == (len(other.kept), 0, 0))
+    explorer._load("few.csv", "edge\n" + other.kept[0])
+    until(lambda: counts(explorer) == (1, 0, 0))
     explorer._load("wrong.json", '{"cfg": {"n_layers": 1, "n_heads": 1}, "edges": {}}')
     assert "1 layers x 1 heads" in explorer._page.error.value
 

@@ -96,7 +96,8 @@ class Session:
             text: as `to_json` makes it; or that of a circuit's file of any format, whose session
                 has no more.
             name: of where it comes from, for the errors.
-            graph: for circuits whose files do not say of what model they are; else None.
+            graph: of the model that a table or a graph of edges has to be of, which need not say
+                so; None: whichever it says.
 
         Raises:
             ValueError: if it is neither, is damaged, or is of a newer version.
@@ -107,7 +108,8 @@ class Session:
             # A table or a graph.
             data = None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            return Session(Circuit.from_content(text.encode(), name, graph))
+            of_model = graph if data is None else None
+            return Session(Circuit.from_content(text.encode(), name, of_model))
         if data.get("version") != _VERSION:
             raise ValueError(
                 f"{name!r} is a session file of version {data.get('version')!r}; this "

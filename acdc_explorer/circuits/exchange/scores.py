@@ -33,7 +33,8 @@ def scores_of(
     With a path that is exact: of all its circuits, the end of the highest interval of thresholds in
     which the edge is kept; 0 for edges that none keeps. Without one it is told from the decisions
     of the one search, by the change that each test found: the largest threshold at which the edge
-    would stay, all decisions before it being as they are. Edges that were removed untested have 0.
+    would stay, all decisions before it being as they are. (By rule "signed" edges that hurt stay at
+    none, and have their change all the same.) Edges that were removed untested have 0.
     Of a circuit from another tool's file the scores are that file's, and 0 where it has none.
 
     Args:

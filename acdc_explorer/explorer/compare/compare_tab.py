@@ -35,7 +35,6 @@ _OPEN = {
         "CSV table of edges, GraphML, GEXF",
     )
 }
-_ENDINGS = (".json", ".csv", ".graphml", ".gexf")
 
 
 class CompareTab(Part):
@@ -59,7 +58,7 @@ class CompareTab(Part):
         tooltip = "Keep this circuit, to compare later ones with it; sessions save it"
         self.pin = icon_button("Pin this circuit", "thumb-tack", tooltip, width="140px")
         self.pin.on_click(lambda _: self._acting(self._pin))
-        files = FileButtons(lambda kind: None, self._load, _OPEN, _ENDINGS)
+        files = FileButtons(lambda kind: None, self._load, _OPEN)
         self.choices = ClickableHTML("", "compare", self._chosen)
         self.html = ClickableHTML("", "compare", self._chosen)
         row = widgets.HBox([self.pin, files], layout=widgets.Layout(align_items="center"))
@@ -254,8 +253,7 @@ class CompareTab(Part):
 
         def load() -> None:
             shown = self.state.circuit
-            # Lists of edges do not say of what model they are.
-            graph = shown.graph if name.endswith(".csv") and shown else None
+            graph = shown.graph if shown else None
             self._of_file = name, Session.from_json(text, name, graph).circuit
             self._compare_with("file")
 

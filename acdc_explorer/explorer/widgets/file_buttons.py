@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anywidget
@@ -20,7 +20,11 @@ BUTTONS = {
         "All that is shown, as a file to go on from: the circuit, changes by "
         "hand, groups, pinned circuits, the view and the script",
     ),
-    "load": ("Load", "A circuit or a session from a file that was saved"),
+    "load": (
+        "Load",
+        "A circuit or a session from a file that was saved, or a circuit of another tool's: "
+        "EAP-IG's JSON, a CSV table of edges, GraphML, GEXF",
+    ),
 }
 
 
@@ -28,7 +32,6 @@ class FileButtons(anywidget.AnyWidget):
     """Files go through the browser, so that they land with the reader wherever the kernel runs."""
 
     _buttons = traitlets.Dict().tag(sync=True)
-    _endings = traitlets.Unicode().tag(sync=True)
 
     _esm = (
         HEARING
@@ -57,7 +60,7 @@ class FileButtons(anywidget.AnyWidget):
     function render({ model, el }) {
       const input = document.createElement("input");
       input.type = "file";
-      input.accept = model.get("_endings");
+      input.accept = ".json,.csv,.graphml,.gexf";
       input.hidden = true;
       input.addEventListener("change", async () => {
         const [file] = input.files;
@@ -85,7 +88,6 @@ class FileButtons(anywidget.AnyWidget):
         make: Callable[[str], tuple[str, str, str] | None],
         load: Callable[[str, str], None],
         buttons: Mapping[str, tuple[str, str]] = BUTTONS,
-        endings: Sequence[str] = (".json",),
     ):
         """Makes the buttons.
 
@@ -94,10 +96,8 @@ class FileButtons(anywidget.AnyWidget):
                 for a PNG the text of an SVG; None: there is nothing yet.
             load: called with the name and the text of a file that was chosen.
             buttons: of the kinds of `BUTTONS`: what each says, and what it is for.
-            endings: of the names of files that can be chosen.
         """
-        names = ",".join(endings)
-        super().__init__(_buttons=dict(buttons), _endings=names, _dom_classes=("acdc-files",))
+        super().__init__(_buttons=dict(buttons), _dom_classes=("acdc-files",))
         self._make, self._load = make, load
         self.on_msg(lambda _, content, buffers: self._received(content))
 
