@@ -197,7 +197,7 @@ class Explorer(CircuitWidget):
     def _load(self, name: str, text: str) -> None:
         """Goes on from a circuit or a session that was saved."""
         try:
-            session = Session.from_json(text, name, self.circuit and self.circuit.graph)
+            session = Session.from_json(text, name, self.circuit.graph if self.circuit else None)
             if session.circuit.imported:
                 self._open_imported(session)
                 return
