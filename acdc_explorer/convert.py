@@ -28,6 +28,12 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
         "--absolute", action="store_true", help="scores are sizes, without the sign of the effect"
     )
     parser.add_argument(
+        "--threshold-path",
+        type=Path,
+        metavar="FILE",
+        help="of the same search, as ThresholdPath.save writes it, for exact scores",
+    )
+    parser.add_argument(
         "--top-n",
         type=int,
         metavar="N",
@@ -46,10 +52,14 @@ def _convert(arguments: argparse.Namespace) -> int:
     # Both import pandas and torch, for which other commands need not wait.
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.exchange.writing import FORMATS, export_circuit, format_of
+    from acdc_explorer.circuits.threshold_path import ThresholdPath
 
     graph = Circuit.from_file(arguments.like).graph if arguments.like else None
     circuit = Circuit.from_file(arguments.source, graph, arguments.top_n)
     name = arguments.format or format_of(arguments.target)
-    export_circuit(circuit, arguments.target, name, absolute=arguments.absolute)
+    path = ThresholdPath.load(arguments.threshold_path) if arguments.threshold_path else None
+    export_circuit(
+        circuit, arguments.target, name, threshold_path=path, absolute=arguments.absolute
+    )
     print(f"{circuit.summary()}\nwritten to {arguments.target}; lost: {FORMATS[name].lost}")
     return 0

@@ -19,6 +19,7 @@ import pytest
 
 import acdc_explorer
 from acdc_explorer import cli
+from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.graph import graph_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -237,6 +238,20 @@ class TestConvert:
         assert acdc_explorer.Circuit.from_file(few).kept == ["m0->logits"]
         assert cli.main(["convert", str(target), str(tmp_path / "new.dat")]) == 2
         assert "means no format; give one" in capsys.readouterr().err
+
+    def test_exact_scores_of_a_threshold_path(self, tmp_path: Path) -> None:
+        model = acdc_explorer.load_model("mini")
+        task = acdc_explorer.load_task("ioi", model, n_prompts=4)
+        circuit = acdc_explorer.find_circuit(model, task, "30%")
+        circuit.save(tmp_path / "circuit.json")
+        path = ThresholdPath((circuit,))
+        path.save(tmp_path / "path.json")
+        folder = tmp_path / "ioi_mini"
+        argv = ["convert", str(tmp_path / "circuit.json"), str(folder), "--format", "mib"]
+        argv += ["--threshold-path", str(tmp_path / "path.json"), "--absolute"]
+        assert cli.main(argv) == 0
+        scores = acdc_explorer.Circuit.from_file(folder).imported.scores
+        assert {edge: score for edge, score in scores.items() if score} == path.scores.to_dict()
 
 
 class TestSearch:
