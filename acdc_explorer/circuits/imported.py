@@ -47,8 +47,8 @@ class ImportedEdges:
     def lacks(self) -> str:
         """What a circuit of these edges lacks, in a sentence."""
         return (
-            f"{self.origin} has none: it has edges, and maybe scores, but no threshold, and no "
-            "metric before it is measured"
+            f"{self.origin} has edges, and maybe scores, but no tests and decisions of a search, "
+            "no threshold, and no metric before it is measured"
         )
 
     @cached_property
@@ -218,4 +218,4 @@ def check_searched(circuit: Circuit, what: str) -> None:
         what: needs them, as the subject of a sentence.
     """
     if circuit.lacks:
-        raise ValueError(f"{what} needs the tests and decisions of a search, and {circuit.lacks}")
+        raise ValueError(f"{what} needs the tests and decisions of a search; {circuit.lacks}")

@@ -49,7 +49,8 @@ def scores_of(
     graph = circuit.graph
     if circuit.imported:
         matrix = np.nan_to_num(circuit.imported.score_matrix)
-        return EdgeScores(abs(matrix) if absolute else matrix, "The scores are the first file's.")
+        told = "Scores are those of the file that the circuit came from."
+        return EdgeScores(abs(matrix) if absolute else matrix, told)
     circuits = [circuit] if path is None else list(path.circuits)
     if not circuits or any(each.graph != graph for each in circuits):
         raise ValueError("the path must have circuits of the same edges as the circuit")
