@@ -44,3 +44,14 @@ def test_what_a_circuit_can_be_asked_runs_as_it_stands(circuits):
     assert [change.edge.id for change in names["edited"].by_hand if not change.kept] == [
         "a3.h0->logits"
     ]
+
+
+def test_files_of_other_tools_are_written_and_read(circuits, tmp_path, monkeypatch):
+    model, task, circuit = circuits
+    section = README.partition("## Files of other tools")[2].partition("## ")[0]
+    code = section.partition("```python")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names = {"ax": ax, "model": model, "task": task, "circuit": circuit}
+    exec(code, names)
+    assert set(names["theirs"].kept) == set(circuit.kept)
+    assert (tmp_path / "ioi_gpt2" / "importances.json").is_file()
