@@ -46,6 +46,14 @@ def test_what_a_circuit_can_be_asked_runs_as_it_stands(circuits):
     ]
 
 
+def test_attribution_runs_as_it_stands(circuits):
+    model, task, _ = circuits
+    section = README.partition("## Before an edge is tested")[2].partition("## ")[0]
+    names = {"ax": ax, "model": model, "task": task}
+    exec(section.partition("```python")[2].partition("```")[0], names)
+    assert len(names["scores"]) == model.graph.n_edges
+
+
 def test_files_of_other_tools_are_written_and_read(circuits, tmp_path, monkeypatch):
     model, task, circuit = circuits
     section = README.partition("## Files of other tools")[2].partition("## ")[0]
