@@ -74,7 +74,7 @@ def find_circuit(
             metric|, a warning says so and the most faithful circuit is returned.
         method: "acdc" (Conmy et al. 2023, algorithm 1); "path_patching", the growth of the blog
             post before it (`searches/path_patching.py`); or, approximate and without a search, all
-            edges whose attribution reaches the threshold: "eap" or "eap_ig" (see `attribute`).
+            edges whose attribution reaches the threshold: "eap", "eap_ig", "ceap" (`attribute`).
         rule: an edge goes if |change of the metric| ("abs") or the damage ("signed") is below the
             threshold; by default the metric's own: abs for logit difference, signed for KL; with
             `faithfulness` and an exact method signed, which gets there with far fewer edges. Under
@@ -165,14 +165,15 @@ def attribute(
 ) -> pd.DataFrame:
     """The approximate effect of every edge alone in the full model, by edge attribution patching.
 
-    To first order what `inspect_edge(...).effect_alone` measures, for all edges by two forward runs
-    and one backward run.
+    About what `inspect_edge(...).effect_alone` measures, for all edges by two forward runs and one
+    backward run, or as many as there are points.
 
     Args:
         model: anything that `load_model` takes.
         task: a `Task`, or the name of one.
         method: "eap" (Syed et al. 2023), or "eap_ig", with gradients averaged on the way from the
-            clean to the ablated embedding (Hanna et al. 2024).
+            clean to the ablated embedding (Hanna et al. 2024), or "ceap", conductance on that way
+            (Wu et al. 2026); see `searches/attribution.py`.
         steps: how many points on that way.
         ablation: as in `find_circuit`.
         positions: likewise.

@@ -16,12 +16,18 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 Rule = Literal["abs", "signed", "cumulative"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-# How a circuit is found: two exact searches and two approximate attributions.
-Method = Literal["acdc", "path_patching", "eap", "eap_ig"]
+# How a circuit is found: two exact searches and three approximate attributions.
+Method = Literal["acdc", "path_patching", "eap", "eap_ig", "ceap"]
 METHODS: tuple[Method, ...] = get_args(Method)
-ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig")
+ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig", "ceap")
 # What people call them.
-METHOD_NAMES = {"acdc": "ACDC", "path_patching": "path patching", "eap": "EAP", "eap_ig": "EAP-IG"}
+METHOD_NAMES = {
+    "acdc": "ACDC",
+    "path_patching": "path patching",
+    "eap": "EAP",
+    "eap_ig": "EAP-IG",
+    "ceap": "CEAP",
+}
 
 # What a search is repeated with, to see whether its circuit depends on it.
 VariationKind = Literal["orders", "prompts", "seeds", "thresholds", "templates"]

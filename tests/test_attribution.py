@@ -19,8 +19,10 @@ import acdc_explorer as ax
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.graph import LOGITS
 from acdc_explorer.models import Model
 from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.models.forward import run_blocks, run_of_blocks
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.attribution import edge_scores, preview_scores
 from acdc_explorer.testing.reference import Reference
@@ -72,6 +74,23 @@ def test_integrated_scores_of_the_input_add_up_to_the_whole_difference():
     difference = engine.full_metric - engine.corrupted_metric
     assert scores[:, 0].sum() == pytest.approx(difference, abs=0.02 * abs(difference))
     assert edge_scores(engine)[:, 0].sum() != pytest.approx(difference, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "gemma2"])
+def test_conductance_through_every_cut_adds_up_to_the_whole_difference(kind):
+    """To a small embedding's change, so that few points do."""
+    engine = make(kind)
+    weights, runs = engine.weights, engine.slices[0]
+    embedding = runs.clean.resid_pre[0].lerp(runs.ablated.resid_pre[0], 0.01)
+    near = run_of_blocks(weights, run_blocks(weights, embedding))
+    engine.slices = (runs.between(runs.clean, near),)
+    difference = engine.full_metric - engine.corrupted_metric
+    graph, scores = engine.graph, edge_scores(engine, "ceap", steps=20)
+    for layer in range(graph.n_layers + 1):
+        below = [node.kind == "input" or node.layer < layer for node in graph.senders]
+        above = [at.node == LOGITS or at.node.layer >= layer for at in graph.receivers]
+        through = scores[above][:, below].sum()
+        assert through == pytest.approx(difference, rel=0.02), layer
 
 
 def test_the_preview_is_of_some_prompts_and_sees_what_kl_divergence_does():
@@ -134,7 +153,9 @@ def test_the_largest_n(model):
     assert 0 < len(circuit.kept) <= 12
     largest = set(ax.attribute(model, task).edge[:12])
     assert set(circuit.kept) <= largest
-    with pytest.raises(ValueError, match="top_n is for methods eap, eap_ig; got method 'acdc'"):
+    with pytest.raises(
+        ValueError, match="top_n is for methods eap, eap_ig, ceap; got method 'acdc'"
+    ):
         ax.find_circuit(model, task, top_n=12)
     with pytest.raises(ValueError, match="top_n must be a whole number between 1 and"):
         ax.find_circuit(model, task, method="eap", top_n=0)

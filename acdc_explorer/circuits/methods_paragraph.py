@@ -14,6 +14,7 @@ _METHODS = {
     "path_patching": "path patching, grown from the logits (Conmy et al., 2023)",
     "eap": "edge attribution patching (Syed et al., 2023)",
     "eap_ig": "edge attribution patching with integrated gradients (Hanna et al., 2024)",
+    "ceap": "edge attribution patching by conductance (Wu et al., 2026)",
 }
 _ABLATIONS = {
     "corrupted": "their activations on the corrupted prompts",

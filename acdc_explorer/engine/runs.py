@@ -94,6 +94,11 @@ class PromptRuns:
             self.weights, self.task, self.rows, self.ablation, self._mean, runs, from_the_start=True
         )
 
+    def between(self, before: Run, after: Run) -> PromptRuns:
+        """The same prompts with other runs in the place of the clean and the ablated one."""
+        runs = before, after
+        return PromptRuns(self.weights, self.task, self.rows, self.ablation, runs=runs)
+
     def forget(self) -> None:
         """Lets go of the two runs and of what was made from them; they are made again if needed."""
         self._runs = None

@@ -44,6 +44,8 @@ _PATH_RANGE = 0.01, 0.3
 # with attribution, whose time must not be the path's.
 PATH_SECONDS, CURVES_SECONDS = 60.0, 120.0
 _CURVE_POINTS = 14
+# By which methods the circuits are that the path is compared with.
+_COMPARED = "eap", "eap_ig"
 # About as much as is computed in half a second, in floating-point operations: a question waits for
 # what is under way. Of prompts that are evaluated one is the least.
 _PART_FLOPS = {"cpu": 2.5e10, "cuda": 5e12}
@@ -272,7 +274,7 @@ class PathSession:
         engine = self._search.engine
         if not engine.scoring.has_gradient or engine.full_metric == engine.corrupted_metric:
             return
-        for method in ATTRIBUTIONS:
+        for method in _COMPARED:
             self._attribution = Attribution(engine, method)
             for _ in self._attribution.advance():
                 yield False

@@ -1,4 +1,4 @@
-"""Edge attribution patching: every edge's effect at once, to first order.
+"""Edge attribution patching: every edge's effect at once, approximately.
 
 The effect of patching one edge alone in the full model is about
 
@@ -6,15 +6,25 @@ The effect of patching one edge alone in the full model is about
 
 summed over positions, averaged over prompts (EAP: Syed et al. 2023, arXiv 2310.10348). Where what
 heads write together is normed before it reaches the stream, their differences go through the
-derivative of that norm. EAP-IG takes the mean of gradients at several points on the way from the
-clean to the ablated embedding instead of the one at the clean run (Hanna et al. 2024, arXiv
-2403.17806, "inputs"). Two forward runs and one backward run, or as many as there are points;
-approximate, unlike everything else here.
+derivative of that norm. The other methods look at several points on the way from the clean to the
+ablated embedding:
+
+- EAP-IG takes the mean of the gradients there (Hanna et al. 2024, arXiv 2403.17806, "inputs");
+- CEAP, conductance, adds up, over the parts of the way, what the sender's output changes by in a
+  part times the gradient at its far end (Wu et al. 2026, arXiv 2606.16920).
+
+CEAP's scores of all edges from some senders to all receivers above them add up to the difference
+that the whole way makes to the metric, the more nearly the more points; EAP-IG's do so for edges
+from the input. Under ablations "zero" and "mean" the way does not end where all edges are removed:
+what such embeddings make the nodes write is not what removed edges carry.
+
+Two forward runs and one backward run, or as many as there are points; approximate, unlike
+everything else here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +38,7 @@ from acdc_explorer.engine.memory import prompts_attributed
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
-from acdc_explorer.models.forward import run_blocks, run_of_blocks
+from acdc_explorer.models.forward import Run, run_blocks, run_of_blocks
 from acdc_explorer.models.linear import linear
 from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES, Method
 from acdc_explorer.progress import Progress, working_on
@@ -75,7 +85,7 @@ class Attribution:
             )
         self._engine, self._method = engine, method
         self._wanted = engine.n_prompts if n_prompts is None else min(n_prompts, engine.n_prompts)
-        # On the way from clean to ablated; EAP-IG leaves out the clean end.
+        # On the way from clean to ablated, the clean end of which the others leave out.
         self._shares = [0.0] if method == "eap" else [n / steps for n in range(1, steps + 1)]
         self._n_done = 0.0
         self.scores: Float[np.ndarray, "receiver sender"] = np.zeros(engine.graph.edge_mask.shape)
@@ -100,23 +110,46 @@ class Attribution:
         sums, counted = np.zeros_like(self.scores), 0
         fitting = prompts_attributed(self._engine.weights, self._engine.most_changed_positions)
         for runs in self._engine.batches(min(fitting, self._wanted)):
-            deltas = runs.deltas(range(len(self._engine.graph.senders)), runs.sets.changed)
+            deltas, run = self._deltas_of(runs, runs.clean, runs.ablated), runs.clean
             yield
             for share in self._shares:
-                yield from self._add_sums(sums, runs, share, deltas)
+                before = run
+                if share:
+                    run = yield from self._run_at(runs, share)
+                if self._method == "ceap":
+                    deltas = self._deltas_of(runs, before, run)
+                yield from self._add_sums(sums, runs, run, deltas)
             counted += runs.n_prompts
             if counted >= self._wanted:
                 break
-        self.scores = sums / len(self._shares) / counted
+        # A mean over points, but a sum over parts of the way.
+        n_summed = 1 if self._method == "ceap" else len(self._shares)
+        self.scores = sums / n_summed / counted
         # Others see the same array.
         self.scores.flags.writeable = False
         known[self._method, len(self._shares), self._wanted] = self.scores
+
+    def _deltas_of(
+        self, runs: PromptRuns, before: Run, after: Run
+    ) -> Float[Tensor, "sender prompt width d_model"]:
+        """How what each sender adds to the stream, or to its block's sum, differs in two runs."""
+        n_senders = len(self._engine.graph.senders)
+        return runs.between(before, after).deltas(range(n_senders), runs.sets.changed)
+
+    def _run_at(self, runs: PromptRuns, share: float) -> Generator[None, None, Run]:
+        """Runs the model that far on the way from clean to ablated embeddings."""
+        blocks = []
+        embedding = runs.clean.resid_pre[0].lerp(runs.ablated.resid_pre[0], share)
+        for block in run_blocks(self._engine.weights, embedding):
+            blocks.append(block)
+            yield
+        return run_of_blocks(self._engine.weights, blocks)
 
     def _add_sums(
         self,
         sums: Float[np.ndarray, "receiver sender"],
         runs: PromptRuns,
-        share: float,
+        run: Run,
         deltas: Float[Tensor, "sender prompt width d_model"],
     ) -> Iterator[None]:
         """Adds the scores of some prompts by the gradients at one point.
@@ -124,18 +157,11 @@ class Attribution:
         Args:
             sums: to add to.
             runs: of the prompts.
-            share: how far the point is on the way from the clean to the ablated embedding.
+            run: at that point.
             deltas: what the removal of each sender adds.
         """
-        engine, graph, run = self._engine, self._engine.graph, runs.clean
-        if share:
-            blocks = []
-            embedding = run.resid_pre[0].lerp(runs.ablated.resid_pre[0], share)
-            for block in run_blocks(engine.weights, embedding):
-                blocks.append(block)
-                yield
-            run = run_of_blocks(engine.weights, blocks)
-        linearized = Linearized(engine, runs, run)
+        graph = self._engine.graph
+        linearized = Linearized(self._engine, runs, run)
         on_stream = linearized.on_stream(deltas, runs.sets.changed)
         n_before, n_receivers = self._n_done, 0
         for inputs, gradients in linearized.input_gradients():
@@ -158,8 +184,8 @@ def edge_scores(
 
     Args:
         engine: model, task, ablation, and whether edges have positions.
-        method: "eap" or "eap_ig".
-        steps: points on the way, for "eap_ig".
+        method: "eap", "eap_ig" or "ceap".
+        steps: points on the way, for the last two.
         n_prompts: look at the first so many prompts at least; None: at all.
 
     Raises:
@@ -222,7 +248,7 @@ def attribution_steps(
 
     Args:
         engine: model, task, ablation and granularity.
-        settings: whose method is "eap" or "eap_ig". `before` and `after` of the steps are the full
+        settings: whose method is an attribution. `before` and `after` of the steps are the full
             metric and that minus the score.
         replay: steps of another threshold; not needed, since scores are made once.
     """

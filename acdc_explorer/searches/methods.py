@@ -51,6 +51,7 @@ SEARCH_METHODS: dict[Method, SearchMethod] = {
     "path_patching": SearchMethod(path_patching_steps, is_exact=True, removes_as_it_goes=False),
     "eap": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
     "eap_ig": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
+    "ceap": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
 }
 
 

@@ -37,6 +37,8 @@ VARIANTS: dict[str, tuple[str, int | None, int | None]] = {
     "EAP-IG, 5 points": ("eap_ig", 5, None),
     "EAP-IG, 5 points, 4 prompts": ("eap_ig", 5, 4),
     "EAP-IG, 20 points": ("eap_ig", 20, None),
+    "CEAP, 3 points": ("ceap", 3, None),
+    "CEAP, 5 points": ("ceap", 5, None),
     "EAP-IG, adapted": ("eap_ig", None, None),
 }
 # Those whose scores take less than a minute of SmolLM2.
