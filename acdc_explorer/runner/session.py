@@ -18,7 +18,7 @@ from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step, n_decided
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_by_parts
-from acdc_explorer.engine.memory import GIB
+from acdc_explorer.engine.memory import GIB, device_kind
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge, Receiver
@@ -285,7 +285,7 @@ class PathSession:
     def _evaluate(self, removed: Bool[np.ndarray, "receiver sender"]) -> Iterator[Tensor]:
         """The metric without some edges, of a few prompts after the other."""
         engine = self._search.engine
-        kind = "cuda" if engine.weights.device.type == "cuda" else "cpu"
+        kind = device_kind(engine.weights.device)
         at_most = max(1, int(_PART_FLOPS[kind] * engine.n_prompts / engine.flops_of_runs()))
         for values in evaluate_by_parts(engine, [RemovedEdges(removed)], at_most):
             yield values[0]
