@@ -293,6 +293,16 @@ def test_scores_are_the_largest_threshold_at_which_an_edge_is_kept(model, task, 
     assert (found.kept_mask == circuit.kept_mask).all()
     with pytest.raises(ValueError, match="choose one of the folders in it: ioi_gpt2"):
         Circuit.from_file(tmp_path)
+    # Of any name, as MIB takes it; or one for each size.
+    folder = tmp_path / "ioi_gpt2"
+    ax.export_circuit(circuit, folder / "scores.pt")
+    with pytest.raises(ValueError, match=r"choose one of them: importances.json, scores.pt"):
+        Circuit.from_file(folder)
+    (folder / "importances.json").unlink()
+    assert (Circuit.from_file(folder).kept_mask == circuit.kept_mask).all()
+    (folder / "scores.pt").unlink()
+    with pytest.raises(ValueError, match=r"the folder has no .json or .pt file"):
+        Circuit.from_file(folder)
     with pytest.raises(ValueError, match="are called <task>_<model>"):
         ax.export_circuit(circuit, tmp_path / "ioi", "mib")
     other = ax.find_circuit(model, labelled_task(), 0.5, positions=True)
