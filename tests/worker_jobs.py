@@ -69,6 +69,15 @@ def die_once(marker: str) -> int:
     return 0
 
 
+def hang_once(marker: str) -> int:
+    """Does not return, the first time that it is called."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        time.sleep(3600)
+    return 1
+
+
 def sleep(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
