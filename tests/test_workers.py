@@ -10,13 +10,27 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import bridge_of, random_gpt2
-from worker_jobs import AtOnce, Failing, die_once, double, hang_once, model_in_process, sleep
+from worker_jobs import (
+    AtOnce,
+    Failing,
+    die_once,
+    double,
+    hang_once,
+    model_in_process,
+    n_threads,
+    sleep,
+    visible_devices,
+)
 
 import acdc_explorer as ax
 from acdc_explorer.metrics import METRICS
-from acdc_explorer.workers.executor import check_executor, local_executor, n_workers_of
+from acdc_explorer.workers.executor import (
+    LocalExecutor,
+    check_executor,
+    local_executor,
+    n_workers_of,
+)
 from acdc_explorer.workers.gathering import gather, gather_all
 from acdc_explorer.workers.references import _read, fingerprint_of, model_of, reference_of
 
@@ -179,8 +193,14 @@ class TestRealWorkers:
             assert len({fingerprint for *_, fingerprint in found}) == 1
 
     def test_each_computes_with_one_thread(self, pool):
-        (found,) = (value for _, value in gather(pool, _n_threads, [0]))
+        (found,) = (value for _, value in gather(pool, n_threads, [0]))
         assert found == 1
+
+    def test_each_sees_a_gpu_of_its_own(self):
+        with LocalExecutor(2, ["3", "GPU-5"]) as pool:
+            # So long that both have started.
+            seen = dict(gather(pool, visible_devices, [1.0] * 4)).values()
+        assert set(seen) == {"3", "GPU-5"}
 
     def test_a_worker_that_is_killed_takes_nothing_with_it(self, tmp_path):
         with local_executor(1) as pool:
@@ -217,7 +237,3 @@ class TestRealWorkers:
         began = time.monotonic()
         assert pool.submit(double, 1).result() == 2
         assert time.monotonic() - began < 10
-
-
-def _n_threads(_):
-    return torch.get_num_threads()

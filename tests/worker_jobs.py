@@ -9,6 +9,8 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import torch
+
 from acdc_explorer.workers.references import ModelReference, fingerprint_of, model_of
 
 
@@ -81,6 +83,15 @@ def hang_once(marker: str) -> int:
 def sleep(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def visible_devices(seconds: float) -> str:
+    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def n_threads(_: object) -> int:
+    return torch.get_num_threads()
 
 
 def model_in_process(reference: ModelReference) -> tuple[int, int, str]:

@@ -77,7 +77,8 @@ def local_executor(n_workers: int | None = None) -> LocalExecutor:
     """Makes worker processes on this machine, each of which computes with one thread.
 
     They are spawned, so that a script that uses them keeps what it does under
-    `if __name__ == "__main__":`. Each takes some seconds to start, and holds a model of its own.
+    `if __name__ == "__main__":`. Each takes some seconds to start, and holds a model of its own;
+    where that is too much, load the model with `memory_gib`, which holds for each.
 
     Args:
         n_workers: how many; by default one for each GPU, or, where there is none, one for each core
