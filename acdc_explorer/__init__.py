@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
     from acdc_explorer.verification import audit, verify
+    from acdc_explorer.workers.executor import local_executor
 
 __version__ = "0.1.0"
 
@@ -103,6 +104,7 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "local_executor": "workers.executor",
     "measure": "measures.measure",
     "methods_paragraph": "circuits.methods_paragraph",
     "preview_task": "task_check",
@@ -173,6 +175,7 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "local_executor",
     "measure",
     "methods_paragraph",
     "preview_task",
