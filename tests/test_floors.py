@@ -17,7 +17,7 @@ FLOORS = [
     {"names", "unknown_ids"},
     {"graph"},
     {"circuits", "models"},
-    {"tasks"},
+    {"tasks", "workers"},
     {"engine"},
     {"searches"},
     {"arguments", "testing"},
