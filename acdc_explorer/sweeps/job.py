@@ -7,7 +7,7 @@ import time
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 from acdc_explorer.api import find_circuit
 from acdc_explorer.circuits.circuit import Circuit
@@ -22,6 +22,7 @@ from acdc_explorer.workers.references import model_of, reference_of
 
 # How long a search that is over its time has to come to its next step and notice.
 GRACE_SECONDS = 10.0
+WRITTEN, BUSY, UNWRITABLE = "written", "busy", "unwritable"
 
 
 class Job(NamedTuple):
@@ -42,17 +43,17 @@ class Job(NamedTuple):
     attempt: int
 
 
-class Answer(TypedDict):
+class Answer(NamedTuple):
     """What a worker says of a row.
 
     Attributes:
-        state: "written": its file is there, whatever came of the row; "busy": another process is at
-            it; "unwritable": its file cannot be written.
+        state: WRITTEN: its file is there, whatever came of the row; BUSY: another process is at it;
+            UNWRITABLE: its file cannot be written.
         why: in words, if it cannot.
     """
 
-    state: Literal["written", "busy", "unwritable"]
-    why: str
+    state: str
+    why: str = ""
 
 
 def run_row(job: Job) -> Answer:
@@ -66,16 +67,16 @@ def run_row(job: Job) -> Answer:
     try:
         claim = try_claim(path_of(folder, row), clock.end_what_hangs)
         if claim is None:
-            return Answer(state="busy", why="")
+            return Answer(BUSY)
         # It may have been written since it was given out.
         if not _is_written(folder, row):
             _search_and_write(folder, row, clock)
     except OSError as error:
-        return Answer(state="unwritable", why=f"{type(error).__name__}: {error}")
+        return Answer(UNWRITABLE, f"{type(error).__name__}: {error}")
     finally:
         if claim is not None:
             claim.release()
-    return Answer(state="written", why="")
+    return Answer(WRITTEN)
 
 
 class _Clock:

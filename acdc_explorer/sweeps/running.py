@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import psutil
 
 from acdc_explorer.progress import working_on
 from acdc_explorer.sweeps.claims import Owner, claim_path, is_claimed, owner_of
-from acdc_explorer.sweeps.job import Job, run_row
+from acdc_explorer.sweeps.job import BUSY, UNWRITABLE, Answer, Job, run_row
 from acdc_explorer.sweeps.row import SweepRow
 from acdc_explorer.sweeps.row_files import path_of, read_record, write_failed
 from acdc_explorer.workers.executor import Executor, LocalExecutor, local_executor
@@ -116,26 +116,24 @@ class SweepRun:
         """Gives rows to the workers, and waits until each has come back."""
         found, broken = _GivenOut([], [], []), None
         jobs = [self._job(row) for row in rows]
-        given_out = cast(
-            Generator[tuple[int, Any], None, None], gather(self._workers(), run_row, jobs)
-        )
         # Closed, however this is left, so that what has not begun is cancelled.
-        with closing(given_out) as answers:
+        with closing(gather(self._workers(), run_row, jobs)) as answers:
             for number, answer in answers:
                 row = rows[number]
                 path = path_of(self._folder, row)
-                state = answer.get("state") if isinstance(answer, dict) else None
                 if isinstance(answer, BrokenExecutor):
                     broken = answer
-                if state == "unwritable":
+                # Whatever a worker says is told apart by what it is: it may be garbage.
+                state, why = answer if isinstance(answer, Answer) else ("", "")
+                if state == UNWRITABLE:
                     raise OSError(
-                        f"a row's file cannot be written to {str(self._folder)!r} "
-                        f"({answer['why']}). The rows that are done are there; the same call goes "
-                        "on from them. Workers elsewhere must see the folder by this very path"
+                        f"a row's file cannot be written to {str(self._folder)!r} ({why}). The "
+                        "rows that are done are there; the same call goes on from them. Workers "
+                        "elsewhere must see the folder by this very path"
                     )
                 if self._has_file(row):
                     self._count(1)
-                elif state == "busy" or (broken and is_claimed(path)):
+                elif state == BUSY or (broken and is_claimed(path)):
                     found.busy.append(row)
                 elif broken and not claim_path(path).exists():
                     found.unbegun.append(row)

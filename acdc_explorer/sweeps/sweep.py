@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -85,6 +86,8 @@ def sweep(
         raise ValueError(f"out cannot be made as a folder: {error}") from None
 
     todo = [row for row in rows if _is_to_be_done(folder, row, retry_failed)]
+    # Those of the same prompts one after another: a worker keeps the last ones' runs.
+    todo.sort(key=_prompts)
     if todo:
         n_there = len(rows) - len(todo)
         were_there = f" ({n_there:,} more were there)" if n_there else ""
@@ -113,3 +116,8 @@ def _is_to_be_done(folder: Path, row: SweepRow, retry_failed: bool) -> bool:
         path.unlink(missing_ok=True)
         return True
     return record is None
+
+
+def _prompts(row: SweepRow) -> tuple[Any, ...]:
+    """What tells the runs of one row from those of another."""
+    return row.model, row.task, row.n_prompts, row.seed, row.ablation, row.positions, row.split_qkv

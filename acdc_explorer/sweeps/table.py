@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from acdc_explorer.sweeps.claims import is_claimed
 from acdc_explorer.sweeps.row import SETTINGS, SweepRow
 from acdc_explorer.sweeps.row_files import FAILED, NUMBERS, path_of, read_record
 
+# What `shown_table` tells of each row, beside the settings.
+_SHOWN = ("kept", "connected", "faithfulness", "value", "seconds", "error")
+_LONGEST_ERROR = 120
 RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"
 # What a row's target is called here: the circuit's own faithfulness is another column.
 _SETTING_COLUMNS = {"faithfulness": "target"}
+_WHOLE = ("order_seed", "top_n", "n_prompts", "seed", "kept", "connected", "edges", "tested")
 _COLUMNS = [
     *(_SETTING_COLUMNS.get(name, name) for name in SETTINGS),
     "state",
@@ -66,8 +71,44 @@ def n_running(folder: Path) -> int:
     return sum(is_claimed(path.with_suffix(".json")) for path in folder.glob("*.claim"))
 
 
+def shown_table(table: pd.DataFrame) -> str:
+    """A table as text: what differs between its rows, and what came of each.
+
+    Args:
+        table: of `sweep` or `read_sweep`.
+    """
+    settings = [_SETTING_COLUMNS.get(name, name) for name in SETTINGS]
+    differing = [name for name in settings if table[name].astype(str).nunique() > 1]
+    states = table["state"].value_counts()
+    count = f"{len(table):,} rows: " + ", ".join(f"{n:,} {state}" for state, n in states.items())
+    if table.empty:
+        return "0 rows"
+    shown = table[[*differing, "state", *_SHOWN]]
+    if table["error"].isna().all():
+        shown = shown.drop(columns="error")
+    formats = {
+        "kept": partial(_cell_text, "{}"),
+        "connected": partial(_cell_text, "{}"),
+        "faithfulness": partial(_cell_text, "{:.1%}"),
+        "value": partial(_cell_text, "{:.4g}"),
+        "seconds": partial(_cell_text, "{:.1f}"),
+        "error": partial(_cell_text, f"{{:.{_LONGEST_ERROR}}}"),
+    }
+    text = shown.to_string(index=False, na_rep="", formatters=formats)
+    return f"{text}\n\n{count}"
+
+
+def _cell_text(form: str, value: Any) -> str:
+    if isinstance(value, str):
+        # An error may have lines of its own.
+        value = " ".join(value.split())
+    return "" if pd.isna(value) else form.format(value)
+
+
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    # Which may be missing, and are whole numbers all the same.
+    return table.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 def _row_of_file(path: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from acdc_explorer.workers.executor import Executor, Future, check_executor
@@ -30,7 +30,7 @@ def gather(
     jobs: Sequence[_Job],
     *,
     patience: float = math.inf,
-) -> Iterator[tuple[int, _Result | Exception]]:
+) -> Generator[tuple[int, _Result | Exception], None, None]:
     """Has a function called with each of some jobs, and yields what it returns as it comes.
 
     Args:
