@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,9 +10,9 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -21,16 +20,16 @@ import psutil
 import pytest
 
 import acdc_explorer as ax
-from acdc_explorer.sweeps.claims import Owner, claim_path, owner_of
+from acdc_explorer.sweeps.claims import claim_path, owner_of
 from acdc_explorer.sweeps.grid import rows_of
-from acdc_explorer.sweeps.row_files import path_of, read_record
+from acdc_explorer.sweeps.row_files import path_of
 from acdc_explorer.workers.executor import local_executor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 QUICK = {"models": "five-heads", "tasks": "five-heads", "thresholds": [0.3, 0.5, 0.9, 1.5, 2]}
-# A search of some seconds, so that it can be killed in the middle.
-LONG = {"models": "mini", "tasks": "ioi", "thresholds": "0.01%", "n_prompts": 600}
+# A search of a second or more, so that it can be killed in the middle.
+LONG = {"models": "mini", "tasks": "ioi", "thresholds": "0.3%", "n_prompts": 64}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +126,10 @@ class TestExecutors:
         found = ax.sweep(grid, tmp_path / "runs", executor)
         assert same(found, expected.iloc[[1, 4]].reset_index(drop=True))
         # A job that is killed, twice.
-        with killing(tmp_path / "runs", rows_of(LONG)[0], times=2), pytest.warns(UserWarning):
+        with (
+            killing(tmp_path / "runs", rows_of(LONG)[0], times=2),
+            pytest.warns(UserWarning, match="lost|failed"),
+        ):
             table = ax.sweep(LONG, tmp_path / "runs", executor)
         assert table["error"][0].startswith("LostRowError: the row was lost twice")
 
