@@ -192,6 +192,19 @@ def random_task(seed: int = 0, n_prompts: int = 5, length: int = 9, **options) -
     )
 
 
+def mostly_slow(values, *quick):
+    """Parameters of a test: the quick ones in the core suite, all others with the slow tests."""
+    values = list(values)
+    assert set(quick) <= set(values), quick
+    return [each if each in quick else _slow(each) for each in values]
+
+
+def _slow(value):
+    """For tests of several parameters a tuple holds one of each."""
+    values = value if isinstance(value, tuple) else (value,)
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def until(condition, seconds: float = 20.0) -> None:
     """Waits until something is so, which another thread brings about."""
     deadline = time.monotonic() + seconds

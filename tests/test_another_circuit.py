@@ -95,6 +95,7 @@ class TestAvoidingSearch:
 
 
 class TestHandBuilt:
+    @pytest.mark.slow
     def test_either_input_of_the_or_gate_suffices(self):
         model = ax.load_model("or-gate")
         task = ax.load_task("or-gate", model, 8)
@@ -114,6 +115,7 @@ class TestHandBuilt:
             "faithfulness 100.0%, the given one's 100.0%): do not say 'the' circuit."
         )
 
+    @pytest.mark.slow
     def test_all_five_heads_are_needed(self):
         model = ax.load_model("five-heads")
         task = ax.load_task("five-heads", model, 8)

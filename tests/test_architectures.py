@@ -13,6 +13,7 @@ from conftest import (
     attention_only,
     bridge_of,
     labelled_task,
+    mostly_slow,
     random_gpt2,
     random_model,
     random_task,
@@ -30,6 +31,7 @@ from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.models.faults import UnsupportedModelError
 from acdc_explorer.models.forward import run
 from acdc_explorer.models.sublayers import normalize
+from acdc_explorer.options import ABLATIONS
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.methods import circuit_of
 from acdc_explorer.testing.reference import Reference
@@ -148,7 +150,7 @@ def test_windows_are_seen(kind):
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
+@pytest.mark.parametrize("ablation", mostly_slow(ABLATIONS, "corrupted"))
 def test_random_removed_sets_equal_the_reference(kind, ablation):
     engine, reference = make(kind, ablation)
     assert engine.graph == reference.graph
@@ -169,7 +171,7 @@ def test_random_removed_sets_equal_the_reference(kind, ablation):
 @pytest.mark.parametrize(
     ("kind", "threshold"),
     [
-        *((kind, 0.2) for kind in ALL),
+        *mostly_slow([(kind, 0.2) for kind in ALL], ("llama", 0.2), ("gemma2", 0.2)),
         # A decision takes the reference long; tests/fuzz.py draws thresholds for all kinds.
         *(
             pytest.param(kind, 0.03, marks=pytest.mark.slow)

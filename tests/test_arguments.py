@@ -129,6 +129,7 @@ class TestAroundACall:
             preview.to_dict(),
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["gpt2", "llama"])
     def test_changes_nothing(self, kind):
         hf_model = random_gpt2("2x4") if kind == "gpt2" else random_model(kind)

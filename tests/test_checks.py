@@ -24,6 +24,8 @@ def model():
 @pytest.fixture
 def explorer(model):
     explorer = ax.Explorer(model, random_task(), 0.05)
+    # What goes on in the background would take half of the time.
+    explorer._runner.rest(True)
     explorer.wait(30)
     yield explorer
     explorer.close()
@@ -93,6 +95,7 @@ def test_what_repeated_searches_keep_is_drawn_and_said(explorer, model, monkeypa
     assert "Searched again 6 times" in text_of(explorer)
 
 
+@pytest.mark.slow
 def test_results_go_with_their_circuit(explorer):
     check(explorer, "measurement")
     kept = explorer.circuit.kept

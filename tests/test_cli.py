@@ -175,6 +175,7 @@ class TestServer:
         command = [sys.executable, "-c", "import os; raise SystemExit(int(os.environ['STATUS']))"]
         assert cli.run_server(command, {**os.environ, "STATUS": "7"}) == 7
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
     def test_real_server_answers_and_ends_with_the_program(
         self, signum: signal.Signals, tmp_path: Path

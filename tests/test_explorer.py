@@ -69,6 +69,7 @@ def drawn_edges(explorer):
     return list(dict.fromkeys(edge for edge in hits.customdata if edge))
 
 
+@pytest.mark.slow
 def test_a_screened_circuit_is_said_to_be_one(model, task):
     explorer = ax.Explorer(model, task, 0.3, screen=0.5)
     explorer._runner.rest(True)
@@ -706,6 +707,7 @@ class TestLifetime:
         self.page(explorer, view="here")
         assert not explorer._runner._rests
 
+    @pytest.mark.slow
     def test_a_page_that_does_not_answer_is_one_that_is_closed(self, model, monkeypatch):
         monkeypatch.setattr("acdc_explorer.explorer.notebook.presence.LOOK_SECONDS", 0.2)
         explorer = ax.Explorer(model, random_task(), 0.05)

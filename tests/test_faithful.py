@@ -47,6 +47,7 @@ def test_the_next_larger_threshold_is_not_faithful_enough(model, task):
     assert above.faithfulness < 0.8
 
 
+@pytest.mark.slow
 def test_on_mini_it_takes_fewer_edges_than_attribution():
     mini = ax.load_model("mini")
     ioi = ax.load_task("ioi", mini, n_prompts=16)

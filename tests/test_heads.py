@@ -183,15 +183,20 @@ def reference_pattern(bridge, task, layer, head, circuit=None):
     ("kind", "options"),
     [
         ("gpt2", {}),
-        ("gpt2", {"ablation": "zero"}),
-        ("gpt2", {"ablation": "mean"}),
         ("gpt2", {"positions": True}),
-        ("gpt2", {"split_qkv": False}),
-        ("gpt_neox", {}),
-        ("llama", {}),
-        ("mistral", {}),
         ("gemma2", {}),
-        ("olmo2", {}),
+        *(
+            pytest.param(kind, options, marks=pytest.mark.slow)
+            for kind, options in [
+                ("gpt2", {"ablation": "zero"}),
+                ("gpt2", {"ablation": "mean"}),
+                ("gpt2", {"split_qkv": False}),
+                ("gpt_neox", {}),
+                ("llama", {}),
+                ("mistral", {}),
+                ("olmo2", {}),
+            ]
+        ),
     ],
     ids=str,
 )

@@ -281,6 +281,7 @@ def test_a_failed_load_leaves_random_numbers_as_they_were(mini):
     assert torch.equal(torch.rand(1), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode",
     [

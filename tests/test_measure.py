@@ -175,6 +175,7 @@ def test_circuits_of_every_kind_of_search_are_measured(model, options, metric):
     assert str(measured)
 
 
+@pytest.mark.slow
 def test_what_differs_by_rounding_alone_does_not_differ():
     """Values of one circuit in other batches, and effects of edges that lead from nothing."""
     mini = ax.load_model("mini")

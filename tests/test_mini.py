@@ -41,6 +41,7 @@ def test_it_is_small_and_complete():
     assert sum(files.values()) < 10_000_000
 
 
+@pytest.mark.slow
 def test_it_does_ioi_on_what_it_never_saw(mini):
     """The card's row measured again; the other tasks are in test_standard_tasks.py."""
     found = measure(mini, held_out_task("ioi", mini, N_PROMPTS))
@@ -103,6 +104,7 @@ def test_training_learns_and_is_repeatable():
     assert losses == pytest.approx(again, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_guidance_counts_what_guided_heads_miss_and_what_others_take():
     example = Example("one two three", " two", (Link("name mover", None, 4),))
     batch = make_batch([example], make_tokenizer(), 3.0)

@@ -204,7 +204,7 @@ class TestStyle:
         [
             ["ruff", "check", "."],
             ["ruff", "format", "--check", "."],
-            ["mypy", "acdc_explorer"],
+            pytest.param(["mypy", "acdc_explorer"], marks=pytest.mark.slow),
         ],
         ids=["ruff-check", "ruff-format", "mypy"],
     )

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import VOCAB, bridge_of, random_gpt2, random_model, random_task
+from conftest import VOCAB, bridge_of, mostly_slow, random_gpt2, random_model, random_task
 
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep
@@ -30,8 +30,8 @@ def padded(task, seed):
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
-@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize("kind", mostly_slow(["gpt2", "llama"], "gpt2"))
+@pytest.mark.parametrize("positions", mostly_slow([False, True], True))
 def test_padding_never_matters(ablation, kind, positions):
     hf_model = random_gpt2("2x4") if kind == "gpt2" else random_model(kind)
     weights, task = extract_weights(bridge_of(hf_model)), random_task(n_prompts=6)

@@ -9,6 +9,7 @@ from conftest import (
     attention_only,
     bridge_of,
     labelled_task,
+    mostly_slow,
     random_gpt2,
     random_model,
     ungrouped,
@@ -21,6 +22,7 @@ from acdc_explorer.engine.evaluate import evaluate_removed
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.graph import INPUT, Edge, Node, Receiver, graph_of
 from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.options import ABLATIONS
 from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.methods import search_steps
 from acdc_explorer.searches.order import search_receivers
@@ -72,7 +74,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, "gpt2", "gemma2"))
 def test_random_removed_sets_equal_the_reference(kind, ablation, options):
     engine, reference = make(kind, ablation, **options)
     assert engine.graph == reference.graph
@@ -103,7 +105,7 @@ def test_blocks_of_prompts_do_not_change_values(kind, options, monkeypatch):
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-@pytest.mark.parametrize("ablation", ["corrupted", "zero", "mean"])
+@pytest.mark.parametrize("ablation", mostly_slow(ABLATIONS, "corrupted"))
 @pytest.mark.parametrize("threshold", [pytest.param(0.15, marks=pytest.mark.slow), 0.3])
 def test_every_decision_equals_the_reference(ablation, threshold, options):
     engine, reference = make("gpt2", ablation, **options)
@@ -180,6 +182,7 @@ def test_edges_at_the_threshold_are_decided_in_float64(method):
         compare(engine, reference, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["acdc", "path_patching"])
 @pytest.mark.parametrize("options", [{}, {"positions": True}])
 def test_replayed_searches_equal_fresh_ones(method, options):

@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 import torch
+from conftest import mostly_slow
 from safetensors.torch import load_file
 
 import acdc_explorer as ax
@@ -235,7 +236,7 @@ def test_positions_are_those_that_the_programs_read(method, ablation):
     }
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("ablation", mostly_slow(ABLATIONS, "corrupted"))
 @pytest.mark.parametrize("name", list(RASP_TASKS))
 def test_circuits_follow_from_the_weights(name, ablation):
     assert compiled_circuit(name, ablation) == list(HANDMADE[name].true_edges[ablation])

@@ -544,6 +544,7 @@ def test_a_new_search_does_not_wait_for_an_attribution_to_end(model, runner, mon
     assert runner.snapshot().circuit.settings.method == "eap"
 
 
+@pytest.mark.slow
 def test_what_was_attributed_is_not_attributed_again(model, runner, monkeypatch):
     """Neither for the curve in the background nor for another search of the same prompts."""
     from acdc_explorer.engine.gradients import Linearized
@@ -569,6 +570,7 @@ def test_what_was_attributed_is_not_attributed_again(model, runner, monkeypatch)
     assert len(points) == 6
 
 
+@pytest.mark.slow
 def test_the_path_has_its_own_time_and_says_when_it_is_spent(model, runner, monkeypatch):
     monkeypatch.setattr("acdc_explorer.runner.session.PATH_SECONDS", 1e-9)
     runner.rest(True)
@@ -646,6 +648,7 @@ class TestTrust:
             runner.wait(30)
             assert runner.snapshot().circuit.settings.screen == screen
 
+    @pytest.mark.slow
     def test_the_background_waits_while_it_is_told_to(self, model, runner):
         runner.rest(True)
         runner.start(Request(model, random_task(), 0.3, options={"screen": 0.3}))

@@ -121,6 +121,7 @@ def test_no_name_breaks_out(tmp_path, name):
         assert text.count(tag) == plain.count(tag)
 
 
+@pytest.mark.slow
 def test_a_long_path_of_large_circuits_stays_small(tmp_path):
     graph, rng = graph_of(12, 12), np.random.default_rng(0)
     ids = rng.permutation(graph.edge_ids)

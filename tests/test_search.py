@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 import torch
-from conftest import bridge_of, random_gpt2, random_task
+from conftest import bridge_of, mostly_slow, random_gpt2, random_task
 
 from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
 from acdc_explorer.circuits.steps import EdgeStep
@@ -57,7 +57,7 @@ def test_every_decision_equals_the_reference(hf_model, rule, threshold):
     assert_same_decisions(decisions(engine, settings), expected)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "mean"])
+@pytest.mark.parametrize("ablation", mostly_slow(["zero", "mean"], "zero"))
 def test_every_decision_under_other_ablations(hf_model, ablation):
     engine, reference = make(hf_model, ablation)
     settings = SearchSettings(0.05, "0.05", ablation=ablation)
@@ -65,7 +65,7 @@ def test_every_decision_under_other_ablations(hf_model, ablation):
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
-@pytest.mark.parametrize("rule", ["abs", "signed"])
+@pytest.mark.parametrize("rule", mostly_slow(["abs", "signed"], "abs"))
 def test_every_decision_with_every_metric(metric, rule):
     engine, reference = make(random_gpt2("2x4", seed=3), metric=metric)
     settings = SearchSettings(0.02, "0.02", rule=rule)
@@ -74,7 +74,10 @@ def test_every_decision_with_every_metric(metric, rule):
     assert_same_decisions(decisions(engine, settings), expected)
 
 
-@pytest.mark.parametrize(("order", "seed"), [("ascending_heads", 0), ("random", 1), ("random", 2)])
+@pytest.mark.parametrize(
+    ("order", "seed"),
+    mostly_slow([("ascending_heads", 0), ("random", 1), ("random", 2)], ("random", 1)),
+)
 def test_every_decision_in_other_orders(order, seed):
     engine, reference = make(random_gpt2("2x4"))
     settings = SearchSettings(0.1, "0.1", order=order, order_seed=seed)
@@ -275,7 +278,7 @@ class TestReplay:
                     [s for s in fresh[now] if isinstance(s, EdgeStep)],
                 )
 
-    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+    @pytest.mark.parametrize("share", mostly_slow([0.0, 0.1, 0.5, 0.9, 1.0], 0.0, 0.5))
     def test_goes_on_where_a_search_was_cut(self, hf_model, share):
         engine, _ = make(hf_model)
         settings = SearchSettings(0.05, "0.05")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import bridge_of, labelled_task, random_gpt2, random_model, random_task
+from conftest import bridge_of, labelled_task, mostly_slow, random_gpt2, random_model, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.settings import SearchSettings
@@ -71,19 +71,20 @@ def test_every_decision(slice_size, ablation, method, largest_run):
     assert max(largest_run) == slice_size
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt_neo"])
+@pytest.mark.parametrize("kind", mostly_slow(["llama", "gpt_neox", "gpt_neo"], "llama"))
 def test_every_decision_on_other_architectures(kind):
     assert_same_search(*pair(kind), SearchSettings(0.05, "0.05"))
 
 
 @pytest.mark.parametrize("method", ["acdc", "path_patching"])
-@pytest.mark.parametrize("split_qkv", [True, False])
+@pytest.mark.parametrize("split_qkv", mostly_slow([True, False], False))
 def test_every_decision_at_positions(method, split_qkv):
     """In the first prompt one label changes nothing, so that its slice has no such receiver."""
     engines = pair(slice_size=1, task=labelled_task(), positions=True, split_qkv=split_qkv)
     assert_same_search(*engines, SearchSettings(0.05, "0.05", method=method))
 
 
+@pytest.mark.slow
 def test_borderline_edges():
     whole, sliced = pair()
     steps = search_steps(whole, SearchSettings(0.1, "0.1"))

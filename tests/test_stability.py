@@ -179,6 +179,7 @@ class TestRuns:
         assert len({run.name for run in (*first.runs, *second.runs)}) == 12
         assert again.runs == first.runs
 
+    @pytest.mark.slow
     def test_with_screening_and_other_options(self, mini, task):
         options = {"screen": 0.5, "positions": True, "ablation": "mean", "rule": "signed"}
         found = ax.stability(mini, task, "20%", kinds=["thresholds", "prompts"], n=2, **options)

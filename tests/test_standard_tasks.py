@@ -318,6 +318,7 @@ def test_what_is_held_out_is_never_completed_in_training(name):
     assert not seen & (by_split["validation"] | by_split["test"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STANDARD_TASKS)
 def test_validation_and_test_prompts_are_enough_and_never_the_same(mini, name):
     texts = {split: held_out_task(name, mini, 200, split).texts for split in ("validation", "test")}

@@ -93,6 +93,7 @@ class TestByHand:
         circuit = ax.find_circuit(normed, task, 0.3, ablation=ablation)
         check_by_hand(normed, task, circuit, ablation=ablation)
 
+    @pytest.mark.slow
     def test_where_each_position_has_edges(self, model):
         task = labelled_task()
         circuit = ax.find_circuit(model, task, 0.05, positions=True)
@@ -145,6 +146,7 @@ class TestTable:
         )
         assert "Half of the uncertain ones would be settled by 400 prompts" in str(found)
 
+    @pytest.mark.slow
     def test_that_many_prompts_settle_it(self):
         """On mini: of the edges that some prompts leave open, most are decided by as many more."""
         model = ax.load_model("mini")

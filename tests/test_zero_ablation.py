@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import bridge_of, random_model, random_task, ungrouped
+from conftest import bridge_of, mostly_slow, random_model, random_task, ungrouped
 
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep
@@ -62,8 +62,8 @@ def test_hundreds_of_removed_sets(seed):
     assert_equal_to_the_reference(seed, n_masks=200)
 
 
-@pytest.mark.parametrize("threshold", [0.02, 0.1, 0.5])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("threshold", mostly_slow([0.02, 0.1, 0.5], 0.1))
+@pytest.mark.parametrize("seed", mostly_slow([0, 1, 2], 0))
 def test_every_decision(seed, threshold):
     engine, reference = make(seed)
     settings = SearchSettings(threshold, "", ablation="zero")
