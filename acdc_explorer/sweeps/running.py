@@ -203,6 +203,9 @@ class SweepRun:
             return self._executor
         if self._pool is None:
             self._pool = local_executor(self._n_workers)
+            # Raises at once if this process may start no others, as when a worker imports a
+            # script that sweeps without a guard. Later that would look like a row's fault.
+            self._pool.submit(int)
         return self._pool
 
     def _replace_pool(self, broken: BrokenExecutor, *, has_begun: bool) -> None:
