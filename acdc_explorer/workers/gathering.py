@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from acdc_explorer.workers.executor import Executor, Future, check_executor
@@ -85,7 +85,7 @@ def gather_all(
     what: str,
     *,
     patience: float = PATIENCE_SECONDS,
-) -> Iterator[tuple[int, _Result]]:
+) -> Generator[tuple[int, _Result], None, None]:
     """Like `gather`, but no job is lost: what no worker has done is done in this process.
 
     Args:
@@ -103,23 +103,27 @@ def gather_all(
         Exception: what the function raises here as well.
     """
     reasons: list[str] = []
-    for number, outcome in gather(executor, function, jobs, patience=patience):
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            check(jobs[number], outcome)
-            result = outcome
-        except Exception as error:
-            reasons.append(f"{type(error).__name__}: {error}")
-            result = _run(function, jobs[number])
-        yield number, result
-    if reasons:
-        warnings.warn(
-            f"{len(reasons)} of {len(jobs)} jobs ({what}) came back from no worker and were done "
-            f"in this process, with the same result. The first for this reason: {reasons[0]}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    outcomes = gather(executor, function, jobs, patience=patience)
+    try:
+        for number, outcome in outcomes:
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                check(jobs[number], outcome)
+                result = outcome
+            except Exception as error:
+                reasons.append(f"{type(error).__name__}: {error}")
+                result = _run(function, jobs[number])
+            yield number, result
+    finally:
+        outcomes.close()
+        if reasons:
+            warnings.warn(
+                f"{len(reasons)} of {len(jobs)} jobs ({what}) failed on the workers and were done "
+                f"in this process, with the same result. The first failure: {reasons[0]}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def _run(function: Callable[[_Job], _Result], job: _Job) -> _Result:
