@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 import acdc_explorer as ax
+from acdc_explorer.sweeps import running
 from acdc_explorer.sweeps.claims import claim_path, owner_of
 from acdc_explorer.sweeps.grid import rows_of
 from acdc_explorer.sweeps.row_files import path_of
@@ -40,24 +41,29 @@ def pool():
 
 
 @contextmanager
-def killing(folder: Path, row, times: int = 1) -> Iterator[list[int]]:
-    """Kills the process that is at a row, as often as told; yields the killed ones' numbers."""
-    killed, over = list[int](), threading.Event()
+def sending(signum: int, folder: Path, row, times: int = 1) -> Iterator[list[int]]:
+    """Signals to the process that is at a row, so many of them; yields their numbers."""
+    told, over = list[int](), threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.05) and len(killed) < times:
+        while not over.wait(0.05) and len(told) < times:
             owner = owner_of(path_of(folder, row))
-            if owner is not None and owner.pid not in killed and not owner.has_ended():
-                os.kill(owner.pid, signal.SIGKILL)
-                killed.append(owner.pid)
+            if owner is not None and owner.pid not in told and not owner.has_ended():
+                os.kill(owner.pid, signum)
+                told.append(owner.pid)
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield killed
+        yield told
     finally:
         over.set()
         thread.join()
+
+
+def killing(folder: Path, row, times: int = 1):
+    """Kills the process that is at a row, so many of them; yields their numbers."""
+    return sending(signal.SIGKILL, folder, row, times)
 
 
 def script(folder: Path, grid: dict, before: str = "", options: str = "") -> list[str]:
@@ -192,16 +198,36 @@ class TestKilled:
 
 
 class TestHanging:
-    def test_a_row_that_hangs_fails_after_its_time(self, tmp_path, expected):
-        """A model whose configuration is a pipe that nobody writes to is read for ever."""
-        model = tmp_path / "model"
-        model.mkdir()
-        os.mkfifo(model / "config.json")
-        grid = [{"models": model, "tasks": "ioi"}, QUICK]
-        with pytest.warns(UserWarning, match="1 of 6 rows failed"):
-            table = ax.sweep(grid, tmp_path / "runs", n_workers=2, timeout=20)
-        assert table["state"].tolist() == ["failed"] + ["done"] * 5
-        assert table["error"][0].startswith("TimeoutError: it took longer than the timeout of 20")
+    def test_a_row_that_hangs_fails_after_its_time(self, tmp_path):
+        """No search of this package hangs that we know of, so that one is made to."""
+        hanging = """
+            import time
+            from acdc_explorer.sweeps import job
+            search = job._search
+            job._search = lambda row: time.sleep(999) if row.model == "mini" else search(row)
+        """
+        options = ", n_workers=2, timeout=20"
+        command = script(tmp_path, [LONG, QUICK], before=hanging, options=options)
+        ended = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=False
+        )
+        assert ended.stdout.strip() == str(["failed"] + ["done"] * 5), ended.stderr
+        assert "1 of 6 rows failed" in ended.stderr
+        error = ax.read_sweep(tmp_path / "runs")["error"].dropna().item()
+        assert error == "TimeoutError: it took longer than the timeout of 20 seconds"
+
+    def test_a_worker_that_stands_still_is_ended(self, tmp_path, monkeypatch, expected):
+        """A stopped process does not even notice that its time is over."""
+        monkeypatch.setattr(running, "STILL_SECONDS", 10.0)
+        row = rows_of(LONG)[0]
+        with (
+            sending(signal.SIGSTOP, tmp_path, row) as stopped,
+            pytest.warns(UserWarning, match="a worker was lost at a row"),
+        ):
+            table = ax.sweep([LONG, QUICK], tmp_path, n_workers=2, timeout=30)
+        assert len(stopped) == 1
+        assert table["state"].eq("done").all()
+        assert same(table[1:], expected)
 
 
 class TestInterrupted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -27,6 +28,9 @@ _POLL_SECONDS = 0.5
 _FALSE_STARTS = 3
 # For worker processes to end once they were told to.
 _END_SECONDS = 5.0
+# For worker processes to start, and to end a row that is over its time, before they are taken to be
+# stopped altogether.
+STILL_SECONDS = 60.0
 
 
 class LostRowError(RuntimeError):
@@ -108,21 +112,27 @@ class SweepRun:
                     waiting, busy = self._wait_for_others(busy)
         except KeyboardInterrupt:
             self._end_workers(rows)
+            self._take_claims_away(rows)
             raise
         finally:
             self._close_pool()
 
     def _give_out(self, rows: Sequence[SweepRow]) -> _GivenOut:
         """Gives rows to the workers, and waits until each has come back."""
-        found, broken = _GivenOut([], [], []), None
+        found = _GivenOut([], [], [])
+        broken: list[_Lost] = []
+        # A row is over once it has taken its time, but on a cluster it may wait for days to begin.
+        patience = math.inf
+        if self._timeout is not None and self._executor is None:
+            patience = self._timeout + STILL_SECONDS
         jobs = [self._job(row) for row in rows]
         # Closed, however this is left, so that what has not begun is cancelled.
-        with closing(gather(self._workers(), run_row, jobs)) as answers:
+        with closing(gather(self._workers(), run_row, jobs, patience=patience)) as answers:
             for number, answer in answers:
                 row = rows[number]
-                path = path_of(self._folder, row)
-                if isinstance(answer, BrokenExecutor):
-                    broken = answer
+                stands_still = isinstance(answer, TimeoutError) and patience < math.inf
+                if stands_still and not broken:
+                    self._end_workers(rows, by_force=True)
                 # Whatever a worker says is told apart by what it is: it may be garbage.
                 state, why = answer if isinstance(answer, Answer) else ("", "")
                 if state == UNWRITABLE:
@@ -133,15 +143,53 @@ class SweepRun:
                     )
                 if self._has_file(row):
                     self._count(1)
-                elif state == BUSY or (broken and is_claimed(path)):
+                elif state == BUSY:
                     found.busy.append(row)
-                elif broken and not claim_path(path).exists():
-                    found.unbegun.append(row)
+                elif stands_still or isinstance(answer, BrokenExecutor):
+                    broken.append(_Lost(row, answer))
                 else:
                     found.lost.append(_Lost(row, answer))
         if broken:
-            self._replace_pool(broken, has_begun=bool(found.lost))
+            self._sort_out(broken, found)
         return found
+
+    def _sort_out(self, broken: Sequence[_Lost], found: _GivenOut) -> None:
+        """Finds out which rows a broken pool was at, and lets go of the pool.
+
+        Args:
+            broken: what came back of it.
+            found: to which these rows are added.
+
+        Raises:
+            RuntimeError: if a new pool would not help, or the pool is the user's.
+        """
+        reason = broken[0].answer
+        if self._executor is not None:
+            raise RuntimeError(
+                f"the executor is broken ({reason}): one of its workers was killed, perhaps for "
+                "want of memory. The rows that are done are in the folder; the same call with a "
+                "new executor goes on from them"
+            ) from reason
+        # Only once its processes have ended is it known which claims are of others.
+        self._close_pool()
+        self._n_false_starts += 1
+        for lost in broken:
+            path = path_of(self._folder, lost.row)
+            if self._has_file(lost.row):
+                self._count(1)
+            elif is_claimed(path):
+                found.busy.append(lost.row)
+            elif claim_path(path).exists():
+                found.lost.append(lost)
+                self._n_false_starts = 0
+            else:
+                found.unbegun.append(lost.row)
+        if self._n_false_starts >= _FALSE_STARTS:
+            raise RuntimeError(
+                f"worker processes end before they begin a row, {_FALSE_STARTS} times by now. A "
+                'script must call sweep under `if __name__ == "__main__":`, since each worker '
+                "imports it"
+            ) from reason
 
     def _try_alone(self, lost: _Lost) -> _GivenOut:
         """Gives out a row that was lost, with no other beside it; it fails if it is lost again."""
@@ -208,40 +256,24 @@ class SweepRun:
             self._pool.submit(int)
         return self._pool
 
-    def _replace_pool(self, broken: BrokenExecutor, *, has_begun: bool) -> None:
-        """Lets go of processes that have ended; raises a RuntimeError if others would not help."""
-        if self._executor is not None:
-            raise RuntimeError(
-                f"the executor is broken ({broken}): one of its workers was killed, perhaps for "
-                "want of memory. The rows that are done are in the folder; the same call with a "
-                "new executor goes on from them"
-            ) from broken
-        self._close_pool()
-        self._n_false_starts = 0 if has_begun else self._n_false_starts + 1
-        if self._n_false_starts >= _FALSE_STARTS:
-            raise RuntimeError(
-                f"worker processes end before they begin a row, {_FALSE_STARTS} times by now. A "
-                'script must call sweep under `if __name__ == "__main__":`, since each worker '
-                "imports it"
-            ) from broken
-
     def _close_pool(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def _end_workers(self, rows: Sequence[SweepRow]) -> None:
-        """Ends the processes that were started here, and what they have claimed."""
-        if self._pool is None:
-            return
-        processes = []
-        for path in (path_of(self._folder, row) for row in rows):
-            owner = owner_of(path)
-            if owner is not None and owner.is_child():
-                processes.append(psutil.Process(owner.pid))
+    def _end_workers(self, rows: Sequence[SweepRow], *, by_force: bool = False) -> None:
+        """Ends the processes that were started here and are at some rows."""
+        owners = [owner_of(path_of(self._folder, row)) for row in rows]
+        processes = [psutil.Process(owner.pid) for owner in owners if owner and owner.is_child()]
         for process in processes:
-            process.terminate()
+            if by_force:
+                process.kill()
+            else:
+                process.terminate()
         psutil.wait_procs(processes, timeout=_END_SECONDS)
+
+    def _take_claims_away(self, rows: Sequence[SweepRow]) -> None:
+        """Those of processes that have ended."""
         for path in (path_of(self._folder, row) for row in rows):
             if not is_claimed(path):
                 claim_path(path).unlink(missing_ok=True)
