@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.neuronpedia import export_to_neuronpedia
     from acdc_explorer.progress import show_progress
+    from acdc_explorer.sweeps.sweep import sweep
+    from acdc_explorer.sweeps.table import read_sweep
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
     from acdc_explorer.verification import audit, verify
@@ -110,12 +112,14 @@ _HOMES = {
     "preview_task": "task_check",
     "prompt_effects": "measures.by_prompt",
     "published_circuit": "circuits.published",
+    "read_sweep": "sweeps.table",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
     "scrub": "measures.scrubbing",
     "search": "api",
     "show_progress": "progress",
     "stability": "measures.stability",
+    "sweep": "sweeps.sweep",
     "threshold_path": "api",
     "top_tokens": "measures.by_prompt",
     "uncertainty": "measures.uncertainty",
@@ -181,12 +185,14 @@ __all__ = [
     "preview_task",
     "prompt_effects",
     "published_circuit",
+    "read_sweep",
     "recovery",
     "score_edges",
     "scrub",
     "search",
     "show_progress",
     "stability",
+    "sweep",
     "threshold_path",
     "top_tokens",
     "uncertainty",

@@ -23,7 +23,7 @@ FLOORS = [
     {"arguments", "testing"},
     {"api", "editing", "inspection", "measures", "neuronpedia", "task_check", "verification"},
     {"heads"},
-    {"runner"},
+    {"runner", "sweeps"},
     {"explorer", "training", "convert"},
     {"cli"},
 ]
