@@ -43,9 +43,12 @@ if TYPE_CHECKING:
     from acdc_explorer.models import Model, list_models, load_model
     from acdc_explorer.neuronpedia import export_to_neuronpedia
     from acdc_explorer.progress import show_progress
+    from acdc_explorer.sweeps.sweep import sweep
+    from acdc_explorer.sweeps.table import read_sweep
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
     from acdc_explorer.verification import audit, verify
+    from acdc_explorer.workers.executor import local_executor
 
 __version__ = "0.1.0"
 
@@ -103,17 +106,20 @@ _HOMES = {
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "local_executor": "workers.executor",
     "measure": "measures.measure",
     "methods_paragraph": "circuits.methods_paragraph",
     "preview_task": "task_check",
     "prompt_effects": "measures.by_prompt",
     "published_circuit": "circuits.published",
+    "read_sweep": "sweeps.table",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
     "scrub": "measures.scrubbing",
     "search": "api",
     "show_progress": "progress",
     "stability": "measures.stability",
+    "sweep": "sweeps.sweep",
     "threshold_path": "api",
     "top_tokens": "measures.by_prompt",
     "uncertainty": "measures.uncertainty",
@@ -173,17 +179,20 @@ __all__ = [
     "list_tasks",
     "load_model",
     "load_task",
+    "local_executor",
     "measure",
     "methods_paragraph",
     "preview_task",
     "prompt_effects",
     "published_circuit",
+    "read_sweep",
     "recovery",
     "score_edges",
     "scrub",
     "search",
     "show_progress",
     "stability",
+    "sweep",
     "threshold_path",
     "top_tokens",
     "uncertainty",

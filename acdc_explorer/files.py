@@ -8,6 +8,14 @@ import stat
 from pathlib import Path
 
 
+def user_cache() -> Path:
+    """The package's folder in the user's cache: `acdc_explorer` in XDG_CACHE_HOME, or ~/.cache."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    # A relative one is to be ignored, by its specification.
+    base = Path(given) if os.path.isabs(given) else Path("~/.cache").expanduser()
+    return base / "acdc_explorer"
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Finds out whether `write_text` could write to a path, and writes nothing.
 

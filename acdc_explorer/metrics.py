@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -62,6 +62,12 @@ class Metric:
     def sign(self) -> float:
         """1 if higher is better, else -1."""
         return 1.0 if self.higher_is_better else -1.0
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """One by name is the same object in another process."""
+        if METRICS.get(self.name) is self:
+            return get_metric, (self.name,)
+        return super().__reduce_ex__(protocol)
 
 
 def _gather(

@@ -13,11 +13,13 @@ from acdc_explorer.circuits.imported import check_searched
 from acdc_explorer.engine.by_hand import with_changes
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.errors import check_whole_number
-from acdc_explorer.models.model import ModelLike
+from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.progress import working_on
 from acdc_explorer.searches.audit import Audit, audit_circuit
 from acdc_explorer.searches.verifying import Verification
+from acdc_explorer.searches.verifying_apart import VerificationApart
 from acdc_explorer.tasks.task import Task
+from acdc_explorer.workers.executor import Executor, check_executor
 
 
 def audit(
@@ -46,7 +48,12 @@ def audit(
 
 
 def verify(
-    model: ModelLike, task: Task | str, circuit: Circuit, *, seconds: float = math.inf
+    model: ModelLike,
+    task: Task | str,
+    circuit: Circuit,
+    *,
+    seconds: float = math.inf,
+    executor: Executor | None = None,
 ) -> Circuit:
     """Tests every screened edge of a circuit, and puts right what is wrong.
 
@@ -59,6 +66,9 @@ def verify(
         task: likewise.
         circuit: found with `screen`, or what an earlier call returned.
         seconds: after which to stop; some edges are verified however short that is.
+        executor: tests edges on several processes at once, with the same decisions: what
+            `ax.local_executor()` returns, a `dask.distributed.Client`, a `submitit.AutoExecutor`,
+            or whatever else has `submit(function, *arguments)`.
 
     Returns:
         The verified circuit, whose `n_screened` is 0. After `seconds`, the circuit as far as it is
@@ -66,25 +76,41 @@ def verify(
         (`complete` is False). Pass it in again to go on. Changes by hand stay.
 
     Raises:
-        ValueError: if the circuit is of another model or other prompts.
+        ValueError: if the circuit is of another model or other prompts, or `executor` is none.
+
+    Warns:
+        RuntimeWarning: if a worker was lost, or returned what cannot be right: its part was then
+            done in this process.
     """
+    if executor is not None:
+        check_executor(executor)
     with plain_arithmetic():
-        name, engine = _engine_of(model, task, circuit)
+        loaded, engine = _engine_of(model, task, circuit)
         changes, circuit = circuit.by_hand, circuit.searched()
         if circuit.complete and not circuit.n_screened:
             verified = replace(circuit, settings=replace(circuit.settings, screen=0.0))
             return with_changes(engine, verified, changes)
-        started, verification = time.monotonic(), Verification(name, engine, circuit)
+        until = time.monotonic() + seconds
         with working_on("verifying: edges decided", engine.graph.n_edges) as done:
+            if executor is not None:
+                apart = VerificationApart(loaded, engine, circuit, executor)
+                for _ in apart.advance():
+                    done(apart.n_decided)
+                    if apart.n_tests and time.monotonic() > until:
+                        return with_changes(engine, apart.circuit(), changes)
+                circuit = apart.circuit()
+                if circuit.complete and not circuit.n_screened:
+                    return with_changes(engine, circuit, changes)
+            verification = Verification(loaded.name, engine, circuit)
             for _ in verification.advance():
                 done(verification.n_decided)
-                if verification.n_tests and time.monotonic() - started > seconds:
+                if verification.n_tests and time.monotonic() > until:
                     break
         return with_changes(engine, verification.circuit(), changes)
 
 
-def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[str, Engine]:
-    """The model's name and the engine that a circuit was found on."""
+def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[Model, Engine]:
+    """The model and the engine that a circuit was found on."""
     check_searched(circuit, "verification")
     loaded, task = resolve(model, task)
     if circuit.settings.method != "acdc":
@@ -94,4 +120,4 @@ def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[st
         )
     engine = engine_of(circuit, loaded, task)
     check_found_here(engine, circuit, "the circuit")
-    return loaded.name, engine
+    return loaded, engine

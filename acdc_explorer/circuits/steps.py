@@ -99,6 +99,26 @@ class DecisionArrays:
             screened=np.fromiter((step.screened for step in decisions), np.bool_, n),
         )
 
+    def up_to(self, stop: int) -> DecisionArrays:
+        """The first of these tests, so many."""
+        rows, columns = self.cells
+        return DecisionArrays(
+            (rows[:stop], columns[:stop]),
+            self.before[:stop],
+            self.after[:stop],
+            self.kept[:stop],
+            self.borderline[:stop],
+            self.screened[:stop],
+        )
+
+    def steps(self, graph: Graph) -> list[EdgeStep]:
+        """The same tests as steps of a search on this graph."""
+        columns = (*self.cells, self.before, self.after, self.kept, self.borderline, self.screened)
+        return [
+            EdgeStep(graph.edge_at(row, column), *values)
+            for row, column, *values in zip(*(each.tolist() for each in columns), strict=True)
+        ]
+
     def mask(self, graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Some of the tested edges, by their number, as a matrix [n_receivers, n_senders]."""
         rows, columns = self.cells

@@ -134,7 +134,7 @@ def edge_changes(engine: Engine, circuit: Circuit) -> Iterator[EdgeChange]:
         circuit: by method "acdc".
     """
     tested = {step.edge for step in circuit.decisions if not step.screened}
-    for measured in measured_steps(engine, circuit, tested):
+    for measured in measured_steps(engine, circuit.decisions, tested):
         yield _change(engine, circuit, measured)
 
 

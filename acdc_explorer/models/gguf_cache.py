@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from acdc_explorer.files import user_cache
 from acdc_explorer.models.gguf_file import GgufModel, read_gguf
 from acdc_explorer.progress import working_on
 
@@ -45,10 +45,7 @@ class Conversion:
 
 def cache_folder() -> Path:
     """Where conversions are kept: `acdc_explorer/gguf` in XDG_CACHE_HOME, or in ~/.cache."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative one is to be ignored, by its specification.
-    base = Path(given) if os.path.isabs(given) else Path("~/.cache").expanduser()
-    return base / "acdc_explorer" / "gguf"
+    return user_cache() / "gguf"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.models.from_pip import FROM_PIP, pip_model_file
-from acdc_explorer.models.model import Model
+from acdc_explorer.models.model import LoadedFrom, Model
 from acdc_explorer.models.naming import GGUF_SUFFIX, is_path, short_name
 from acdc_explorer.progress import working_on
 
@@ -85,13 +85,38 @@ def load_model(
             name = os.fspath(model)
             with working_on(f"loading {short_name(name)}"):
                 bridge, note = _boot_named(name, device, tokenizer, revision, allow_pickle)
-                return Model(bridge, short_name(name), memory_gib, note=note)
+                given = loaded_from(name, device, revision, allow_pickle, memory_gib)
+                # A tokenizer is an object, which no name leads to.
+                return Model(
+                    bridge,
+                    short_name(name),
+                    memory_gib,
+                    note=note,
+                    loaded_from=given if tokenizer is None else None,
+                )
         if revision is not None:
             raise ValueError(
                 f"revision goes with a name on the Hugging Face hub; got {revision!r} with a "
                 f"{type(model).__name__}"
             )
         return _wrapped(model, device, tokenizer, memory_gib)
+
+
+def loaded_from(
+    name: str,
+    device: str | torch.device = "auto",
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    memory_gib: float | None = None,
+) -> LoadedFrom:
+    """The arguments of `load_model` for a model by name, as they hold in another process."""
+    from acdc_explorer.models.toys import HANDMADE
+
+    path = Path(name).expanduser()
+    if name not in (*BUNDLED, *FROM_PIP, *HANDMADE) and path.exists():
+        name = os.path.abspath(path)
+    device = "cpu" if str(device) == "cpu" else "auto"
+    return LoadedFrom(name, device, revision, allow_pickle, memory_gib)
 
 
 @contextlib.contextmanager

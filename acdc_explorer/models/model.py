@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 ModelLike: TypeAlias = "str | os.PathLike[str] | PreTrainedModel | TransformerBridge | Model"
 
 
+@dataclass(frozen=True)
+class LoadedFrom:
+    """The arguments by which a model is loaded by name, so that another process can do so too.
+
+    Attributes:
+        name: or the absolute path of a folder or file.
+        device: "cpu", or "auto" where a GPU was named, which is another one elsewhere.
+        revision: as `load_model` takes it; so are the others.
+        allow_pickle: likewise.
+        memory_gib: likewise.
+    """
+
+    name: str
+    device: str = "auto"
+    revision: str | None = None
+    allow_pickle: bool = False
+    memory_gib: float | None = None
+
+
 class Model:
     """A TransformerBridge with its name and its weights.
 
@@ -30,6 +50,7 @@ class Model:
             search takes three quarters of what is free. Where they do not fit, they are made again
             slice by slice for every batch of tests, with the same results.
         note: what is to be known of its weights, as that they were dequantised; or nothing.
+        loaded_from: how to load it again; None if it was not loaded by name.
     """
 
     def __init__(
@@ -39,6 +60,7 @@ class Model:
         memory_gib: float | None = None,
         *,
         note: str = "",
+        loaded_from: LoadedFrom | None = None,
     ):
         """Takes the weights out of the bridge.
 
@@ -49,6 +71,7 @@ class Model:
         if memory_gib is not None and not memory_gib > 0:
             raise ValueError(f"memory_gib must be a positive number of GiB; got {memory_gib!r}")
         self.bridge, self.name, self.memory_gib, self.note = bridge, name, memory_gib, note
+        self.loaded_from = loaded_from
         self.weights: ModelWeights = extract_weights(bridge)
 
     @property

@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.engine import Engine
+from acdc_explorer.graph import Edge
 from acdc_explorer.progress import working_on
 from acdc_explorer.searches.binomial import upper_bound
 from acdc_explorer.searches.decisions import DecisionRule, exact_values
@@ -101,8 +103,26 @@ def audit_tests(engine: Engine, circuit: Circuit, n: int, seed: int) -> Iterator
     """
     screened = [step.edge for step in circuit.decisions if step.screened]
     drawn = np.random.default_rng(seed).permutation(len(screened))[:n]
-    rule = DecisionRule(engine, circuit.settings)
-    for measured in measured_steps(engine, circuit, {screened[number] for number in drawn}):
+    edges = {screened[number] for number in drawn}
+    return tests_of(engine, circuit.settings, circuit.decisions, edges)
+
+
+def tests_of(
+    engine: Engine, settings: SearchSettings, decisions: Sequence[EdgeStep], edges: set[Edge]
+) -> Iterator[EdgeStep]:
+    """Tests some edges of a circuit, each in the state in which it was decided.
+
+    Args:
+        engine: on which the circuit was found.
+        settings: of its search.
+        decisions: of the search, from the first on, as far as any of these edges.
+        edges: to test.
+
+    Yields:
+        The tests, in the order of the search.
+    """
+    rule = DecisionRule(engine, settings)
+    for measured in measured_steps(engine, decisions, edges):
         edge = measured.step.edge
         before, after = measured.before.mean().item(), measured.after.mean().item()
         exact = partial(exact_values, engine, measured.removed, edge)

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.edge_trials import Link
 from acdc_explorer.engine.engine import Engine
@@ -38,13 +37,13 @@ class MeasuredStep:
 
 
 def measured_steps(
-    engine: Engine, circuit: Circuit, to_measure: set[Edge]
+    engine: Engine, decisions: Sequence[EdgeStep], to_measure: set[Edge]
 ) -> Iterator[MeasuredStep]:
     """Goes through a circuit's decisions as they were made, and measures some of them on the way.
 
     Args:
         engine: on which the circuit was found.
-        circuit: by method "acdc".
+        decisions: of a circuit by method "acdc", from the first on, as far as any is measured.
         to_measure: tested or screened edges.
 
     Yields:
@@ -54,7 +53,7 @@ def measured_steps(
     live = SlicedCircuit(engine, sums_what_is_left=sums_what_is_left)
     lengths = ChainLength(engine)
     removed, n_left = engine.graph.mask_of([]), len(to_measure)
-    for receiver, group in groupby(circuit.decisions, lambda step: step.edge.receiver):
+    for receiver, group in groupby(decisions, lambda step: step.edge.receiver):
         if not n_left:
             return
         trials = SlicedTrials(live, receiver)
