@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
+    from acdc_explorer.circuits.exchange.writing import export_circuit, list_formats
     from acdc_explorer.circuits.groups import Group, Groups
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
     from acdc_explorer.circuits.pinned import PinnedCircuit
@@ -40,12 +41,14 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
+    from acdc_explorer.neuronpedia import export_to_neuronpedia
     from acdc_explorer.progress import show_progress
     from acdc_explorer.sweeps.sweep import sweep
     from acdc_explorer.sweeps.table import read_sweep
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
     from acdc_explorer.verification import audit, verify
+    from acdc_explorer.workers.executor import local_executor
 
 __version__ = "0.1.0"
 
@@ -88,6 +91,8 @@ _HOMES = {
     "edge_effects": "inspection",
     "edit": "editing",
     "evaluate": "api",
+    "export_circuit": "circuits.exchange.writing",
+    "export_to_neuronpedia": "neuronpedia",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
     "group_heads": "measures.grouping",
@@ -96,10 +101,12 @@ _HOMES = {
     "inspect_edge": "inspection",
     "inspect_head": "heads.inspect",
     "inspect_node": "inspection",
+    "list_formats": "circuits.exchange.writing",
     "list_models": "models",
     "list_tasks": "tasks",
     "load_model": "models",
     "load_task": "tasks",
+    "local_executor": "workers.executor",
     "measure": "measures.measure",
     "methods_paragraph": "circuits.methods_paragraph",
     "preview_task": "task_check",
@@ -157,6 +164,8 @@ __all__ = [
     "edge_effects",
     "edit",
     "evaluate",
+    "export_circuit",
+    "export_to_neuronpedia",
     "faithfulness_curve",
     "find_circuit",
     "group_heads",
@@ -165,10 +174,12 @@ __all__ = [
     "inspect_edge",
     "inspect_head",
     "inspect_node",
+    "list_formats",
     "list_models",
     "list_tasks",
     "load_model",
     "load_task",
+    "local_executor",
     "measure",
     "methods_paragraph",
     "preview_task",

@@ -38,8 +38,10 @@ from acdc_explorer.progress import working_on
 from acdc_explorer.searches.attribution import IG_STEPS, edge_scores
 from acdc_explorer.searches.faithful import chosen, faithful_steps
 from acdc_explorer.searches.methods import circuit_of, search_steps
+from acdc_explorer.searches.paths_on_workers import SearchesOnWorkers
 from acdc_explorer.searches.threshold_path import path_steps
 from acdc_explorer.tasks.task import Task
+from acdc_explorer.workers.executor import Executor, check_executor
 
 
 def find_circuit(
@@ -201,6 +203,7 @@ def threshold_path(
     *,
     seconds: float = 60.0,
     replay: ThresholdPath | None = None,
+    executor: Executor | None = None,
     **options: Unpack[KindOfSearch],
 ) -> ThresholdPath:
     """Finds the circuit of every threshold between two, as exact intervals.
@@ -213,6 +216,8 @@ def threshold_path(
         seconds: after which to stop, with gaps left between intervals; the circuit that is being
             found then is the last.
         replay: a path to go on from, found with the same arguments but for these.
+        executor: searches at several thresholds at once, on as many processes, with the same path;
+            as for `ax.verify`.
         options: other arguments of `find_circuit` but `top_n`.
 
     Raises:
@@ -221,6 +226,8 @@ def threshold_path(
     check_options(options, refused={"top_n": "a path goes from threshold to threshold"})
     if not isinstance(replay, ThresholdPath | None):
         raise ValueError(f"replay must be a ThresholdPath here; got a {type(replay).__name__}")
+    if executor is not None:
+        check_executor(executor)
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         search = prepared(loaded, task, low, SearchOptions(**options))
@@ -231,10 +238,12 @@ def threshold_path(
         path, started = replay or ThresholdPath(), time.monotonic()
         for circuit in path.circuits:
             steps_to_replay(circuit, engine, settings)
+        find = None if executor is None else SearchesOnWorkers(loaded, engine, executor)
+        low_end = settings.threshold
         # A path may be given all the time that it takes.
         n_seconds = math.ceil(seconds) if math.isfinite(seconds) else 0
         with working_on("finding circuits: seconds spent", n_seconds) as done:
-            for step in path_steps(loaded.name, engine, settings, settings.threshold, top, path):
+            for step in path_steps(loaded.name, engine, settings, low_end, top, path, find):
                 spent = time.monotonic() - started
                 done(int(min(spent, seconds)))
                 if isinstance(step, Circuit):

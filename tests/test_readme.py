@@ -44,3 +44,29 @@ def test_what_a_circuit_can_be_asked_runs_as_it_stands(circuits):
     assert [change.edge.id for change in names["edited"].by_hand if not change.kept] == [
         "a3.h0->logits"
     ]
+
+
+def test_files_of_other_tools_are_written_and_read(circuits, tmp_path, monkeypatch):
+    model, task, circuit = circuits
+    section = README.partition("## Files of other tools")[2].partition("## ")[0]
+    code = section.partition("```python")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names = {"ax": ax, "model": model, "task": task, "circuit": circuit}
+    exec(code, names)
+    assert set(names["theirs"].kept) == set(circuit.kept)
+    assert (tmp_path / "ioi_gpt2" / "importances.json").is_file()
+
+
+@pytest.mark.slow
+def test_one_search_on_many_processes_runs_as_it_stands(circuits):
+    model, *_ = circuits
+    section = README.partition("## One search on many processes")[2].partition("## ")[0]
+    code = section.partition("```python")[2].partition("```")[0]
+    task = ax.load_task("ioi", model, n_prompts=16, seed=0)
+    dense = ax.find_circuit(model, task, "1%", screen=0.5)
+    circuit = ax.find_circuit(model, task, "3%")
+    names = {"ax": ax, "model": model, "task": task, "circuit": circuit, "dense": dense}
+    exec(code, names)
+    assert names["exact"].kept == ax.verify(model, task, dense).kept
+    assert len(names["again"].runs) >= 20
+    assert names["path"].at(names["path"].circuits[0].threshold) is not None

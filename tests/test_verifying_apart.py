@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from conftest import bridge_of, labelled_task, random_gpt2, random_model
 from worker_jobs import AtOnce, Failing
 
 import acdc_explorer as ax
+from acdc_explorer.engine.cache import engine_for
 from acdc_explorer.engine.references import EngineReference
 from acdc_explorer.searches.verification_parts import parts_of
 from acdc_explorer.verification import _engine_of
@@ -122,6 +124,23 @@ def test_what_comes_back_wrong_is_refused_by_name_and_done_here(model, task, sea
     with pytest.warns(RuntimeWarning, match=said):
         apart = ax.verify(model, task, searched, executor=Failing({0: spoil}))
     assert decisions(apart) == decisions(ax.verify(model, task, searched))
+
+
+def test_a_metric_that_cannot_be_sent_is_computed_here(model, task):
+    own = replace(task, metric=lambda logits: logits[:, 5] - logits[:, 7])
+    circuit = ax.find_circuit(model, own, 0.2, screen=SCREEN)
+    with pytest.warns(RuntimeWarning, match="(?i)pickle"):
+        apart = ax.verify(model, own, circuit, executor=AtOnce())
+    assert decisions(apart) == decisions(ax.verify(model, own, circuit))
+
+
+def test_tasks_that_differ_in_a_metric_of_the_user_s_own_are_told_apart(model, task):
+    by_name = [EngineReference.of(model, engine_for(model, each)) for each in (task, copy(task))]
+    assert len({reference.task_key for reference in by_name}) == 1
+    metrics = [lambda logits: logits[:, 5], lambda logits: logits[:, 6]]
+    own = [replace(task, metric=metric) for metric in metrics]
+    references = [EngineReference.of(model, engine_for(model, each)) for each in own]
+    assert [reference.task_here() for reference in references] == own
 
 
 def test_what_is_no_executor_is_refused(model, task, searched):

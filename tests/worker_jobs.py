@@ -9,6 +9,8 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import torch
+
 from acdc_explorer.workers.references import ModelReference, fingerprint_of, model_of
 
 
@@ -69,9 +71,27 @@ def die_once(marker: str) -> int:
     return 0
 
 
+def hang_once(marker: str) -> int:
+    """Does not return, the first time that it is called."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        time.sleep(3600)
+    return 1
+
+
 def sleep(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def visible_devices(seconds: float) -> str:
+    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def n_threads(_: object) -> int:
+    return torch.get_num_threads()
 
 
 def model_in_process(reference: ModelReference) -> tuple[int, int, str]:

@@ -14,6 +14,7 @@ from acdc_explorer.engine.cache import engine_for, new_engine
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.errors import check_whole_number, unknown_name
 from acdc_explorer.graph import Edge
+from acdc_explorer.measures.evaluator import Evaluator
 from acdc_explorer.measures.held_out import prompts_to_measure_on
 from acdc_explorer.measures.hypotheses import equivalence, independence, no_answer
 from acdc_explorer.measures.measurement import Measurement
@@ -25,6 +26,7 @@ from acdc_explorer.models.model import Model, ModelLike
 from acdc_explorer.options import ABLATIONS, Ablation
 from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
+from acdc_explorer.workers.executor import Executor, check_executor
 
 # With fewer draws hardly anything can be rarer than 5%.
 _LEAST_DRAWS = 20
@@ -41,13 +43,15 @@ def measure(
     max_edges: int = 200,
     n_bootstrap: int = 1000,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> Measurement:
     """Measures how right a circuit is, and what random circuits of its size would do.
 
     Args:
         model: anything that `load_model` takes.
         task: that the circuit was found on: a `Task`, or the name of one.
-        circuit: a finished one, or the ids of its edges (under corrupted ablation).
+        circuit: a finished one, one from another tool's file, or the ids of its edges (both under
+            corrupted ablation).
         held_out: prompts to measure on. By default as many of another seed, without those that
             `task` has; where there are none (`Task.split` makes some of prompts of your own),
             `task` itself, and the result says so. False: `task` itself.
@@ -57,6 +61,8 @@ def measure(
         max_edges: of a circuit with more edges, so many are drawn for the test of minimality.
         n_bootstrap: how often to draw the prompts anew for the intervals.
         seed: of all draws.
+        executor: evaluates random circuits, and those without single edges, on several processes
+            at once, with the same values; as for `ax.verify`.
 
     Raises:
         ValueError: naming the argument that is wrong and what is allowed.
@@ -72,6 +78,8 @@ def measure(
     for name in ablations:
         if name not in ABLATIONS:
             raise unknown_name("ablation", name, ABLATIONS)
+    if executor is not None:
+        check_executor(executor)
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         found_with = _engine_found_with(circuit, loaded, task)
@@ -106,9 +114,10 @@ def measure(
                 rows[name] = row_of(scores_of(engine_under(name), kept), draws)
                 done(len(rows) - 1)
         table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("ablation")
-        random, sufficiency = against_random(engine, kept, scores, n_random, rng)
-        necessity = against_other_edges(engine, kept, scores, n_random, rng)
-        edges, minimality = each_alone(engine, kept, scores, n_random, max_edges, rng)
+        evaluate = Evaluator(loaded, engine, executor)
+        random, sufficiency = against_random(evaluate, kept, scores, n_random, rng)
+        necessity = against_other_edges(evaluate, kept, scores, n_random, rng)
+        edges, minimality = each_alone(evaluate, kept, scores, n_random, max_edges, rng)
         sign = engine.metric.sign
         if engine.metric is METRICS["kl_divergence"]:
             equal = no_answer("equivalence", "By its own distance no circuit can be better.")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from acdc_explorer.engine.engine import Engine
 from acdc_explorer.graph import INPUT, LOGITS, Graph
+from acdc_explorer.measures.evaluator import Evaluator
 from acdc_explorer.measures.hypotheses import (
     ALPHA,
     HypothesisTest,
@@ -27,7 +27,7 @@ from acdc_explorer.measures.random_circuits import (
     connected_edges,
     path_through,
 )
-from acdc_explorer.measures.scores import Scores, evaluated, share
+from acdc_explorer.measures.scores import Scores, share
 from acdc_explorer.progress import working_on
 
 Kept = Bool[np.ndarray, "receiver sender"]
@@ -35,12 +35,12 @@ _Draw = TypeVar("_Draw")
 
 
 def against_random(
-    engine: Engine, kept: Kept, scores: Scores, n: int, rng: np.random.Generator
+    evaluate: Evaluator, kept: Kept, scores: Scores, n: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, HypothesisTest]:
     """How many random circuits of its size come as near to the full model as a circuit.
 
     Args:
-        engine: model, prompts, ablation.
+        evaluate: evaluates circuits, of some model, prompts and ablation.
         kept: the circuit.
         scores: of it.
         n: how many of each kind.
@@ -49,7 +49,7 @@ def against_random(
     Returns:
         `Measurement.random`; and the test of sufficiency, against connected ones.
     """
-    graph, n_edges = engine.graph, int(kept.sum())
+    graph, n_edges = evaluate.engine.graph, int(kept.sum())
     draws = {
         "any edges": lambda: any_edges(graph.edge_mask, n_edges, rng),
         "alike edges": lambda: alike_edges(graph, kept, rng),
@@ -60,7 +60,7 @@ def against_random(
     rows, tests = {}, {}
     for kind, draw in draws.items():
         circuits = _drawn(draw, n)
-        values = evaluated(engine, circuits, f"evaluating random circuits of {kind}").mean(1)
+        values = evaluate(circuits, f"evaluating random circuits of {kind}").mean(1)
         distances = np.abs(full - values)
         tests[kind] = sufficiency(distance, distances, f"random circuits of {kind}", near)
         faithfulness = share(values, full, ablated)
@@ -81,36 +81,42 @@ def against_random(
 
 
 def against_other_edges(
-    engine: Engine, kept: Kept, scores: Scores, n: int, rng: np.random.Generator
+    evaluate: Evaluator, kept: Kept, scores: Scores, n: int, rng: np.random.Generator
 ) -> HypothesisTest:
     """Whether removing a circuit does more damage than removing as many other edges.
 
     Args:
-        engine: as for `against_random`; so are the others.
+        evaluate: as for `against_random`; so are the others.
         kept: likewise.
         scores: likewise.
         n: how often edges outside of the circuit are drawn.
         rng: likewise.
     """
+    engine = evaluate.engine
     outside = engine.graph.edge_mask & ~kept
     if outside.sum() < kept.sum() or not kept.any():
         why = "There are not as many other edges." if kept.any() else "No edge is kept."
         return no_answer("partial necessity", why)
     n_edges, everything = int(kept.sum()), engine.graph.edge_mask
     circuits = _drawn(lambda: everything & ~any_edges(outside, n_edges, rng), n)
-    values = evaluated(engine, circuits, "removing other edges").mean(1)
+    values = evaluate(circuits, "removing other edges").mean(1)
     sign, full = engine.metric.sign, scores.full.mean()
     near = tie(scores.full, scores.ablated)
     return partial_necessity(sign * (full - scores.without.mean()), sign * (full - values), near)
 
 
 def each_alone(
-    engine: Engine, kept: Kept, scores: Scores, n: int, max_edges: int, rng: np.random.Generator
+    evaluate: Evaluator,
+    kept: Kept,
+    scores: Scores,
+    n: int,
+    max_edges: int,
+    rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, HypothesisTest]:
     """What each kept edge does in a circuit, against edges that are added to it at random.
 
     Args:
-        engine: as for `against_random`; so are the others.
+        evaluate: as for `against_random`; so are the others.
         kept: likewise.
         scores: likewise.
         n: how often a random path is added, of which one edge is removed again.
@@ -120,18 +126,18 @@ def each_alone(
     Returns:
         `Measurement.edges`, and the test of minimality.
     """
-    graph = engine.graph
+    graph = evaluate.engine.graph
     cells = rng.permutation(np.argwhere(kept))[:max_edges]
     # As they stand in the graph.
     cells = cells[np.lexsort(cells.T[::-1])]
     less_one = [_without(kept, tuple(cell)) for cell in cells]
-    values = evaluated(engine, [kept, *less_one], "removing each kept edge alone")
+    values = evaluate([kept, *less_one], "removing each kept edge alone")
     by_prompt = values[0] - values[1:]
     # To the whole graph nothing can be added.
     n_added = 0 if (kept == graph.edge_mask).all() else n
     added = _drawn(lambda: _with_random_path(graph, kept, rng), n_added)
     pairs = [each for circuit, cell in added for each in (circuit, _without(circuit, cell))]
-    of_added = evaluated(engine, pairs, "adding random paths").mean(1)
+    of_added = evaluate(pairs, "adding random paths").mean(1)
     effects, near = by_prompt.mean(1), tie(scores.full, scores.ablated)
 
     def size(changes: Float[np.ndarray, " change"]) -> Float[np.ndarray, " change"]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,16 +16,28 @@ from acdc_explorer.arguments import THRESHOLD, KindOfSearch, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.steps import Step
+from acdc_explorer.engine.references import EngineReference
 from acdc_explorer.errors import check_whole_number
 from acdc_explorer.measures.overlap import mean_jaccard, pairwise_jaccard
 from acdc_explorer.measures.repeated_search import RepeatedSearch
-from acdc_explorer.measures.variations import Variation, variations_of
+from acdc_explorer.measures.stability_runs import (
+    RunsJob,
+    StabilityRun,
+    check_runs,
+    run_steps,
+    runs_of,
+)
+from acdc_explorer.measures.variations import variations_of
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.options import VARIATIONS, VariationKind
 from acdc_explorer.progress import working_on
 from acdc_explorer.tasks.task import Task
+from acdc_explorer.workers.executor import Executor, check_executor, n_workers_of
+from acdc_explorer.workers.gathering import gather_all
 
 _ALL = "all"
+# Several for each worker, so that none waits long for the last.
+_JOBS_PER_WORKER = 4
 _IN_WORDS: dict[VariationKind, str] = {
     "orders": "orders of the tests",
     "prompts": "draws of the prompts",
@@ -33,28 +47,6 @@ _IN_WORDS: dict[VariationKind, str] = {
 }
 # Edges that so many of the runs keep are the consensus.
 _CONSENSUS = 0.5
-
-
-@dataclass(frozen=True)
-class StabilityRun:
-    """One of the searches.
-
-    Attributes:
-        kind: what was otherwise than in the search that was asked for.
-        name: of this variation, as "order 3", "draw 3" (of the prompts), "seed 7", "threshold
-            0.31", or the template.
-        n_prompts: how many prompts it was on.
-        threshold: in the metric's units.
-        kept: ids of the edges it kept.
-        faithfulness: of its circuit, on its own prompts, as a share.
-    """
-
-    kind: VariationKind
-    name: str
-    n_prompts: int
-    threshold: float
-    kept: tuple[str, ...]
-    faithfulness: float
 
 
 @dataclass(frozen=True)
@@ -112,6 +104,7 @@ def stability(
     kinds: Sequence[VariationKind] = VARIATIONS,
     n: int = 20,
     seed: int = 0,
+    executor: Executor | None = None,
     **options: Unpack[KindOfSearch],
 ) -> Stability:
     """Searches again and again, each time with something otherwise that ought not to matter.
@@ -136,6 +129,8 @@ def stability(
         kinds: which kinds of runs to make.
         n: how many of each kind, at least two; of templates there are as many as the task has.
         seed: of orders, draws and task seeds; another one gives others.
+        executor: makes the searches on several processes at once, with the same circuits; as for
+            `ax.verify`.
         options: other arguments of `find_circuit` but `replay` and `top_n`.
 
     Returns:
@@ -144,10 +139,12 @@ def stability(
     Raises:
         ValueError: naming the argument that is wrong and what is allowed; or if no kind applies.
     """
+    if executor is not None:
+        check_executor(executor)
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         search = RepeatedSearch.of(loaded, task, threshold, options)
-        study = StabilityStudy(search, kinds, n, seed)
+        study = StabilityStudy(search, kinds, n, seed, executor)
         with working_on("searching again: circuits found", study.n_runs) as done:
             # After every step, so that whoever listens can do something else, or give it up.
             for _ in study.steps():
@@ -164,7 +161,14 @@ class StabilityStudy:
         notes: why there are none of some kinds.
     """
 
-    def __init__(self, search: RepeatedSearch, kinds: Sequence[VariationKind], n: int, seed: int):
+    def __init__(
+        self,
+        search: RepeatedSearch,
+        kinds: Sequence[VariationKind],
+        n: int,
+        seed: int,
+        executor: Executor | None = None,
+    ):
         """Plans the runs.
 
         Args:
@@ -172,13 +176,15 @@ class StabilityStudy:
             kinds: as for `stability`; so are the others.
             n: likewise.
             seed: likewise.
+            executor: likewise.
 
         Raises:
             ValueError: likewise.
         """
         for name, value, least in (("n", n, 2), ("seed", seed, 0)):
             check_whole_number(name, value, least)
-        self._search, self._seed = search, seed
+        self._search, self._kinds, self._n, self._seed = search, kinds, n, seed
+        self._executor = executor
         self._variations, self.notes = variations_of(search, kinds, n, seed)
         if not self._variations:
             raise ValueError(f"nothing to vary: {'; '.join(self.notes)}")
@@ -190,46 +196,51 @@ class StabilityStudy:
         """Makes the searches.
 
         Yields:
-            Every step, so that whoever drives this can do something else in between, and every run
-            as it ends.
+            Every step that is made here, so that whoever drives this can do something else in
+            between, and every run as it ends.
         """
         search = self._search
         self._circuit = yield from search.steps(search.engine, search.settings)
+        if self._executor is not None:
+            yield from self._on_workers(self._executor)
+            return
         # Of the threshold that is nearest to the next one.
         nearest = self._circuit
         for variation in self._variations:
-            circuit, n_prompts = yield from self._found(variation, nearest)
+            replay = nearest.steps if variation.kind == "thresholds" else ()
+            run, circuit = yield from run_steps(search, variation, replay)
             if variation.kind == "thresholds":
                 nearest = circuit
-            run = StabilityRun(
-                variation.kind,
-                variation.name,
-                n_prompts,
-                circuit.threshold,
-                tuple(circuit.kept),
-                circuit.faithfulness,
-            )
             self.runs.append(run)
             yield run
 
-    def _found(
-        self, variation: Variation, nearest: Circuit
-    ) -> Generator[Step, None, tuple[Circuit, int]]:
-        """Yields the steps of one search; returns its circuit, and how many prompts it was on."""
-        search = self._search
-        # In a function of its own, so that other prompts' engine goes when the search has ended.
-        engine, settings = search.engine, search.settings
-        if variation.task is not None:
-            engine, settings = search.on(variation.task())
-        if variation.order_seed is not None:
-            settings = replace(settings, order="random", order_seed=variation.order_seed)
-        replay: Sequence[Step] = ()
-        if variation.kind == "thresholds":
-            threshold = settings.threshold * variation.factor
-            settings = replace(settings, threshold=threshold, threshold_text=f"{threshold:.6g}")
-            replay = nearest.steps
-        circuit = yield from search.steps(engine, settings, replay)
-        return circuit, engine.n_prompts
+    def _on_workers(self, executor: Executor) -> Iterator[StabilityRun]:
+        """Has the searches made elsewhere; yields each as it ends."""
+        search, numbers = self._search, range(self.n_runs)
+        reference = EngineReference.of(search.model, search.engine)
+        n_jobs = min(self.n_runs, _JOBS_PER_WORKER * n_workers_of(executor))
+        jobs = [
+            RunsJob(
+                reference,
+                search.threshold,
+                search.settings,
+                self._kinds,
+                self._n,
+                self._seed,
+                # Of every kind some.
+                numbers[first::n_jobs],
+                [variation.name for variation in self._variations[first::n_jobs]],
+            )
+            for first in range(n_jobs)
+        ]
+        found: dict[int, StabilityRun] = {}
+        check = partial(check_runs, search)
+        with closing(gather_all(executor, runs_of, jobs, check, "repeated searches")) as results:
+            for number, result in results:
+                found.update(zip(jobs[number].numbers, result.runs, strict=True))
+                # In the order in which one process makes them.
+                self.runs = [found[each] for each in sorted(found)]
+                yield from result.runs
 
     def result(self) -> Stability:
         """What the runs so far say.

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
 from acdc_explorer.errors import check_whole_number
+
+# What has nothing to do ends at once.
+_SECONDS_TO_END = 2.0
 
 
 class Future(Protocol):
@@ -57,19 +61,32 @@ class LocalExecutor(ProcessPoolExecutor):
         self.n_workers = n_workers
         super().__init__(n_workers, context, _start_worker, (context.Value("i", 0), devices))
 
+    def __exit__(self, *exception: object) -> None:
+        """Ends the processes; what is still done by then was given up, and is not waited for."""
+        # Shutting down lets go of them.
+        processes = [*(self._processes or {}).values()]
+        self.shutdown(wait=False, cancel_futures=True)
+        until = time.monotonic() + _SECONDS_TO_END
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+            if process.is_alive():
+                process.terminate()
+
 
 def local_executor(n_workers: int | None = None) -> LocalExecutor:
     """Makes worker processes on this machine, each of which computes with one thread.
 
     They are spawned, so that a script that uses them keeps what it does under
-    `if __name__ == "__main__":`. Each takes some seconds to start, and holds a model of its own.
+    `if __name__ == "__main__":`. Each takes some seconds to start, and holds a model of its own;
+    where that is too much, load the model with `memory_gib`, which holds for each.
 
     Args:
         n_workers: how many; by default one for each GPU, or, where there is none, one for each core
             that this process may use. With GPUs each worker sees one of them.
 
     Returns:
-        The executor, to be used in a `with` block, at whose end the processes end.
+        The executor, to be used in a `with` block, at whose end the processes end, also one that
+        still works at something whose result nobody has waited for.
 
     Raises:
         ValueError: if `n_workers` is not a whole number from 1 on.

@@ -112,8 +112,8 @@ def gather_all(
                 check(jobs[number], outcome)
                 result = outcome
             except Exception as error:
-                reasons.append(f"{type(error).__name__}: {error}")
                 result = _run(function, jobs[number])
+                reasons.append(f"{type(error).__name__}: {error}")
             yield number, result
     finally:
         outcomes.close()
