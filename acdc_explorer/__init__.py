@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acdc_explorer.api import attribute, evaluate, find_circuit, search, threshold_path
     from acdc_explorer.circuits.circuit import Circuit
     from acdc_explorer.circuits.comparison import Comparison, compare
+    from acdc_explorer.circuits.exchange.writing import export_circuit, list_formats
     from acdc_explorer.circuits.groups import Group, Groups
     from acdc_explorer.circuits.methods_paragraph import methods_paragraph
     from acdc_explorer.circuits.pinned import PinnedCircuit
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
     from acdc_explorer.measures.uncertainty import Uncertainty, uncertainty
     from acdc_explorer.metrics import Metric
     from acdc_explorer.models import Model, list_models, load_model
+    from acdc_explorer.neuronpedia import export_to_neuronpedia
     from acdc_explorer.progress import show_progress
+    from acdc_explorer.sweeps.sweep import sweep
+    from acdc_explorer.sweeps.table import read_sweep
     from acdc_explorer.task_check import check_task, preview_task
     from acdc_explorer.tasks import PromptPair, Task, list_tasks, load_task
     from acdc_explorer.verification import audit, verify
@@ -87,6 +91,8 @@ _HOMES = {
     "edge_effects": "inspection",
     "edit": "editing",
     "evaluate": "api",
+    "export_circuit": "circuits.exchange.writing",
+    "export_to_neuronpedia": "neuronpedia",
     "faithfulness_curve": "measures.faithfulness_curve",
     "find_circuit": "api",
     "group_heads": "measures.grouping",
@@ -95,6 +101,7 @@ _HOMES = {
     "inspect_edge": "inspection",
     "inspect_head": "heads.inspect",
     "inspect_node": "inspection",
+    "list_formats": "circuits.exchange.writing",
     "list_models": "models",
     "list_tasks": "tasks",
     "load_model": "models",
@@ -105,12 +112,14 @@ _HOMES = {
     "preview_task": "task_check",
     "prompt_effects": "measures.by_prompt",
     "published_circuit": "circuits.published",
+    "read_sweep": "sweeps.table",
     "recovery": "measures.recovery",
     "score_edges": "measures.edge_scoring",
     "scrub": "measures.scrubbing",
     "search": "api",
     "show_progress": "progress",
     "stability": "measures.stability",
+    "sweep": "sweeps.sweep",
     "threshold_path": "api",
     "top_tokens": "measures.by_prompt",
     "uncertainty": "measures.uncertainty",
@@ -155,6 +164,8 @@ __all__ = [
     "edge_effects",
     "edit",
     "evaluate",
+    "export_circuit",
+    "export_to_neuronpedia",
     "faithfulness_curve",
     "find_circuit",
     "group_heads",
@@ -163,6 +174,7 @@ __all__ = [
     "inspect_edge",
     "inspect_head",
     "inspect_node",
+    "list_formats",
     "list_models",
     "list_tasks",
     "load_model",
@@ -173,12 +185,14 @@ __all__ = [
     "preview_task",
     "prompt_effects",
     "published_circuit",
+    "read_sweep",
     "recovery",
     "score_edges",
     "scrub",
     "search",
     "show_progress",
     "stability",
+    "sweep",
     "threshold_path",
     "top_tokens",
     "uncertainty",

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.imported import check_searched
 from acdc_explorer.circuits.settings import SearchSettings, parse_threshold
 from acdc_explorer.circuits.steps import Step
 from acdc_explorer.engine.cache import engine_for
@@ -212,6 +213,8 @@ def engine_of(circuit: Circuit, model: Model, task: Task) -> Engine:
 def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
     """Raises a ValueError if a circuit is of another model or of other prompts.
 
+    Of a circuit that came from another tool's file only the model's shape is known.
+
     Args:
         engine: on which it is about to be used.
         circuit: from anywhere.
@@ -227,6 +230,12 @@ def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
     shapes = [f"{g.n_layers} layers x {g.n_heads} heads" for g in (circuit.graph, engine.graph)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{role} is of a model with {shapes[0]}; this one has {shapes[1]}")
+    if circuit.imported:
+        if circuit.graph != engine.graph:
+            raise ValueError(
+                f"{role} is of a model of {circuit.graph.shape}; this one has {engine.graph.shape}"
+            )
+        return
     same_direction = circuit.higher_is_better == engine.metric.higher_is_better
     if circuit.graph != engine.graph or then[0] != now[0] or not same_values or not same_direction:
         told = "{0} {1:.6g} clean, {2:.6g} corrupted".format
@@ -237,6 +246,7 @@ def check_found_here(engine: Engine, circuit: Circuit, role: str) -> None:
 
 def steps_to_replay(circuit: Circuit, engine: Engine, settings: SearchSettings) -> Sequence[Step]:
     """The steps of a circuit, checked to come from the search that is about to be made."""
+    check_searched(circuit, "a replay")
     check_found_here(engine, circuit, "the circuit to replay")
     for what in ("method", "rule", "order", "order_seed", "ablation"):
         found_with, asked = getattr(circuit.settings, what), getattr(settings, what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,31 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"not valid JSON ({error})") from None
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, unique: bool = False) -> Any:
     """The value of a JSON text; numbers may be NaN or infinite, as `json.loads` has it.
+
+    Args:
+        text: all of it.
+        unique: whether an object may have a name once only; else the last one counts.
 
     Raises:
         ValueError: if the text is not JSON, nests too deep, or holds a whole number of thousands of
-            digits.
+            digits; or a name comes twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique_names if unique else None)
     except RecursionError:
         raise ValueError("not valid JSON (it nests too deep)") from None
     except ValueError as error:
         raise ValueError(f"not valid JSON ({error})") from None
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(twice)} comes twice in one object")
+    return found
 
 
 def shown(value: Any) -> str:

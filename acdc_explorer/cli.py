@@ -1,4 +1,4 @@
-"""The command line: `acdc-explorer` opens the example notebook; `search`, `models`, `tasks` print.
+"""The command line. `acdc-explorer` opens the example notebook; other commands print or convert.
 
 Everything heavy (torch, pandas, the engine) is imported inside the command that needs it, so that
 `acdc-explorer --help` and a JupyterLab launch cost nothing.
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acdc_explorer import __version__
+from acdc_explorer.convert import add_convert
+from acdc_explorer.sweeps.commands import add_commands as add_sweep_commands
 
 if TYPE_CHECKING:
     from acdc_explorer.circuits.circuit import Circuit
@@ -38,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of this process when None.
 
     Returns:
-        0; or 2 where an argument, a file or the network is at fault, after one line on stderr.
+        0; 1 if rows of a sweep failed; or 2 where an argument, a file or the network is at fault,
+        after one line on stderr.
     """
     arguments = build_parser().parse_args(
         _with_default_command(sys.argv[1:] if argv is None else argv)
@@ -105,6 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--out", type=Path, metavar="FILE", help="save the whole circuit as JSON")
     search.set_defaults(command=_search)
 
+    add_convert(commands.add_parser("convert", help="write a circuit's file in another format"))
+    add_sweep_commands(commands)
     models = commands.add_parser("models", help="list the models known by name")
     models.set_defaults(command=_models)
     tasks = commands.add_parser("tasks", help="list the tasks")

@@ -24,10 +24,12 @@ def edit(
 ) -> Circuit:
     """Switches edges of a circuit off or on by hand, and measures what is left.
 
+    So a circuit that came from another tool's file gets its metrics, with changes or without.
+
     Args:
         model: that the circuit was found on, as `find_circuit` takes it.
         task: likewise.
-        circuit: found by a search; it may have changes by hand already.
+        circuit: found by a search, or from a file; it may have changes by hand already.
         remove: edges of the circuit, by their ids or names; or nodes: all of the circuit's edges in
             and out of them.
         restore: edges that are not in the circuit; or nodes: all edges in and out of them that the

@@ -30,24 +30,37 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text file (UTF-8) whole or not at all.
-
-    The text goes to a file of a name of its own in the same folder, which then takes the place of
-    the old one. The old file's permissions are kept; if the path is a symbolic link, the file that
-    it leads to is written and the link stays. What is no regular file, as a pipe, is written to
-    where it is.
+    """Writes a text file (UTF-8) whole or not at all, as `write_bytes` does.
 
     Args:
         path: of the file.
         text: all of it.
 
     Raises:
+        ValueError: as `check_writable`; or if the text has what UTF-8 cannot hold.
+        OSError: if writing fails, as on a full disk; the old file is then as it was.
+    """
+    check_writable(path)
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    The content goes to a file of a name of its own in the same folder, which then takes the place
+    of the old one. The old file's permissions are kept; if the path is a symbolic link, the file
+    that it leads to is written and the link stays. What is no regular file, as a pipe, is written
+    to where it is.
+
+    Args:
+        path: of the file.
+        content: all of it.
+
+    Raises:
         ValueError: as `check_writable`.
         OSError: if writing fails, as on a full disk; the old file is then as it was.
     """
     target = _target(path)
-    # Before any file is made: text that UTF-8 cannot hold is a ValueError.
-    content = text.encode("utf-8")
     if target.exists() and not target.is_file():
         target.write_bytes(content)
         return

@@ -156,6 +156,18 @@ class Graph:
     split_qkv: bool = True
     labels: tuple[str, ...] = ()
 
+    @property
+    def shape(self) -> str:
+        """The model's shape in words: "12 layers x 12 heads", and what is unusual about it."""
+        unusual = {
+            ", no MLPs": not self.has_mlps,
+            ", MLPs beside the heads": self.parallel,
+            ", heads with one input": not self.split_qkv,
+            f" by position ({', '.join(self.labels)})": bool(self.labels),
+        }
+        also = "".join(words for words, is_so in unusual.items() if is_so)
+        return f"{self.n_layers} layers x {self.n_heads} heads{also}"
+
     @cached_property
     def senders(self) -> tuple[Node, ...]:
         """Every node that writes to the residual stream, the earliest first."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.imported import check_searched
 from acdc_explorer.engine.by_hand import with_changes
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.errors import check_whole_number
@@ -110,6 +111,7 @@ def verify(
 
 def _engine_of(model: ModelLike, task: Task | str, circuit: Circuit) -> tuple[Model, Engine]:
     """The model and the engine that a circuit was found on."""
+    check_searched(circuit, "verification")
     loaded, task = resolve(model, task)
     if circuit.settings.method != "acdc":
         raise ValueError(

@@ -22,7 +22,7 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model
 from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.searches.acdc import acdc_steps
-from acdc_explorer.searches.attribution import edge_scores
+from acdc_explorer.searches.attribution import edge_scores, preview_scores
 from acdc_explorer.testing.reference import Reference
 
 KINDS = [
@@ -72,6 +72,18 @@ def test_integrated_scores_of_the_input_add_up_to_the_whole_difference():
     difference = engine.full_metric - engine.corrupted_metric
     assert scores[:, 0].sum() == pytest.approx(difference, abs=0.02 * abs(difference))
     assert edge_scores(engine)[:, 0].sum() != pytest.approx(difference, rel=0.1)
+
+
+def test_the_preview_is_of_some_prompts_and_sees_what_kl_divergence_does():
+    """At the clean run, its minimum, the gradient of that metric is zero."""
+    task = random_task(n_prompts=6, metric="kl_divergence")
+    engine = make(task=task)
+    scores = preview_scores(engine)
+    assert np.abs(edge_scores(engine)).max() < 1e-9
+    assert np.abs(scores).max() > 0.1
+    few = make(task=task.take(range(4)))
+    np.testing.assert_allclose(edge_scores(few, "eap_ig"), scores, rtol=0, atol=1e-9)
+    assert preview_scores(engine) is scores
 
 
 def test_batches_of_prompts_do_not_change_scores(monkeypatch):

@@ -19,6 +19,8 @@ import pytest
 
 import acdc_explorer
 from acdc_explorer import cli
+from acdc_explorer.circuits.threshold_path import ThresholdPath
+from acdc_explorer.graph import graph_of
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_TEXT = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
@@ -213,6 +215,43 @@ class TestServer:
         assert (folder / "ioi.ipynb").read_bytes() == cli.shipped_notebook().read_bytes()
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server is still there"
+
+
+class TestConvert:
+    def test_from_format_to_format(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        few, like, target = (tmp_path / name for name in ("few.csv", "all.csv", "new.graphml"))
+        graph = graph_of(2, 2)
+        like.write_text("edge\n" + "\n".join(graph.edge_ids))
+        few.write_text("edge,score\nm0->logits,2\ninput->m0,1\n")
+        assert cli.main(["convert", str(few), str(target)]) == 2
+        assert "does not say what model it is of" in capsys.readouterr().err
+        assert cli.main(["convert", str(few), str(target), "--like", str(like)]) == 0
+        assert f"written to {target}" in capsys.readouterr().out
+        found = acdc_explorer.Circuit.from_file(target)
+        assert found.graph == graph
+        assert set(found.kept) == {"m0->logits", "input->m0"}
+        folder = tmp_path / "ioi_gpt2"
+        assert cli.main(["convert", str(target), str(folder), "--format", "mib"]) == 0
+        assert cli.main(["convert", str(folder), str(few), "--top-n", "1"]) == 0
+        assert acdc_explorer.Circuit.from_file(few).kept == ["m0->logits"]
+        assert cli.main(["convert", str(target), str(tmp_path / "new.dat")]) == 2
+        assert "means no format; give one" in capsys.readouterr().err
+
+    def test_exact_scores_of_a_threshold_path(self, tmp_path: Path) -> None:
+        model = acdc_explorer.load_model("mini")
+        task = acdc_explorer.load_task("ioi", model, n_prompts=4)
+        circuit = acdc_explorer.find_circuit(model, task, "30%")
+        circuit.save(tmp_path / "circuit.json")
+        path = ThresholdPath((circuit,))
+        path.save(tmp_path / "path.json")
+        folder = tmp_path / "ioi_mini"
+        argv = ["convert", str(tmp_path / "circuit.json"), str(folder), "--format", "mib"]
+        argv += ["--threshold-path", str(tmp_path / "path.json"), "--absolute"]
+        assert cli.main(argv) == 0
+        scores = acdc_explorer.Circuit.from_file(folder).imported.scores
+        assert {edge: score for edge, score in scores.items() if score} == path.scores.to_dict()
 
 
 class TestSearch:

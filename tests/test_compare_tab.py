@@ -12,6 +12,7 @@ from test_what_if import until
 import acdc_explorer as ax
 from acdc_explorer.explorer.compare.compare_tab import CompareTab
 from acdc_explorer.explorer.compare.lines import line_of_comparison
+from acdc_explorer.explorer.session import Session
 from acdc_explorer.graph import graph_of
 
 
@@ -210,3 +211,53 @@ def test_a_saved_page_tells_the_two_without_buttons(explorer, tmp_path):
     html = tab_of(explorer).saved_html()
     assert "1 edge in both" in html
     assert "<button" not in html
+
+
+def test_circuits_of_other_tools(explorer, model, task, tmp_path):
+    other = ax.find_circuit(model, task, 0.02)
+    for ending in ("eap-ig.json", "csv", "graphml"):
+        ax.export_circuit(other, tmp_path / f"other.{ending}")
+        text = (tmp_path / f"other.{ending}").read_text(encoding="utf-8")
+        explorer.compare(None)
+        tab_of(explorer)._load(f"other.{ending}", text)
+        assert counts(explorer) == expected(explorer, other)
+        assert chosen(explorer) == ["file"]
+    ax.export_circuit(other, tmp_path / "other.pt")
+    explorer.compare(tmp_path / "other.pt")
+    assert counts(explorer) == expected(explorer, other)
+    assert chosen(explorer) == ["file"]
+    assert "auto-circuit file" in tab_of(explorer).choices.value
+    assert drawn(explorer, "only-there")
+    # A list of edges is of the model that is shown.
+    tab_of(explorer)._load("few.csv", "edge\n" + other.kept[0])
+    assert counts(explorer) == expected(explorer, other.kept[:1])
+    explorer.compare(None)
+    explorer._load("other.eap-ig.json", (tmp_path / "other.eap-ig.json").read_text())
+    until(lambda: counts(explorer) == (len(other.kept), 0, 0))
+    explorer._load("few.csv", "edge\n" + other.kept[0])
+    until(lambda: counts(explorer) == (1, 0, 0))
+    explorer._load("wrong.json", '{"cfg": {"n_layers": 1, "n_heads": 1}, "edges": {}}')
+    assert "1 layers x 1 heads" in explorer._page.error.value
+
+
+def test_an_explorer_opens_a_circuit_of_another_tool(model, task, tmp_path):
+    other = ax.find_circuit(model, task, 0.02)
+    folder, path = tmp_path / "ioi_gpt2", tmp_path / "other.pt"
+    ax.export_circuit(other, folder, "mib")
+    assert set(Session.from_file(folder).circuit.kept) == set(other.kept)
+    ax.export_circuit(other, path)
+    with pytest.raises(ValueError, match="does not say on what model and prompts"):
+        ax.Explorer.load(path)
+    explorer = ax.Explorer.load(path, model=model, task=task)
+    try:
+        explorer.wait(30)
+        tab_of(explorer).open(True)
+        # It is shown as changes by hand, which can be taken back, and has its metric.
+        until(lambda: counts(explorer) == (len(other.kept), 0, 0))
+        assert explorer.circuit.metric_value == pytest.approx(other.metric_value)
+        compared = ax.compare(explorer.circuit.searched(), other)
+        explorer.undo()
+        told = tuple(map(compared.n, ("both", "first", "second")))
+        until(lambda: counts(explorer) == told)
+    finally:
+        explorer.close()

@@ -12,6 +12,7 @@ from conftest import random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.connected import on_paths
+from acdc_explorer.measures.edge_scoring import SCORING_METHODS
 from acdc_explorer.measures.faithfulness_curve import SHARES
 
 HEADS = range(5)
@@ -117,7 +118,7 @@ def test_methods_by_name_and_by_scores_agree_on_held_out_prompts(five_heads):
     model, _ = five_heads
     first, second = ax.load_task("five-heads", model, 12).split()
     by_name = ax.faithfulness_curve(model, first, held_out=second)
-    names = ["acdc", "exact", "eap", "eap_ig"]
+    names = list(SCORING_METHODS)
     assert by_name.held_out
     assert by_name.told == "6 held-out prompts"
     assert by_name.table["method"].unique().tolist() == names

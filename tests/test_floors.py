@@ -21,10 +21,10 @@ FLOORS = [
     {"engine"},
     {"searches"},
     {"arguments", "testing"},
-    {"api", "editing", "inspection", "measures", "task_check", "verification"},
+    {"api", "editing", "inspection", "measures", "neuronpedia", "task_check", "verification"},
     {"heads"},
-    {"runner"},
-    {"explorer", "training"},
+    {"runner", "sweeps"},
+    {"explorer", "training", "convert"},
     {"cli"},
 ]
 # The explorer is a house of its own.

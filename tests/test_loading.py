@@ -118,6 +118,8 @@ def test_arguments_that_do_not_go_with_the_model(tmp_path):
         ({"model": "mini", "dtype": torch.float16}, r"must be float32.*got torch\.float16"),
         ({"model": "mini", "dtype": "int8"}, "must be float32.*got 'int8'"),
         ({"model": "mini", "device": "gpu"}, "device must be 'auto', 'cpu', .*; got 'gpu'"),
+        ({"model": "mini", "device": "meta"}, "device must be 'auto', 'cpu', .*; got 'meta'"),
+        ({"model": "mini", "device": "mps"}, "device 'mps' cannot be used: it has no float64"),
     ]:
         with pytest.raises(ValueError, match=message):
             ax.load_model(**arguments)

@@ -46,6 +46,17 @@ def test_what_a_circuit_can_be_asked_runs_as_it_stands(circuits):
     ]
 
 
+def test_files_of_other_tools_are_written_and_read(circuits, tmp_path, monkeypatch):
+    model, task, circuit = circuits
+    section = README.partition("## Files of other tools")[2].partition("## ")[0]
+    code = section.partition("```python")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names = {"ax": ax, "model": model, "task": task, "circuit": circuit}
+    exec(code, names)
+    assert set(names["theirs"].kept) == set(circuit.kept)
+    assert (tmp_path / "ioi_gpt2" / "importances.json").is_file()
+
+
 @pytest.mark.slow
 def test_one_search_on_many_processes_runs_as_it_stands(circuits):
     model, *_ = circuits

@@ -461,7 +461,8 @@ def test_attribution_shows_before_the_search(model, monkeypatch):
 
     monkeypatch.setattr("acdc_explorer.runner.session.search_steps", slow_steps)
     task = random_task()
-    expected = ax.find_circuit(model, task, 0.2, method="eap")
+    # As many prompts as are attributed ahead of the search.
+    expected = ax.find_circuit(model, task.take(range(4)), 0.2, method="eap_ig")
     runner = Runner()
     runner.start(Request(model, task, 0.2))
     until(lambda: runner.snapshot().preview)
@@ -559,15 +560,16 @@ def test_what_was_attributed_is_not_attributed_again(model, runner, monkeypatch)
     task = random_task()
     runner.start(Request(model, task, 0.3))
     assert runner.wait(30) == "done"
-    assert len(points) == 1
+    # Five, of some of the prompts.
+    assert len(points) == 5
     until(lambda: not runner.snapshot().exploring, 60)
     assert set(runner.snapshot().curves) == {"eap", "eap_ig"}
-    # The other's five.
-    assert len(points) == 6
+    # Of all prompts one by EAP, and five.
+    assert len(points) == 11
     for options in ({"method": "eap"}, {"method": "path_patching"}, {"method": "eap_ig"}):
         runner.start(Request(model, task, 0.3, options=options))
         assert runner.wait(30) == "done"
-    assert len(points) == 6
+    assert len(points) == 11
 
 
 @pytest.mark.slow

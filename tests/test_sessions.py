@@ -109,8 +109,8 @@ def test_a_circuit_file_opens_too(explorer, model, task, tmp_path):
 def test_wrong_files_are_refused_in_words(explorer, tmp_path):
     good = json.loads(changed(explorer)._session().to_json())
     for data, said in [
-        ("no JSON", "is no session or circuit file"),
-        ({"format": "else"}, "is no circuit file"),
+        ("no JSON", "is no circuit that can be read here: its format is unknown"),
+        ({"format": "else"}, "is no circuit that can be read here: its format is unknown"),
         (good | {"version": 2}, "of version 2; this acdc_explorer reads version 1"),
         (good | {"view": []}, "damaged session file: view must be an object"),
         (good | {"view": {"columns": "sideways"}}, 'view.columns must be "heads" or'),

@@ -15,31 +15,22 @@ import numpy as np
 import pandas as pd
 
 from acdc_explorer.checked_json import Value, parse_json, read_json
-from acdc_explorer.circuits.by_hand import HandChange, changes_from, changes_to_json, switch
+from acdc_explorer.circuits.by_hand import HandChange, switch
 from acdc_explorer.circuits.connected import on_paths
-from acdc_explorer.circuits.files import (
-    FORMAT,
-    VERSIONS,
-    check_format,
-    graph_from,
-    graph_to_json,
-    is_version,
-    settings_from,
-    step_to_json,
-    steps_from,
-)
+from acdc_explorer.circuits.exchange.reading import read_content, read_file
+from acdc_explorer.circuits.files import check_format, circuit_fields, circuit_to_dict
+from acdc_explorer.circuits.imported import ImportedEdges
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import DecisionArrays, EdgeStep, ReceiverStep, Step
 from acdc_explorer.circuits.summary import summary_of
 from acdc_explorer.circuits.tables import edge_table, kept_graph
 from acdc_explorer.files import write_text
 from acdc_explorer.graph import Edge, Graph
-from acdc_explorer.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """The result of a search, finished or not.
+    """The result of a search, finished or not; or what another tool's file has of a circuit.
 
     One class: most of its length says what its few columns and numbers mean.
 
@@ -62,6 +53,9 @@ class Circuit:
             is kept and removed, and `metric_value`, are with these; `steps`, `decisions` and
             `valid_interval` are of the search.
         metric_as_searched: the metric before these changes; None if there are none, or it was NaN.
+        imported: the edges of another tool's file, from which the circuit came instead of from a
+            search; then there are no steps, the threshold and all metrics are NaN, and effects are
+            the file's scores.
     """
 
     model_name: str
@@ -79,6 +73,7 @@ class Circuit:
     higher_is_better: bool = True
     by_hand: tuple[HandChange, ...] = ()
     metric_as_searched: float | None = None
+    imported: ImportedEdges | None = None
 
     def searched(self) -> Circuit:
         """The circuit as the search left it, without changes by hand."""
@@ -92,6 +87,11 @@ class Circuit:
         """In the metric's units."""
         return self.settings.threshold
 
+    @property
+    def lacks(self) -> str:
+        """What a circuit of another tool's file lacks, in a sentence; empty: nothing."""
+        return self.imported.lacks if self.imported else ""
+
     @cached_property
     def decisions(self) -> tuple[EdgeStep, ...]:
         """The tested and the screened edges, in the order of the search."""
@@ -104,13 +104,16 @@ class Circuit:
 
     @cached_property
     def kept_effects(self) -> dict[Edge, float]:
-        """Of the kept edges, in the order of the tests, the effects that these found.
+        """Of the kept edges, in the order of the tests, the effects that these found; or scores.
 
         Last come edges that the search removed untested and that were restored by hand: 0.
         """
-        is_kept = self.kept_mask[self.decision_arrays.cells]
-        steps = (step for step, kept in zip(self.decisions, is_kept, strict=True) if kept)
-        effects = {step.edge: step.effect for step in steps}
+        if self.imported:
+            told = self.imported.kept_scores()
+        else:
+            told = {step.edge: step.effect for step in self.decisions}
+        is_kept, cell = self.kept_mask, self.graph.cell
+        effects = {edge: effect for edge, effect in told.items() if is_kept[cell(edge)]}
         restored = (change.edge for change in self.by_hand if change.kept)
         return effects | {edge: 0.0 for edge in restored if edge not in effects}
 
@@ -128,6 +131,8 @@ class Circuit:
     def removed_mask(self) -> np.ndarray:
         """Boolean [n_receivers, n_senders]: the edges that are removed, tested or not."""
         mask = self.decision_arrays.mask(self.graph, ~self.decision_arrays.kept)
+        if self.imported:
+            mask = self.graph.edge_mask & ~self.imported.kept_mask
         for step in self.steps:
             if isinstance(step, ReceiverStep) and not step.live:
                 row = self.graph.receiver_index[step.receiver]
@@ -138,6 +143,8 @@ class Circuit:
     def kept_mask(self) -> np.ndarray:
         """Boolean [n_receivers, n_senders]: the edges that are kept."""
         mask = self.decision_arrays.mask(self.graph, self.decision_arrays.kept)
+        if self.imported:
+            mask = self.imported.kept_mask.copy()
         return switch(mask, self.graph, self.by_hand, kept=True)
 
     @cached_property
@@ -183,8 +190,10 @@ class Circuit:
         """The thresholds (low, high] for which every decision is the same, in the metric's units.
 
         The ends are float32 values, good to about 1e-6 of the metric's size; where edges were
-        screened, predictions count among them.
+        screened, predictions count among them. NaN without a search.
         """
+        if self.imported:
+            return math.nan, math.nan
         tested = self.decision_arrays
         changes = self.settings.change(
             tested.before, tested.after, self.full_metric, self.higher_is_better
@@ -228,27 +237,7 @@ class Circuit:
 
     def to_dict(self) -> dict[str, Any]:
         """The circuit with all its decisions, as plain values; `Circuit.from_dict` reads them."""
-        return {
-            "format": FORMAT,
-            "version": VERSIONS[-1],
-            "model": {"name": self.model_name, **graph_to_json(self.graph)},
-            "task": {"name": self.task_name, "options": dict(self.task_options)},
-            "settings": self.settings.as_dict(),
-            "metric": {
-                "name": self.metric_name,
-                "unit": self.metric_unit,
-                "higher_is_better": self.higher_is_better,
-                "full": self.full_metric,
-                "corrupted": self.corrupted_metric,
-                "circuit": None if math.isnan(self.metric_value) else self.metric_value,
-            },
-            "complete": self.complete,
-            "by_hand": {
-                "changes": changes_to_json(self.by_hand),
-                "metric_as_searched": self.metric_as_searched,
-            },
-            "steps": [step_to_json(step) for step in self.steps],
-        }
+        return circuit_to_dict(self)
 
     def to_json(self) -> str:
         """The circuit with all its decisions as JSON text, as `save` writes it: a step a line."""
@@ -284,6 +273,39 @@ class Circuit:
         return _read(lambda: read_json(path), str(path))
 
     @staticmethod
+    def from_file(
+        path: str | os.PathLike[str], graph: Graph | None = None, top_n: int | None = None
+    ) -> Circuit:
+        """Reads a circuit from a file, other tools' included; the format is told by the content.
+
+        Files of other tools (see `export_circuit`) have edges, and maybe scores, but no decisions
+        of a search: what such a circuit `lacks` is said there.
+
+        Args:
+            path: of a file, or of a folder as the MIB benchmark has it.
+            graph: of the model that the circuit has to be of, as another circuit's `graph`; None:
+                whatever the file says. A list of edges does not say it, and needs it.
+            top_n: keeps so many edges of the largest |score| instead of those that the file keeps.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is none of these files or too large, is of a model of another shape,
+                has unknown edges, edges twice, or scores that are no finite numbers.
+        """
+        return _made_of(read_file(path, graph, top_n), str(path))
+
+    @staticmethod
+    def from_content(content: bytes, name: str, graph: Graph | None = None) -> Circuit:
+        """As `from_file`, of what is in a file.
+
+        Args:
+            content: of the file.
+            name: of the file, for the errors.
+            graph: as for `from_file`.
+        """
+        return _made_of(read_content(content, name, graph), name)
+
+    @staticmethod
     def from_json(text: str, name: str = "the text") -> Circuit:
         """Reads a circuit from the text of its file.
 
@@ -304,6 +326,12 @@ class Circuit:
         return f"Circuit({self.summary()})"
 
 
+def _made_of(found: ImportedEdges | dict[str, Any], name: str) -> Circuit:
+    if isinstance(found, ImportedEdges):
+        return Circuit(**found.circuit_fields())
+    return _read(lambda: found, name)
+
+
 def _read(read: Callable[[], Any], name: str) -> Circuit:
     try:
         data = read()
@@ -318,33 +346,4 @@ def _read(read: Callable[[], Any], name: str) -> Circuit:
 
 def circuit_from(value: Value) -> Circuit:
     """A circuit from its file's JSON; raises a ValueError that names the first wrong value."""
-    if value["format"].data != FORMAT or not is_version(value["version"].data):
-        raise value.error(f'a circuit, with "format": "{FORMAT}" and "version": {VERSIONS[-1]}')
-    graph = graph_from(value["model"])
-    settings = settings_from(value["settings"])
-    metric = value["metric"]
-    name = metric["name"].text()
-    # Files of before the direction was saved can only be of one of these, or of a function.
-    known = METRICS.get(name)
-    of_circuit = metric["circuit"]
-    by_hand = value.get("by_hand", {"changes": [], "metric_as_searched": None})
-    before = by_hand["metric_as_searched"]
-    return Circuit(
-        model_name=value["model"]["name"].text(),
-        task_name=value["task"]["name"].text(),
-        task_options=value["task"]["options"].mapping(),
-        graph=graph,
-        settings=settings,
-        metric_name=name,
-        full_metric=metric["full"].number(),
-        corrupted_metric=metric["corrupted"].number(),
-        steps=steps_from(value["steps"], graph),
-        complete=value["complete"].truth(),
-        metric_value=math.nan if of_circuit.data is None else of_circuit.number(),
-        metric_unit=metric.get("unit", known.unit if known else "").text(),
-        higher_is_better=metric.get(
-            "higher_is_better", known.higher_is_better if known else True
-        ).truth(),
-        by_hand=changes_from(by_hand["changes"], graph),
-        metric_as_searched=None if before.data is None else before.number(),
-    )
+    return Circuit(**circuit_fields(value))

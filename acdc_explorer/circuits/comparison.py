@@ -79,8 +79,8 @@ def compare(first: Circuit, second: Comparable) -> Comparison:
 
     Args:
         first: a circuit.
-        second: another one, a pinned or a published one, the path of a circuit's file, or the ids
-            of its edges.
+        second: another one, a pinned or a published one, the path of a circuit's file of any format
+            (see `Circuit.from_file`), or the ids of its edges.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -88,14 +88,14 @@ def compare(first: Circuit, second: Comparable) -> Comparison:
             one by position and the other not; or an edge is not in the first one's graph.
     """
     if isinstance(second, (str, os.PathLike)):
-        second = Circuit.load(second)
+        second = Circuit.from_file(second, first.graph)
     graph = first.graph
     told, effects, score = "edges", np.full(graph.edge_mask.shape, np.nan), np.nan
     if isinstance(second, (Circuit, PinnedCircuit)):
         if second.graph != graph:
             raise ValueError(
-                f"circuits of other edges cannot be compared: the first is of {_shape(graph)}, the "
-                f"second of {_shape(second.graph)}"
+                f"circuits of other edges cannot be compared: the first is of {graph.shape}, the "
+                f"second of {second.graph.shape}"
             )
         score = second.faithfulness
     if isinstance(second, Circuit):
@@ -146,10 +146,4 @@ def _effects(circuit: Circuit) -> np.ndarray:
     tested = circuit.decision_arrays
     effects = np.where(circuit.removed_mask | circuit.kept_mask, 0.0, np.nan)
     effects[tested.cells] = tested.before - tested.after
-    return effects
-
-
-def _shape(graph: Graph) -> str:
-    by = f" by position ({', '.join(graph.labels)})" if graph.labels else ""
-    inputs = "" if graph.split_qkv else ", heads with one input"
-    return f"{graph.n_layers} layers x {graph.n_heads} heads{inputs}{by}"
+    return circuit.imported.score_matrix if circuit.imported else effects

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.checked_json import Value, shown
+from acdc_explorer.circuits.by_hand import changes_from, changes_to_json
+from acdc_explorer.circuits.imported import ImportedEdges
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
 from acdc_explorer.graph import Edge, Graph, Receiver, graph_of
+from acdc_explorer.metrics import METRICS
 from acdc_explorer.unknown_ids import unknown_receiver
 
+if TYPE_CHECKING:
+    from acdc_explorer.circuits.circuit import Circuit
+
 FORMAT = "acdc_explorer.circuit"
-# Version 2 added screened edges, version 3 changes by hand; older files have none.
-VERSIONS = 1, 2, 3
+# Version 2 added screened edges, version 3 changes by hand, version 4 circuits from files of other
+# tools; older files have none.
+VERSIONS = 1, 2, 3, 4
 _MOST_LAYERS = 1000
 _MOST_HEADS = 1000
 _MOST_LABELS = 1000
@@ -35,12 +43,92 @@ def check_format(data: Any, name: str) -> None:
         name: of the file, for the error.
     """
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ValueError(f'{name!r} is no circuit file: it lacks "format": "{FORMAT}"')
+        raise ValueError(
+            f'{name!r} is no circuit file: it lacks "format": "{FORMAT}"; those of other tools are '
+            "read by Circuit.from_file"
+        )
     if not is_version(data.get("version")):
         raise ValueError(
             f"{name!r} is a circuit file of version {shown(data.get('version'))}; this "
             f"acdc_explorer reads versions {VERSIONS[0]} to {VERSIONS[-1]}"
         )
+
+
+def circuit_to_dict(circuit: Circuit) -> dict[str, Any]:
+    """A circuit as plain values; see `Circuit.to_dict`."""
+
+    def number(value: float) -> float | None:
+        return None if math.isnan(value) else value
+
+    values = {
+        "format": FORMAT,
+        "version": VERSIONS[-1],
+        "model": {"name": circuit.model_name, **graph_to_json(circuit.graph)},
+        "task": {"name": circuit.task_name, "options": dict(circuit.task_options)},
+        "settings": circuit.settings.as_dict(),
+        "metric": {
+            "name": circuit.metric_name,
+            "unit": circuit.metric_unit,
+            "higher_is_better": circuit.higher_is_better,
+            "full": number(circuit.full_metric),
+            "corrupted": number(circuit.corrupted_metric),
+            "circuit": number(circuit.metric_value),
+        },
+        "complete": circuit.complete,
+        "by_hand": {
+            "changes": changes_to_json(circuit.by_hand),
+            "metric_as_searched": circuit.metric_as_searched,
+        },
+        "steps": [step_to_json(step) for step in circuit.steps],
+    }
+    if circuit.imported:
+        # There was no search.
+        del values["settings"]
+        values["imported"] = circuit.imported.to_dict()
+    return values
+
+
+def circuit_fields(value: Value) -> dict[str, Any]:
+    """The arguments of `Circuit`, from its file's JSON.
+
+    Raises:
+        ValueError: naming the first value that is wrong, by its place.
+    """
+    if value["format"].data != FORMAT or not is_version(value["version"].data):
+        raise value.error(f'a circuit, with "format": "{FORMAT}" and "version": {VERSIONS[-1]}')
+    graph = graph_from(value["model"])
+    has_imported = "imported" in value
+    imported = ImportedEdges.from_value(value["imported"], graph) if has_imported else None
+    metric = value["metric"]
+    name = metric["name"].text()
+    # Files of before the direction was saved can only be of one of these, or of a function.
+    known = METRICS.get(name)
+    higher_is_better = known.higher_is_better if known else True
+    by_hand = value.get("by_hand", {"changes": [], "metric_as_searched": None})
+    before = by_hand["metric_as_searched"]
+
+    def number(name: str, *, known: bool) -> float:
+        return math.nan if metric[name].data is None and not known else metric[name].number()
+
+    fields_found = {
+        "model_name": value["model"]["name"].text(),
+        "task_name": value["task"]["name"].text(),
+        "task_options": value["task"]["options"].mapping(),
+        "graph": graph,
+        "metric_name": name,
+        "full_metric": number("full", known=imported is None),
+        "corrupted_metric": number("corrupted", known=imported is None),
+        "steps": steps_from(value["steps"], graph),
+        "complete": value["complete"].truth(),
+        "metric_value": number("circuit", known=False),
+        "metric_unit": metric.get("unit", known.unit if known else "").text(),
+        "higher_is_better": metric.get("higher_is_better", higher_is_better).truth(),
+        "by_hand": changes_from(by_hand["changes"], graph),
+        "metric_as_searched": None if before.data is None else before.number(),
+    }
+    if imported is None:
+        return {**fields_found, "settings": settings_from(value["settings"])}
+    return {**imported.circuit_fields(), **fields_found}
 
 
 def step_to_json(step: Step) -> list[Any]:

@@ -6,6 +6,7 @@ import math
 from importlib.metadata import PackageNotFoundError, version
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.imported import check_searched
 from acdc_explorer.circuits.summary import hand_changes_in_words
 
 _METHODS = {
@@ -40,7 +41,11 @@ def methods_paragraph(circuit: Circuit) -> str:
 
     Returns:
         A few sentences of plain text.
+
+    Raises:
+        ValueError: if it was found by no search, but came from another tool's file.
     """
+    check_searched(circuit, "a paragraph on methods")
     sentences = [_subject(circuit), _edges(circuit), _test(circuit), _found(circuit.searched())]
     if circuit.n_screened:
         sentences.insert(

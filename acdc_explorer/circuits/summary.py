@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 def summary_of(circuit: Circuit) -> str:
     """See `Circuit.summary`."""
+    if circuit.imported:
+        return _summary_of_imported(circuit)
     low, high = circuit.valid_interval
     n_kept = len(circuit.kept)
     same = f"{'as searched, ' if circuit.by_hand else ''}the same for thresholds"
@@ -24,11 +27,27 @@ def summary_of(circuit: Circuit) -> str:
     )
 
 
+def _summary_of_imported(circuit: Circuit) -> str:
+    n_kept = len(circuit.kept)
+    metric = "no metric yet"
+    if not math.isnan(circuit.metric_value):
+        metric = (
+            f"{circuit.metric_name} {circuit.metric_value:.3f} on {circuit.task_name}, "
+            f"faithfulness {circuit.faithfulness:.1%}"
+        )
+    return (
+        f"{named(circuit)}: {n_kept:,} edge{'s' * (n_kept != 1)} of {circuit.graph.n_edges:,} kept"
+        f"{_connected_note(circuit)}; {metric}; no decisions of a search, no threshold"
+    )
+
+
 def named(circuit: Circuit) -> str:
-    """What a circuit is: model, task, method and threshold."""
-    how = f"{circuit.settings.method} at {circuit.settings.threshold_text}"
+    """What a circuit is: model, task, method and threshold; or the file that it is from."""
     words = hand_changes_in_words(circuit)
     changed = f", {words} by hand" if words else ""
+    if circuit.imported:
+        return f"{circuit.imported.origin}{changed}"
+    how = f"{circuit.settings.method} at {circuit.settings.threshold_text}"
     return f"{circuit.model_name} · {circuit.task_name}, {how}{changed}"
 
 

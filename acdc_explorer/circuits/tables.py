@@ -48,6 +48,8 @@ def edge_table(circuit: Circuit) -> pd.DataFrame:
     # Of those removed untested.
     effect = np.where(state == _STATES.index(UNTESTED), np.nan, 0.0)
     effect[rows] = tested.before - tested.after
+    if circuit.imported:
+        effect = circuit.imported.score_matrix[graph.edge_mask]
     by_hand = np.zeros_like(graph.edge_mask)
     for change in circuit.by_hand:
         by_hand[graph.cell(change.edge)] = True

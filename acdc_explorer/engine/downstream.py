@@ -13,7 +13,8 @@ from acdc_explorer.engine.live_circuit import LiveCircuit, OutputChange
 from acdc_explorer.engine.position_sets import PositionSet
 from acdc_explorer.engine.stream_sum import Stream, StreamSum
 from acdc_explorer.graph import LOGITS, QKV, Node, Receiver
-from acdc_explorer.models.sublayers import attention_pattern, causal, mlp, vectors_of_heads
+from acdc_explorer.models.linear import chosen
+from acdc_explorer.models.sublayers import attention_pattern, mlp, vectors_of_heads
 
 
 class Downstream:
@@ -70,15 +71,15 @@ class Downstream:
         return self._read[input_]
 
     def _sum_of(self, input_: Receiver) -> Stream:
-        circuit, plan = self._circuit, self._plan
-        at, total = plan.input_changes(input_), self._unchanged.input(input_).copy()
-        for sender, kept_at in circuit.inputs[input_].kept.items():
-            if sender in self.outputs:
-                known_at = plan.changes[sender]
-                through = circuit.sets.intersection(kept_at, known_at)
-                if through:
-                    change = self.outputs[sender]
-                    total.add(sender, circuit.contribution(sender, change, known_at, through, at))
+        at, total = self._plan.input_changes(input_), self._unchanged.input(input_).copy()
+        for senders, through in self._unchanged.incoming(input_):
+            changes = [self.outputs[sender] for sender in senders]
+            total.add(
+                senders[0],
+                self._circuit.contribution(
+                    senders, changes, self._plan.changes[senders[0]], through, at
+                ),
+            )
         return total.whole()
 
     def _mlp_output(self, node: Node) -> OutputChange:
@@ -89,9 +90,9 @@ class Downstream:
     def _head_outputs(self, heads: list[Node]) -> Iterator[OutputChange]:
         """Of some heads of a block that change at the same positions."""
         at = self._plan.heads[heads[0]].output
-        all_z = self._circuit.baseline.z[heads[0].layer]
-        z = all_z[:, [head.head for head in heads]].transpose(0, 1)
-        yield from self._pattern(heads) @ self._vectors(heads, "v") - at.take(z)[:, None]
+        all_z = self._circuit.baseline.z[heads[0].layer].transpose(0, 1)
+        z = at.take(chosen(all_z, [head.head for head in heads]))
+        yield from self._pattern(heads) @ self._vectors(heads, "v") - z[:, None]
 
     def _pattern(self, heads: list[Node]) -> Float[Tensor, "head candidate prompt query key"]:
         """Attention; computed once where only values change in this test."""
@@ -99,9 +100,8 @@ class Downstream:
         if heads[0] in unchanged.patterns:
             return unchanged.patterns[heads[0]]
         q, k = self._vectors(heads, "q"), self._vectors(heads, "k")
-        weights, at = self._circuit.weights, where.output
-        window = weights.blocks[heads[0].layer].window
-        allowed = causal(at.n_positions, q.device, window)[at.index]
+        weights = self._circuit.weights
+        allowed = where.output.allowed_keys(weights.blocks[heads[0].layer].window)
         pattern = attention_pattern(q, k, allowed, weights)
         if not (where.q or where.k):
             unchanged.patterns[heads[0]] = pattern
@@ -152,6 +152,7 @@ class _Unchanged:
     def __init__(self, circuit: LiveCircuit, plan: ChangePlan):
         self._circuit, self._plan = circuit, plan
         self._inputs: dict[Receiver, StreamSum] = {}
+        self._incoming: dict[Receiver, list[tuple[list[Node], PositionSet]]] = {}
         self._vectors: dict[tuple[Node, QKV], Tensor] = {}
         self.patterns: dict[Node, Tensor] = {}
 
@@ -163,6 +164,22 @@ class _Unchanged:
             changing = {node.layer for node in self._plan.changes if node.kind == "head"}
             self._inputs[input_] = total.open_only(changing)
         return self._inputs[input_]
+
+    def incoming(self, input_: Receiver) -> list[tuple[list[Node], PositionSet]]:
+        """Changing senders whose edges into an input are kept, and where changes come through.
+
+        Heads that change, and come through, at the same positions are together.
+        """
+        if input_ not in self._incoming:
+            circuit, changes = self._circuit, self._plan.changes
+            groups: dict[tuple[object, ...], tuple[list[Node], PositionSet]] = {}
+            for sender, kept_at in circuit.inputs[input_].kept.items():
+                through = circuit.sets.intersection(kept_at, changes.get(sender, circuit.sets.none))
+                if through:
+                    key = circuit.adds_up_with(sender), changes[sender], through
+                    groups.setdefault(key, ([], through))[0].append(sender)
+            self._incoming[input_] = list(groups.values())
+        return self._incoming[input_]
 
     def vectors(self, heads: list[Node], qkv: QKV) -> Float[Tensor, "head one prompt width d_head"]:
         """Queries, keys or values before the trials, right where nothing changes in them."""

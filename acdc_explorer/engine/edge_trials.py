@@ -19,6 +19,7 @@ from acdc_explorer.engine.downstream import Downstream
 from acdc_explorer.engine.live_circuit import LiveCircuit
 from acdc_explorer.engine.stream_sum import Stream, StreamSum, layers_normed
 from acdc_explorer.graph import Receiver
+from acdc_explorer.models.linear import chosen
 from acdc_explorer.models.sublayers import normalize
 
 
@@ -118,14 +119,26 @@ class EdgeTrials:
         """What the receiver reads in each trial of a chain."""
         if self._circuit.sums_what_is_left:
             return self._chain_inputs_of_what_is_left(chain)
-        inputs = self._amounts(chain)
-        before = self._now
-        # Row by row: torch's cumsum over a leading axis is several times slower.
-        for link, row in zip(chain, inputs, strict=True):
-            row += before
-            if not link.comes_back:
-                before = row
-        return inputs
+        amounts = self._amounts(chain)
+        lasting = [n for n, link in enumerate(chain) if not link.comes_back]
+        if len(lasting) == len(chain):
+            return self._added_up(amounts)
+        by_then = self._added_up(chosen(amounts, lasting)) if lasting else self._now[:0]
+        inputs, n_gone = [], 0
+        for link, amount in zip(chain, amounts, strict=True):
+            n_gone += not link.comes_back
+            before = by_then[n_gone - 1] if n_gone else self._now
+            inputs.append(before + amount if link.comes_back else before)
+        return torch.stack(inputs)
+
+    def _added_up(
+        self, amounts: Float[Tensor, "chain prompt width d_model"]
+    ) -> Float[Tensor, "chain prompt width d_model"]:
+        """What the receiver reads after the first, the first two, ... of some amounts."""
+        # By a product, since torch's cumsum over a leading axis is several times slower on a CPU.
+        triangle = self._circuit.triangle(len(amounts))
+        total = torch.addmm(self._now.flatten()[None], triangle, amounts.flatten(1))
+        return total.view_as(amounts)
 
     def _chain_inputs_of_what_is_left(self, chain: Sequence[Link]) -> Tensor:
         """The same as the sum of what is still there; no link of such a chain comes back."""

@@ -31,7 +31,7 @@ from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.engine.stream_sum import Stream, StreamSum, layers_normed
 from acdc_explorer.graph import INPUT, LOGITS, QKV, QKVS, Node, Receiver
 from acdc_explorer.models.forward import Run
-from acdc_explorer.models.sublayers import head_vectors, write_head
+from acdc_explorer.models.sublayers import head_vectors, write_together
 
 # A head's change is kept before W_O, [*batch, prompt, width, d_head]; an MLP's is [..., d_model].
 OutputChange = Float[Tensor, "*batch prompt _width feature"]
@@ -86,11 +86,18 @@ class LiveCircuit:
         self._written_at: dict[Node, PositionSet] = {LOGITS: self.sets.end}
         self._vectors: dict[tuple[Node, QKV], Tensor] = {}
         self._base_floats = 0
+        self._triangle: Tensor | None = None
 
     @property
     def baseline(self) -> Run:
         """The run from which outputs are told apart: what is left is a difference from nothing."""
         return self.runs.ablated if self.sums_what_is_left else self.runs.clean
+
+    def triangle(self, n: int) -> Float[Tensor, "n n"]:
+        """Ones up to the diagonal: a product with them adds up the first, the first two, ..."""
+        if self._triangle is None or n > len(self._triangle):
+            self._triangle = self.runs.clean.resid_final.new_ones(n, n).tril()
+        return self._triangle[:n, :n]
 
     def is_live(self, receiver: Receiver) -> bool:
         """Whether a path of kept edges leads from what a receiver reads to the metric."""
@@ -144,25 +151,32 @@ class LiveCircuit:
         index = self.graph.sender_index
         return sorted(reached, key=lambda other: index.get(other, len(index)))
 
+    def adds_up_with(self, sender: Node) -> object:
+        """Equal for senders whose contributions to an input can be computed as one sum."""
+        if sender.kind != "head":
+            return sender
+        return sender.layer if self.weights.norms_head_sums else "heads"
+
     def contribution(
         self,
-        sender: Node,
-        change: OutputChange,
+        senders: Sequence[Node],
+        changes: Sequence[OutputChange],
         known_at: PositionSet,
         through: PositionSet,
         to: PositionSet,
     ) -> Stream:
-        """What a node's changed output adds to an input.
+        """What the changed outputs of some nodes that add up add to an input.
 
         Args:
-            sender: the node.
-            change: of its output from `baseline`, at `known_at`.
-            known_at: where the change is given.
-            through: the positions at which it reaches the input; within `known_at` and `to`.
+            senders: heads, or one other node.
+            changes: of their outputs from `baseline`, at `known_at`.
+            known_at: where the changes are given.
+            through: the positions at which they reach the input; within `known_at` and `to`.
             to: the positions of the result, zero outside `through`.
         """
-        change = known_at.move(change, through)
-        return through.move(write_head(change, self.weights, sender), to)
+        together = changes[0] if len(changes) == 1 else torch.cat([*changes], -1)
+        written = write_together(known_at.move(together, through), self.weights, senders)
+        return through.move(written, to)
 
     def input_now(self, input_: Receiver, at: PositionSet) -> Stream:
         """What an input reads at some positions in the circuit as it stands.
@@ -198,7 +212,7 @@ class LiveCircuit:
             if through:
                 known_at = self.written_at(sender)
                 change = self.outputs[sender]
-                total.add(sender, self.contribution(sender, change, known_at, through, at))
+                total.add(sender, self.contribution([sender], [change], known_at, through, at))
         return total
 
     def _sum_of_what_is_left(
@@ -222,7 +236,7 @@ class LiveCircuit:
             if sender in self.outputs:
                 known_at = self.written_at(sender)
                 change = self.outputs[sender]
-                total.add(sender, self.contribution(sender, change, known_at, through, at))
+                total.add(sender, self.contribution([sender], [change], known_at, through, at))
             else:
                 delta = self.runs.delta(self.graph.sender_index[sender], through)
                 total.add(sender, -through.move(delta, at))

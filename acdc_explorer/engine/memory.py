@@ -16,8 +16,10 @@ _BYTES_PER_FLOAT = 4
 # Of the memory that is free, what a search may take before runs are made slice by slice.
 _SHARE = 0.75
 # What is computed at once, in floats: past some megabytes a batch no longer fits in the caches of a
-# CPU and takes longer than two smaller ones; a GPU wants more work at once.
-BATCH_FLOATS = {"cpu": 4_000_000, "cuda": 64_000_000}
+# CPU and takes longer than two smaller ones; a GPU wants more work at once, if it has room for it.
+_BATCH_FLOATS = {"cpu": 4_000_000, "cuda": 64_000_000}
+# Differences of senders' outputs that a search keeps, since many receivers ask for the same ones.
+DELTA_FLOATS = {"cpu": 64_000_000, "cuda": 256_000_000}
 # Gradients and sender differences of one batch of prompts, when edges are attributed.
 ATTRIBUTION_FLOATS = 64_000_000
 
@@ -70,21 +72,46 @@ def memory_need(
     # Slices in float64 hold half as many prompts.
     in_float64 = runs * (2 if slice_size >= task.n_prompts else 1)
 
-    # Queries, keys and values, clean and by now, and changes of outputs; differences at END.
+    # Queries, keys and values, clean and by now, and changes of outputs.
     of_one_prompt = n_layers * n_positions * (7 * of_heads + d_model)
-    of_one_prompt += len(weights.graph.senders) * d_model
-    state = task.n_prompts * of_one_prompt
+    all_deltas = len(weights.graph.senders) * task.n_prompts * n_positions * d_model
+    kept_deltas = min(all_deltas, DELTA_FLOATS[device_kind(weights.device)])
+    state = task.n_prompts * of_one_prompt + kept_deltas
 
-    kind = "cuda" if weights.device.type == "cuda" else "cpu"
-    batch = max(BATCH_FLOATS[kind], slice_size * n_positions * widest)
-    outputs_of_batch = batch * n_layers * (of_heads + d_model) / widest
+    batch = max(batch_floats(weights), slice_size * n_positions * widest)
     # A run, and what autograd keeps of one block, for as many prompts as are attributed at once.
     attributed = min(task.n_prompts, prompts_attributed(weights, n_positions))
     of_blocks = n_layers * (5 * d_model + 4 * of_heads)
     graph = attributed * n_positions * (of_blocks + 12 * d_model + 4 * of_heads + 5 * d_mlp)
     largest_matrix = max(d_mlp, of_heads) * d_model
-    work = max(4 * batch + outputs_of_batch, graph + ATTRIBUTION_FLOATS) + 4 * largest_matrix
+    work = max(batch * _beside_batch(weights), graph + ATTRIBUTION_FLOATS) + 4 * largest_matrix
     return MemoryNeed(*(_BYTES_PER_FLOAT * n for n in (runs, in_float64, state, work)))
+
+
+def batch_floats(weights: ModelWeights) -> int:
+    """How many floats of the widest activations to compute at once: on a GPU as fit in half of it.
+
+    Args:
+        weights: of the model, which lie where is computed.
+    """
+    most = _BATCH_FLOATS[device_kind(weights.device)]
+    if weights.device.type != "cuda":
+        return most
+    fitting = 0.5 * free_bytes(weights.device) / (_BYTES_PER_FLOAT * _beside_batch(weights))
+    return min(most, int(fitting))
+
+
+def _beside_batch(weights: ModelWeights) -> float:
+    """What a batch takes in all, in units of its widest activations; outputs of nodes are held."""
+    block = weights.blocks[0]
+    n_heads, d_head, d_model = block.W_O.shape
+    widest = max(d_model, block.mlp.W_in.shape[1] if block.mlp else 0)
+    return 4 + len(weights.blocks) * (n_heads * d_head + d_model) / widest
+
+
+def device_kind(device: torch.device) -> str:
+    """Which row of a table by device holds: "cuda" or "cpu"."""
+    return "cuda" if device.type == "cuda" else "cpu"
 
 
 def prompts_attributed(weights: ModelWeights, n_positions: int) -> int:

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from acdc_explorer.models.sublayers import causal
+
 Mask = Bool[np.ndarray, "prompt pos"]
 
 
@@ -44,6 +46,7 @@ class PositionSet:
         self._has_empty = not counts.all()
         self._ways: dict[PositionSet, tuple[Tensor, Tensor | None]] = {}
         self._shared: dict[PositionSet, Tensor] = {}
+        self._allowed: dict[int | None, Tensor] = {}
 
     def __bool__(self) -> bool:
         """Whether any prompt has any of the positions."""
@@ -65,6 +68,13 @@ class PositionSet:
         counts = self.mask.sum(1, keepdims=True)
         first = np.arange(self._index.shape[1])[None] < counts
         return torch.from_numpy(first).to(self._device)[..., None]
+
+    def allowed_keys(self, window: int | None) -> Bool[Tensor, "prompt width key"]:
+        """Which keys queries at these positions may see: as `sublayers.causal` says."""
+        if window not in self._allowed:
+            everywhere = causal(self.n_positions, self._device, window)
+            self._allowed[window] = everywhere[self.index]
+        return self._allowed[window]
 
     def take(self, full: Tensor) -> Tensor:
         """Picks these positions of [*batch, prompt, pos, feature]; pos becomes width."""

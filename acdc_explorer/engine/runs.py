@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from acdc_explorer.engine.memory import DELTA_FLOATS, device_kind
 from acdc_explorer.engine.position_sets import PositionSet, PositionSets
-from acdc_explorer.graph import QKV, Node
+from acdc_explorer.graph import INPUT, QKV, Node
 from acdc_explorer.models.forward import Run, run, run_of_outputs, without_senders
+from acdc_explorer.models.linear import chosen, linear_each
 from acdc_explorer.models.sublayers import head_vectors, write_head, write_heads
 from acdc_explorer.models.weights import ModelWeights
 from acdc_explorer.options import Ablation
@@ -98,7 +101,9 @@ class PromptRuns:
 
     def forget_derived(self) -> None:
         """Lets go of what was made from the two runs."""
-        self._deltas_at_end: Tensor | None = None
+        # Block and positions -> index of its latest sender, differences; last used, last here.
+        self._block_deltas: dict[tuple[int, PositionSet], tuple[int, Tensor]] = {}
+        self._n_delta_floats = 0
         self._heads_deltas: dict[int, Tensor] = {}
         self._clean_vectors: dict[tuple[Node, QKV], Tensor] = {}
 
@@ -159,13 +164,44 @@ class PromptRuns:
         self, sender_indices: Sequence[int], at: PositionSet
     ) -> Float[Tensor, "sender prompt width d_model"]:
         """`delta` of several senders, in a tensor of its own."""
-        if at is not self.sets.end:
-            return torch.stack([self.delta(sender, at) for sender in sender_indices])
-        # Every search asks for these again and again: most receivers matter at END alone.
-        if self._deltas_at_end is None:
-            n_senders = len(self.weights.graph.senders)
-            self._deltas_at_end = torch.stack([self.delta(each, at) for each in range(n_senders)])
-        return self._deltas_at_end[list(sender_indices)]
+        senders, pieces = self.weights.graph.senders, []
+        for layer, group in groupby(sender_indices, lambda index: senders[index].layer):
+            indices, (latest, of_block) = list(group), self._deltas_of_block(layer, at)
+            pieces.append(chosen(of_block, [latest - index for index in indices]))
+        return torch.cat(pieces)
+
+    def _deltas_of_block(
+        self, layer: int, at: PositionSet
+    ) -> tuple[int, Float[Tensor, "sender prompt width d_model"]]:
+        """`delta` of all senders of a block, the latest first, as they are tested; and its index.
+
+        Kept as long as there is room: receivers that matter at the same positions ask for the same.
+        """
+        key = layer, at
+        if key not in self._block_deltas:
+            made = self._make_deltas(layer, at)
+            self._n_delta_floats += made[1].numel()
+            room = DELTA_FLOATS[device_kind(self.weights.device)]
+            while self._block_deltas and self._n_delta_floats > room:
+                _, forgotten = self._block_deltas.pop(next(iter(self._block_deltas)))
+                self._n_delta_floats -= forgotten.numel()
+            self._block_deltas[key] = made
+        # Moved to the end: what was asked for last is let go of last.
+        self._block_deltas[key] = self._block_deltas.pop(key)
+        return self._block_deltas[key]
+
+    def _make_deltas(self, layer: int, at: PositionSet) -> tuple[int, Tensor]:
+        graph = self.weights.graph
+        if layer == INPUT.layer:
+            return 0, self.delta(0, at)[None]
+        heads = range(graph.n_heads - 1, -1, -1)
+        z = at.take(self.z_delta(layer).transpose(0, 1).flip(0))
+        deltas = linear_each(z, self.weights.blocks[layer].W_O, None, heads)
+        latest = graph.sender_index[Node("head", layer, graph.n_heads - 1)]
+        if graph.has_mlps:
+            latest += 1
+            deltas = torch.cat([self.delta(latest, at)[None], deltas])
+        return latest, deltas
 
     def heads_delta(
         self, layer: int, heads: Sequence[int], at: PositionSet
@@ -173,7 +209,7 @@ class PromptRuns:
         """The sum of `delta` over some heads of a block."""
         block = self.weights.blocks[layer]
         if len(heads) < len(block.W_O):
-            z = at.take(self.z_delta(layer)[:, list(heads)].transpose(0, 1)).transpose(0, 1)
+            z = at.take(chosen(self.z_delta(layer).transpose(0, 1), heads)).transpose(0, 1)
             return write_heads(z, block, heads)
         if layer not in self._heads_deltas:
             self._heads_deltas[layer] = write_heads(self.z_delta(layer), block)

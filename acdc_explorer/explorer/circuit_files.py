@@ -44,6 +44,10 @@ def request_of(circuit: Circuit, present: Request, shown: Circuit | None) -> Req
         present: the request before.
         shown: the circuit before: if it is of the same model or prompts, these are kept, which need
             not have come from a name.
+
+    Returns:
+        The request; of a circuit from another tool's file, which no search leads to again, the one
+        before, for circuits of the same edges.
     """
     settings, task_options = circuit.settings, circuit.task_options
     options: dict[str, Any] = {
@@ -57,6 +61,9 @@ def request_of(circuit: Circuit, present: Request, shown: Circuit | None) -> Req
         "split_qkv": circuit.graph.split_qkv,
         "replay": circuit,
     }
+    if circuit.imported:
+        of_edges = {name: options[name] for name in ("positions", "split_qkv")}
+        return replace(present, options={**present.options, **of_edges})
     request = replace(
         present, threshold=settings.threshold_text, faithfulness=None, options=options,
         other_task=False,
@@ -74,3 +81,18 @@ def request_of(circuit: Circuit, present: Request, shown: Circuit | None) -> Req
         seed = task_options.get("seed", present.seed)
         request = replace(request, task=circuit.task_name, n_prompts=n_prompts, seed=seed)
     return request
+
+
+def check_told(circuit: Circuit, model: object, task: object) -> None:
+    """Raises a ValueError if a circuit's file does not say of what it is, and nobody else does.
+
+    Args:
+        circuit: from a file.
+        model: given besides, or None.
+        task: likewise.
+    """
+    if circuit.imported and (model is None or task is None):
+        raise ValueError(
+            f"{circuit.imported.origin} does not say on what model and prompts it was found: give "
+            "model= and task="
+        )

@@ -93,9 +93,10 @@ class CircuitWidget(SearchWidget):
         It stays while the threshold moves. The tab "Compare" tells the two in numbers.
 
         Args:
-            other: a circuit, a pinned or a published one, the path of a circuit's file, or the ids
-                of edges; "last": the circuit that was shown before, whichever that is, so that what
-                has changed is marked; None: no other circuit any more.
+            other: a circuit, a pinned or a published one, the path of a circuit's file of any
+                format (see `Circuit.from_file`), or the ids of edges; "last": the circuit that was
+                shown before, whichever that is, so that what has changed is marked; None: no other
+                circuit any more.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -109,7 +110,7 @@ class CircuitWidget(SearchWidget):
             return
         given = other
         if isinstance(other, (str, os.PathLike)):
-            other = Circuit.load(other)
+            other = Circuit.from_file(other, self.circuit.graph)
         elif not isinstance(other, (Circuit, PinnedCircuit, PublishedCircuit)):
             other = [each if isinstance(each, str) else each.id for each in other]
         compare(self.circuit, other)
@@ -256,16 +257,47 @@ class CircuitWidget(SearchWidget):
         with self._ui:
             view, graph = session.view, session.circuit.graph
             self._state.go_on_from(session)
+            if session.circuit.imported:
+                self._state.compare(session.circuit)
             self.selected_edge = self.selected_node = self.shown_position = None
             self._to_select = session
             self.columns = view.columns if graph.labels else "heads"
             hidden = frozenset(view.hidden)
             self._show_view(Shown(hidden, merged=view.merged, folded=view.folded), view.tab)
 
+    def _open_imported(self, session: Session) -> None:
+        """Shows another tool's circuit, once the search has ended.
+
+        Args:
+            session: with that circuit.
+        """
+        with self._ui:
+            self.compare(session.circuit)
+            self._to_select = session
+            self._select_saved()
+
+    def _change_into(self, other: Circuit) -> None:
+        """Changes the circuit that is shown by hand, so that it has the edges of another one."""
+        circuit = self.circuit
+        assert circuit is not None
+        graph, present = circuit.graph, circuit.graph.edge_mask & ~circuit.removed_mask
+        remove = graph.ids_of(present & ~other.kept_mask)
+        restore = graph.ids_of(other.kept_mask & ~present)
+        if remove or restore:
+            self._state.edit(remove=remove, restore=restore)
+
     def _select_saved(self) -> None:
-        """Selects what was selected when a session was saved, if its circuit has come."""
+        """Selects what was selected when a session was saved, if its circuit has come.
+
+        Another tool's circuit did not come from a search: the one that did is changed into it.
+        """
         session, circuit = self._to_select, self.circuit
         if session is None or circuit is None or circuit.graph != session.circuit.graph:
+            return
+        if session.circuit.imported:
+            if circuit.complete:
+                self._to_select = None
+                self._change_into(session.circuit)
             return
         self._to_select, view = None, session.view
         self._select(Selection.of(view.selected_edge, view.selected_node))

@@ -19,7 +19,7 @@ from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.errors import check_whole_number
 from acdc_explorer.explorer.checks.checks import Checks
-from acdc_explorer.explorer.circuit_files import made_file, request_of
+from acdc_explorer.explorer.circuit_files import check_told, made_file, request_of
 from acdc_explorer.explorer.circuit_widget import CircuitWidget
 from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
@@ -40,7 +40,6 @@ from acdc_explorer.models import list_models
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.runner.state import Request, Snapshot
 from acdc_explorer.tasks import Task, list_tasks
-from acdc_explorer.tasks.files import read_text
 
 _ENDED = ("done", "stopped", "error")
 
@@ -198,7 +197,10 @@ class Explorer(CircuitWidget):
     def _load(self, name: str, text: str) -> None:
         """Goes on from a circuit or a session that was saved."""
         try:
-            session = Session.from_json(text, name)
+            session = Session.from_json(text, name, self.circuit.graph if self.circuit else None)
+            if session.circuit.imported:
+                self._open_imported(session)
+                return
         except ValueError as error:
             with self._ui:
                 self._page.say_error(error)
@@ -223,18 +225,20 @@ class Explorer(CircuitWidget):
     ) -> Explorer:
         """An explorer that goes on from a file; nothing is tested again.
 
+        Another tool's circuit, which needs `model` and `task`, is made by hand of one searched for.
+
         Args:
-            path: of a file that `save` wrote, or of a circuit's.
+            path: of a file that `save` wrote, or of a circuit's of any format.
             model: that the circuit was found in; by default the one of its name.
             task: that it was found for; by default the one of its name, with its prompts.
             device: for a model given by name.
 
         Raises:
             ValueError: if there is no such file, it is no session or circuit, is damaged, or is of
-                a newer version.
-                What does not fit the circuit is said on the page.
+                a newer version. What does not fit the circuit is said on the page.
         """
-        session = Session.from_json(read_text(path, "session"), str(path))
+        session = Session.from_file(path)
+        check_told(session.circuit, model, task)
         asked = request_of(session.circuit, Request("", ""), None)
         explorer = cls(
             asked.model if model is None else model,

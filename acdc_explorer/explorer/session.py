@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from acdc_explorer.checked_json import Value, parse_json
 from acdc_explorer.circuits.circuit import Circuit, circuit_from
+from acdc_explorer.graph import Graph
 
 FORMAT = "acdc_explorer.session"
 _VERSION = 1
@@ -67,22 +70,46 @@ class Session:
         return f'{json.dumps(data, indent=1)[:-2]},\n "circuit": {self.circuit.to_json()}}}\n'
 
     @staticmethod
-    def from_json(text: str, name: str) -> Session:
+    def from_file(path: str | os.PathLike[str]) -> Session:
+        """Reads a session's file, or a circuit's of any format, other tools' included.
+
+        Args:
+            path: of the file, or of a folder as `Circuit.from_file` takes it.
+
+        Raises:
+            ValueError: as `from_json`; or if there is no such file.
+        """
+        file = Path(path).expanduser()
+        if not file.exists():
+            raise ValueError(f"there is no session file {str(path)!r}")
+        try:
+            return Session.from_json(file.read_text(encoding="utf-8-sig"), str(path))
+        except (IsADirectoryError, UnicodeDecodeError):
+            # Tensors, or a folder of MIB's.
+            return Session(Circuit.from_file(file))
+
+    @staticmethod
+    def from_json(text: str, name: str, graph: Graph | None = None) -> Session:
         """Reads a session.
 
         Args:
-            text: as `to_json` makes it; or that of a circuit's file, whose session has no more.
+            text: as `to_json` makes it; or that of a circuit's file of any format, whose session
+                has no more.
             name: of where it comes from, for the errors.
+            graph: of the model that a table or a graph of edges has to be of, which need not say
+                so; None: whichever it says.
 
         Raises:
             ValueError: if it is neither, is damaged, or is of a newer version.
         """
         try:
             data = parse_json(text)
-        except ValueError as error:
-            raise ValueError(f"{name!r} is no session or circuit file: {error}") from None
+        except ValueError:
+            # A table or a graph.
+            data = None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            return Session(Circuit.from_json(text, name))
+            of_model = graph if data is None else None
+            return Session(Circuit.from_content(text.encode(), name, of_model))
         if data.get("version") != _VERSION:
             raise ValueError(
                 f"{name!r} is a session file of version {data.get('version')!r}; this "

@@ -11,6 +11,7 @@ import pandas as pd
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.imported import check_searched
 from acdc_explorer.circuits.steps import Step
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models.model import ModelLike
@@ -126,6 +127,7 @@ def another_circuit(
     for name, value in (("tolerance", tolerance), ("most_shared", most_shared)):
         if not (isinstance(value, (int, float)) and 0 <= value < 1):
             raise ValueError(f"{name} must be a share from 0 to below 1; got {value!r}")
+    check_searched(circuit, "the search for another circuit")
     with plain_arithmetic():
         loaded, task = resolve(model, task)
         engine = engine_of(circuit, loaded, task)

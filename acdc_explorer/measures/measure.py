@@ -50,7 +50,8 @@ def measure(
     Args:
         model: anything that `load_model` takes.
         task: that the circuit was found on: a `Task`, or the name of one.
-        circuit: a finished one, or the ids of its edges (under corrupted ablation).
+        circuit: a finished one, one from another tool's file, or the ids of its edges (both under
+            corrupted ablation).
         held_out: prompts to measure on. By default as many of another seed, without those that
             `task` has; where there are none (`Task.split` makes some of prompts of your own),
             `task` itself, and the result says so. False: `task` itself.

@@ -106,7 +106,7 @@ class Recovery:
 def recovery(
     model: ModelLike,
     found: Circuit | ThresholdPath | EdgeScores | Iterable[str | Edge],
-    true_edges: PublishedCircuit | Iterable[str | Edge] | None = None,
+    true_edges: Circuit | PublishedCircuit | Iterable[str | Edge] | None = None,
     *,
     ablation: Ablation | None = None,
     ranking: Ranking = "absolute",
@@ -124,8 +124,8 @@ def recovery(
             scored likewise; a threshold path, whose edges score the largest threshold at which they
             are kept; or scores, as `score_edges` and `attribute` return them, or edge ids ->
             scores.
-        true_edges: of the known circuit: ids, or a `PublishedCircuit`. None: the circuit that a
-            hand-built or compiled model was made with, as it is under the ablation.
+        true_edges: of the known circuit: ids, another circuit, or a `PublishedCircuit`. None: the
+            circuit that a hand-built or compiled model was made with, as it is under the ablation.
         ablation: for which the hand-built model's circuit is taken. None: that of the circuit or
             the path; of anything else, "corrupted".
         ranking: whether edges rank by the size of their score ("absolute"), so that edges that hurt
@@ -204,7 +204,7 @@ def roc_curve(scores: np.ndarray, true: np.ndarray) -> pd.DataFrame:
 def _true_mask(
     model_name: str,
     graph: Graph,
-    true_edges: PublishedCircuit | Iterable[str | Edge] | None,
+    true_edges: Circuit | PublishedCircuit | Iterable[str | Edge] | None,
     ablation: Ablation,
 ) -> np.ndarray:
     """The known circuit as a boolean matrix; raises a ValueError if there is none, or no others."""
@@ -215,6 +215,8 @@ def _true_mask(
                 f"or a published circuit. It is known of {', '.join(HANDMADE)}"
             )
         mask = _mask_of_whole(graph, HANDMADE[model_name].true_edges[ablation])
+    elif isinstance(true_edges, Circuit):
+        mask = graph.mask_of(true_edges.kept)
     elif isinstance(true_edges, PublishedCircuit):
         mask = _mask_of_whole(graph, true_edges.edge_ids)
     else:

@@ -11,6 +11,7 @@ import pandas as pd
 from acdc_explorer.arguments import check_found_here, engine_of, resolve
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.imported import check_searched
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models.model import ModelLike
 from acdc_explorer.progress import working_on
@@ -106,6 +107,7 @@ def uncertainty(
     if not (isinstance(n_errors, (int, float)) and 0 < n_errors < math.inf):
         raise ValueError(f"n_errors must be a positive number; got {n_errors!r}")
     with plain_arithmetic():
+        check_searched(circuit, "the uncertainty of tests")
         loaded, task = resolve(model, task)
         if circuit.settings.method != "acdc":
             raise ValueError(

@@ -120,12 +120,12 @@ def _read_rotaries(bridge: Any, n_ctx: int) -> list[Rotary]:
     like = bridge.W_E.new_zeros(1, 1, 1, dtype=torch.float32)
     if "layer_type" not in signature(module.forward).parameters:
         cos, sin = module(like, positions)
-        return [Rotary(cos[0], sin[0])] * bridge.cfg.n_layers
+        return [Rotary.of(cos[0], sin[0])] * bridge.cfg.n_layers
     kinds = bridge.original_model.config.layer_types
     by_kind = {}
     for kind in dict.fromkeys(kinds):
         cos, sin = module(like, positions, kind)
-        by_kind[kind] = Rotary(cos[0], sin[0])
+        by_kind[kind] = Rotary.of(cos[0], sin[0])
     return [by_kind[kind] for kind in kinds]
 
 

@@ -77,9 +77,7 @@ def linear(
             return _onednn(x, weight, bias, activation)
         out = _WithGradient.apply(x, weight, bias)
         return out if activation is None else ACTIVATIONS[activation](out)
-    out = x @ weight.to(x.dtype)
-    if bias is not None:
-        out = out + bias
+    out = F.linear(x, weight.to(x.dtype).T, None if bias is None else bias.to(x.dtype))
     return out if activation is None else ACTIVATIONS[activation](out)
 
 
@@ -126,10 +124,20 @@ def linear_each(
                 for rows, head in zip(x, heads, strict=True)
             ]
         )
-    chosen = list(heads)
-    if chosen != list(range(len(weight))):
-        weight, bias = weight[chosen], None if bias is None else bias[chosen]
-    out = torch.bmm(x.flatten(1, -2), weight.to(x.dtype))
-    if bias is not None:
-        out = out + bias[:, None]
+    rows, weight = x.flatten(1, -2), chosen(weight, heads).to(x.dtype)
+    if bias is None:
+        out = torch.bmm(rows, weight)
+    else:
+        out = torch.baddbmm(chosen(bias, heads)[:, None].to(x.dtype), rows, weight)
     return out.unflatten(1, x.shape[1:-1])
+
+
+def chosen(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some rows of a tensor, in a given order, without a list of them being sent to its device.
+
+    A view where they follow one another. `tensor[rows]` would have a GPU wait for the list.
+    """
+    first = rows[0]
+    if list(rows) == list(range(first, first + len(rows))):
+        return tensor[first : first + len(rows)]
+    return torch.stack([tensor[row] for row in rows])

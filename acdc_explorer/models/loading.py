@@ -245,6 +245,20 @@ def _checked_device(device: str | torch.device) -> torch.device:
         raise ValueError(
             f"device must be 'auto', 'cpu', 'cuda', 'cuda:1' or the like; got {device!r}"
         ) from None
+    if found.type == "mps":
+        raise ValueError(
+            "device 'mps' cannot be used: it has no float64, by which edges at the threshold are "
+            "decided. Take device='cpu'"
+        )
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:1' or the like; got {device!r}"
+        )
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} needs a GPU, and PyTorch finds none here")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r} is not there: PyTorch finds {torch.cuda.device_count()} GPU(s), "
+            "counted from 'cuda:0' on"
+        )
     return found

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from acdc_explorer.graph import QKV, Node
-from acdc_explorer.models.linear import linear, linear_each
+from acdc_explorer.models.linear import chosen, linear, linear_each
 from acdc_explorer.models.weights import Block, ModelWeights, Norm, Rotary
 
 
@@ -44,10 +44,11 @@ def rotate(
         positions: of the rows of `x`, if not the first ones in order.
     """
     at = slice(x.shape[-2]) if positions is None else positions
-    cos, sin = rotary.cos[at], rotary.sin[at]
+    cos, sin = rotary.cos_and_sin[:, at]
     turning, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     low, high = turning.chunk(2, -1)
-    turned = turning * cos + torch.cat([-high, low], -1) * sin
+    # The sines of the first half are negative.
+    turned = torch.addcmul(turning * cos, torch.cat([high, low], -1), sin)
     return torch.cat([turned, rest], -1) if rest.shape[-1] else turned
 
 
@@ -194,6 +195,15 @@ def write_head(
     return linear(out, weights.blocks[sender.layer].W_O[sender.head])
 
 
+def write_together(
+    out: Float[Tensor, "*batch feature"], weights: ModelWeights, senders: Sequence[Node]
+) -> Float[Tensor, "*batch d_model"]:
+    """The sum of `write_head` over some heads, whose outputs stand in a row; or of one sender."""
+    if len(senders) == 1:
+        return write_head(out, weights, senders[0])
+    return linear(out, torch.cat([weights.blocks[each.layer].W_O[each.head] for each in senders]))
+
+
 def write_heads(
     z: Float[Tensor, "*batch chosen pos d_head"],
     block: Block,
@@ -208,7 +218,7 @@ def write_heads(
         heads: which; None: all.
         bias: added once.
     """
-    W_O = block.W_O if heads is None else block.W_O[list(heads)]
+    W_O = block.W_O if heads is None else chosen(block.W_O, heads)
     together = z.transpose(-3, -2).flatten(-2)  # [*batch, pos, chosen * d_head]
     return linear(together, W_O.flatten(0, 1), bias)
 

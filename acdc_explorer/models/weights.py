@@ -31,10 +31,19 @@ class Norm:
 
 @dataclass(frozen=True)
 class Rotary:
-    """Rotary positions: what the first `rotary` dimensions of queries and keys are turned by."""
+    """Rotary positions: what the first `rotary` dimensions of queries and keys are turned by.
 
-    cos: Float[Tensor, "ctx rotary"]
-    sin: Float[Tensor, "ctx rotary"]
+    Attributes:
+        cos_and_sin: cosines, and sines, those of the first half of the dimensions negative.
+    """
+
+    cos_and_sin: Float[Tensor, "2 ctx rotary"]
+
+    @classmethod
+    def of(cls, cos: Float[Tensor, "ctx rotary"], sin: Float[Tensor, "ctx rotary"]) -> Rotary:
+        """From cosines and sines, as models give them."""
+        low, high = sin.chunk(2, -1)
+        return cls(torch.stack([cos, torch.cat([-low, high], -1)]))
 
 
 @dataclass(frozen=True)

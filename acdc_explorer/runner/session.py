@@ -18,14 +18,19 @@ from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step, n_decided
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_by_parts
-from acdc_explorer.engine.memory import GIB
+from acdc_explorer.engine.memory import GIB, device_kind
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
 from acdc_explorer.graph import Edge, Receiver
 from acdc_explorer.models import Model
 from acdc_explorer.options import ATTRIBUTIONS
 from acdc_explorer.runner.work import Work
-from acdc_explorer.searches.attribution import Attribution, attribution_steps
+from acdc_explorer.searches.attribution import (
+    PREVIEW_METHOD,
+    Attribution,
+    preview_attribution,
+    steps_by_scores,
+)
 from acdc_explorer.searches.decisions import BORDERLINE
 from acdc_explorer.searches.faithful import chosen, faithful_steps
 from acdc_explorer.searches.methods import SEARCH_METHODS, circuit_of, search_steps
@@ -98,8 +103,10 @@ class SearchSession:
         """
         method = self.settings.method
         if self.engine.scoring.has_gradient:
-            self._attribution = Attribution(
-                self.engine, method if method in ATTRIBUTIONS else "eap"
+            self._attribution = (
+                Attribution(self.engine, method)
+                if method in ATTRIBUTIONS
+                else preview_attribution(self.engine)
             )
             self._parts_ahead = self._attribution.advance()
 
@@ -140,14 +147,17 @@ class SearchSession:
     def _attribute_further(self) -> None:
         for _ in self._parts_ahead:
             return
-        self._attribution = None
+        assert self._attribution is not None
+        scores, self._attribution = self._attribution.scores, None
         if not SEARCH_METHODS[self.settings.method].is_exact:
             return
         # Attribution knows no order of tests, and no damage that adds up.
-        settings = replace(self.settings, method="eap", order="default", rule="abs", screen=0.0)
+        settings = replace(
+            self.settings, method=PREVIEW_METHOD, order="default", rule="abs", screen=0.0
+        )
         self.preview = tuple(
             (step.edge, step.effect)
-            for step in attribution_steps(self.engine, settings)
+            for step in steps_by_scores(self.engine, settings, scores)
             if isinstance(step, EdgeStep) and step.kept
         )
 
@@ -285,7 +295,7 @@ class PathSession:
     def _evaluate(self, removed: Bool[np.ndarray, "receiver sender"]) -> Iterator[Tensor]:
         """The metric without some edges, of a few prompts after the other."""
         engine = self._search.engine
-        kind = "cuda" if engine.weights.device.type == "cuda" else "cpu"
+        kind = device_kind(engine.weights.device)
         at_most = max(1, int(_PART_FLOPS[kind] * engine.n_prompts / engine.flops_of_runs()))
         for values in evaluate_by_parts(engine, [RemovedEdges(removed)], at_most):
             yield values[0]

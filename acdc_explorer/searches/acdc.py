@@ -39,7 +39,7 @@ from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.prompt_slices import SlicedCircuit, SlicedTrials
 from acdc_explorer.graph import Edge, Receiver
-from acdc_explorer.searches.attribution import edge_scores, scores_for_order
+from acdc_explorer.searches.attribution import preview_scores, scores_for_order
 from acdc_explorer.searches.avoided import AvoidedEdges
 from acdc_explorer.searches.chains import ChainLength
 from acdc_explorer.searches.decisions import DecisionRule, exact_values
@@ -51,8 +51,6 @@ from acdc_explorer.searches.screening import Screen
 _KEPT_BEFORE_EXPECTING = 20
 # An edge whose attribution reaches this share of the threshold is likely to be kept.
 _LIKELY = 0.7
-# Prompts that are attributed for that.
-_PROMPTS_EXPECTING = 16
 
 
 def acdc_steps(
@@ -135,7 +133,7 @@ class _AcdcSearch:
     @cached_property
     def _expected(self) -> Float[np.ndarray, "receiver sender"]:
         """Approximate sizes of all edges' effects, by which to choose the length of chains."""
-        return np.abs(edge_scores(self.engine, n_prompts=_PROMPTS_EXPECTING))
+        return np.abs(preview_scores(self.engine))
 
     def decided(self, step: EdgeStep) -> None:
         """Hears of every decision."""

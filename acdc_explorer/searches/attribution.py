@@ -30,11 +30,17 @@ from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
 from acdc_explorer.models.forward import run_blocks, run_of_blocks
 from acdc_explorer.models.linear import linear
-from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES
+from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES, Method
 from acdc_explorer.progress import Progress, working_on
 from acdc_explorer.searches.order import search_receivers, search_senders
 
 IG_STEPS = 5
+# By what an edge is expected to stay before it is tested: of all attributions that were tried the
+# one that is nearest to exact effects (tests/benchmarks/README.md).
+PREVIEW_METHOD: Method = "eap_ig"
+# On so small a share of the prompts, or at least so many, that it takes about as long as EAP of all
+# of them: a few prompts at several points say more than all at one.
+_PREVIEW_SHARE, _PREVIEW_PROMPTS = 1 / 8, 4
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
 
@@ -159,7 +165,21 @@ def edge_scores(
     Raises:
         ValueError: for another method, or fewer than one step.
     """
-    attribution = Attribution(engine, method, steps, n_prompts)
+    return _finished(Attribution(engine, method, steps, n_prompts))
+
+
+def preview_attribution(engine: Engine) -> Attribution:
+    """An attribution of some of the prompts: what is expected until edges are tested."""
+    n_prompts = max(_PREVIEW_PROMPTS, round(_PREVIEW_SHARE * engine.n_prompts))
+    return Attribution(engine, PREVIEW_METHOD, n_prompts=n_prompts)
+
+
+def preview_scores(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
+    """The scores of `preview_attribution`; computed once for an engine."""
+    return _finished(preview_attribution(engine))
+
+
+def _finished(attribution: Attribution) -> Float[np.ndarray, "receiver sender"]:
     progress = attribution.progress
     with working_on(progress.what, progress.of) as done:
         for _ in attribution.advance():
@@ -170,6 +190,7 @@ def edge_scores(
 def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     """Scores by which order "attribution" sorts, the same on every machine and in every slicing.
 
+    EAP's, though EAP-IG's are nearer to exact effects: circuits depend on the order.
     In float64 and rounded, so that scores that differ by rounding alone tie, as they all do under
     KL divergence: at the clean run, its minimum, its gradient is zero.
     """
@@ -205,8 +226,20 @@ def attribution_steps(
             metric and that minus the score.
         replay: steps of another threshold; not needed, since scores are made once.
     """
+    yield from steps_by_scores(engine, settings, edge_scores(engine, settings.method))
+
+
+def steps_by_scores(
+    engine: Engine, settings: SearchSettings, scores: Float[np.ndarray, "receiver sender"]
+) -> Iterator[Step]:
+    """The same by given scores.
+
+    Args:
+        engine: as for `attribution_steps`.
+        settings: likewise, whatever the method.
+        scores: approximate effects of all edges.
+    """
     graph, full = engine.graph, engine.full_metric
-    scores = edge_scores(engine, settings.method)
     live = {LOGITS}
     for receiver in search_receivers(graph, settings.order):
         is_live = receiver.node in live

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from acdc_explorer.engine.engine import Engine
-from acdc_explorer.engine.memory import BATCH_FLOATS
+from acdc_explorer.engine.memory import batch_floats, device_kind
 from acdc_explorer.engine.prompt_slices import SlicedTrials
 
 # What could be computed in the time that a step takes however small the batch: about 0.2 ms at
@@ -38,9 +40,11 @@ class ChainLength:
         widths = [weights.d_model]
         widths += [block.mlp.W_in.shape[1] for block in weights.blocks if block.mlp]
         self._floats_per_position = engine.slice_size * max(widths)
-        kind = "cuda" if weights.device.type == "cuda" else "cpu"
-        self._budget, self._step_flops = BATCH_FLOATS[kind], _STEP_FLOPS[kind]
+        self._budget = batch_floats(weights)
+        self._step_flops = _STEP_FLOPS[device_kind(weights.device)]
         self._run = 32.0
+        # The most that have been seen to fit in the device's memory, once some have not.
+        self._fits: int | None = None
 
     def next(self, trials: SlicedTrials, left: int, *, alone: bool = False) -> int:
         """The length of the next chain.
@@ -50,6 +54,7 @@ class ChainLength:
             left: how many edges remain at this receiver.
             alone: whether each candidate stands alone, so that none is ever in vain.
         """
+        left = left if self._fits is None else min(left, self._fits)
         if self._fixed is not None:
             return min(self._fixed, left)
         fits = max(1, self._budget // (self._floats_per_position * max(1, trials.width)))
@@ -61,6 +66,19 @@ class ChainLength:
         )
         best = math.sqrt(2 * self._run * fixed_cost / work.flops_per_member)
         return min(left, fits, max(4, round(best)))
+
+    def halve(self, n: int) -> bool:
+        """Makes chains shorter, after one did not fit in the device's memory.
+
+        Args:
+            n: its length.
+
+        Returns:
+            False if there is nothing left to halve.
+        """
+        torch.cuda.empty_cache()
+        self._fits = n // 2
+        return self._fits > 0
 
     def observe(self, decided: int, kept: bool) -> None:
         """Learns from a chain: how many edges it decided and whether the last of them was kept."""

@@ -14,7 +14,9 @@ one head at two positions are two receivers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
 
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep, Step
@@ -74,9 +76,7 @@ class _Growth:
         values = [step.after for step in known]
         for done in range(0, len(senders)):
             if done == len(values):
-                length = self.lengths.next(trials, len(senders) - done, alone=True)
-                chunk = senders[done : done + length]
-                values += trials.try_alone(chunk).double().mean(-1).tolist()
+                values += self._values_of_next(trials, senders[done:])
             edge = Edge(graph.senders[senders[done]], receiver)
             step = self._decide(edge, before, values[done])
             if done < len(known):
@@ -88,6 +88,16 @@ class _Growth:
         if differs:
             # Upstream, other edges would have been tested.
             self.to_replay.clear()
+
+    def _values_of_next(self, trials: SlicedTrials, senders: Sequence[int]) -> list[float]:
+        """The metric with each of some edges patched, of as many of them as are done at once."""
+        while True:
+            length = self.lengths.next(trials, len(senders), alone=True)
+            try:
+                return trials.try_alone(senders[:length]).double().mean(-1).tolist()
+            except torch.OutOfMemoryError:
+                if not self.lengths.halve(length):
+                    raise
 
     def _known_values(self, receiver: Receiver, n_senders: int) -> list[EdgeStep]:
         steps: list[EdgeStep] = []

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import torch
+
 from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.engine.edge_trials import Link
 from acdc_explorer.engine.prompt_slices import SlicedTrials
@@ -105,7 +107,13 @@ class ReceiverWalk:
             n_left = len(self._edges) - self._n_decided
             most = self._search.lengths.next(self._trials, n_left)
             segments = list(self._outlook.segments(self._n_decided, most))
-            yield from self._walk(segments, self._compute(segments))
+            try:
+                ends = self._compute(segments)
+            except torch.OutOfMemoryError:
+                if not self._search.lengths.halve(most):
+                    raise
+                continue
+            yield from self._walk(segments, ends)
         if self._pending:
             self._trials.remove(self._pending)
         self._trials.finish()

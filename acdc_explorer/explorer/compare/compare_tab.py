@@ -28,7 +28,13 @@ from acdc_explorer.explorer.widgets.file_buttons import FileButtons
 from acdc_explorer.explorer.words import counted, error_html
 
 _PINS = "pins"
-_OPEN = {"load": ("Compare with a file", "A circuit or a session from a file that was saved")}
+_OPEN = {
+    "load": (
+        "Compare with a file",
+        "A circuit or a session from a file that was saved, or another tool's: EAP-IG's JSON, a "
+        "CSV table of edges, GraphML, GEXF",
+    )
+}
 
 
 class CompareTab(Part):
@@ -67,7 +73,14 @@ class CompareTab(Part):
 
     def comparison_changed(self) -> None:
         """Compares with something else."""
+        other = self.state.compared.other
+        if isinstance(other, Circuit) and other.imported and self._of_file_is_not(other):
+            # Opened from Python.
+            self._of_file = other.imported.origin, other
         self._show()
+
+    def _of_file_is_not(self, other: Circuit) -> bool:
+        return self._of_file is None or self._of_file[1] is not other
 
     def path_changed(self) -> None:
         """Offers the circuits of more thresholds."""
@@ -239,7 +252,9 @@ class CompareTab(Part):
         """Compares with the circuit of a file."""
 
         def load() -> None:
-            self._of_file = name, Session.from_json(text, name).circuit
+            shown = self.state.circuit
+            graph = shown.graph if shown else None
+            self._of_file = name, Session.from_json(text, name, graph).circuit
             self._compare_with("file")
 
         self._acting(load)

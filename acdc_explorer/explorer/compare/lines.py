@@ -36,6 +36,7 @@ def _expression(other: Comparable, circuit: Circuit) -> str:
     if not isinstance(other, Circuit):
         return repr([each if isinstance(each, str) else each.id for each in other])
     of_both = [(each.model_name, each.task_name, each.task_options) for each in (circuit, other)]
-    if of_both[0] == of_both[1] and not other.by_hand and other.complete:
+    is_search = other.complete and not other.by_hand and not other.imported
+    if of_both[0] == of_both[1] and is_search:
         return search_line(other).removeprefix("circuit = ")
     return repr(other.kept)

@@ -20,7 +20,11 @@ BUTTONS = {
         "All that is shown, as a file to go on from: the circuit, changes by "
         "hand, groups, pinned circuits, the view and the script",
     ),
-    "load": ("Load", "A circuit or a session from a file that was saved"),
+    "load": (
+        "Load",
+        "A circuit or a session from a file that was saved, or a circuit of another tool's: "
+        "EAP-IG's JSON, a CSV table of edges, GraphML, GEXF",
+    ),
 }
 
 
@@ -56,7 +60,7 @@ class FileButtons(anywidget.AnyWidget):
     function render({ model, el }) {
       const input = document.createElement("input");
       input.type = "file";
-      input.accept = ".json";
+      input.accept = ".json,.csv,.graphml,.gexf";
       input.hidden = true;
       input.addEventListener("change", async () => {
         const [file] = input.files;

@@ -1,0 +1,1 @@
+"""Circuits in the files of other tools: one module for each format, which reads and writes it."""
