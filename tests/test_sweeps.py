@@ -289,6 +289,11 @@ class TestRows:
         assert (1, 2) in told
         assert heard[0].what == "sweeping (1 more were there): rows"
 
+    def test_more_rows_than_are_given_out_at_once(self, tmp_path, here, monkeypatch):
+        monkeypatch.setattr(running, "MOST_GIVEN_OUT", 2)
+        grid = GRID | {"thresholds": [0.3, 0.5, 0.9, 1.5, 2]}
+        assert ax.sweep(grid, tmp_path, here)["state"].tolist() == ["done"] * 5
+
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(ValueError, match="there is no folder"):
             ax.read_sweep(tmp_path / "no")

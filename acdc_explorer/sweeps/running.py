@@ -24,6 +24,8 @@ from acdc_explorer.workers.gathering import gather
 
 # How often to look whether another sweep has come to the end of a row.
 _POLL_SECONDS = 0.5
+# So many rows are given out at once: clusters refuse more, and looking after each takes time.
+MOST_GIVEN_OUT = 1000
 # So often in a row worker processes may end before they begin with any row.
 _FALSE_STARTS = 3
 # For worker processes to end once they were told to.
@@ -103,11 +105,13 @@ class SweepRun:
         waiting, busy = list(rows), list[SweepRow]()
         try:
             while waiting or busy:
-                found = self._give_out(waiting)
-                waiting, busy = found.unbegun, busy + found.busy
+                found = self._give_out(waiting[:MOST_GIVEN_OUT])
+                waiting = found.unbegun + waiting[MOST_GIVEN_OUT:]
+                busy += found.busy
                 for lost in found.lost:
                     again = self._try_alone(lost)
-                    waiting, busy = waiting + again.unbegun, busy + again.busy
+                    waiting += again.unbegun
+                    busy += again.busy
                 if not waiting:
                     waiting, busy = self._wait_for_others(busy)
         except KeyboardInterrupt:
