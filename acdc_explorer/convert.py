@@ -22,7 +22,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         help="acdc_explorer, eap-ig, eap-ig-pt, mib, csv, prune-scores, graphml or gexf "
-        "(default: by the ending .json, .eap-ig.json, .eap-ig.pt, .csv, .pt, .graphml, .gexf)",
+        "(default: by the ending: .json, .eap-ig.json, .pt, .csv, .prune-scores.pt, .graphml or "
+        ".gexf)",
     )
     parser.add_argument(
         "--absolute", action="store_true", help="scores are sizes, without the sign of the effect"

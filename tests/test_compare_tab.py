@@ -226,7 +226,7 @@ def test_circuits_of_other_tools(explorer, model, task, tmp_path):
     explorer.compare(tmp_path / "other.pt")
     assert counts(explorer) == expected(explorer, other)
     assert chosen(explorer) == ["file"]
-    assert "auto-circuit file" in tab_of(explorer).choices.value
+    assert "EAP-IG file" in tab_of(explorer).choices.value
     assert drawn(explorer, "only-there")
     # A list of edges is of the model that is shown.
     tab_of(explorer)._load("few.csv", "edge\n" + other.kept[0])

@@ -27,9 +27,9 @@ from acdc_explorer.graph import graph_of
 ENDINGS = {
     "acdc_explorer": "json",
     "eap-ig": "eap-ig.json",
-    "eap-ig-pt": "eap-ig.pt",
+    "eap-ig-pt": "pt",
     "csv": "csv",
-    "prune-scores": "pt",
+    "prune-scores": "prune-scores.pt",
     "graphml": "graphml",
     "gexf": "gexf",
 }
@@ -256,8 +256,8 @@ def test_prune_scores_as_auto_circuit_has_them(tmp_path):
     assert best.kept == ["a1.h1->logits"]
     # A kept edge stays one without a score, as one that was restored by hand.
     unscored = Circuit.from_file(write(tmp_path / "a.csv", "edge\nm0->m1"), found.graph)
-    ax.export_circuit(unscored, tmp_path / "ours.pt")
-    assert Circuit.from_file(tmp_path / "ours.pt").kept == ["m0->m1"]
+    ax.export_circuit(unscored, tmp_path / "ours.prune-scores.pt")
+    assert Circuit.from_file(tmp_path / "ours.prune-scores.pt").kept == ["m0->m1"]
     for wrong, told in (
         ({"blocks.0.hook_mlp_in": torch.zeros(5, 3)}, "by token position.*scores.sum"),
         (
@@ -293,6 +293,16 @@ def test_scores_are_the_largest_threshold_at_which_an_edge_is_kept(model, task, 
     assert (found.kept_mask == circuit.kept_mask).all()
     with pytest.raises(ValueError, match="choose one of the folders in it: ioi_gpt2"):
         Circuit.from_file(tmp_path)
+    # Of any name, as MIB takes it; or one for each size.
+    folder = tmp_path / "ioi_gpt2"
+    ax.export_circuit(circuit, folder / "scores.pt")
+    with pytest.raises(ValueError, match=r"choose one of them: importances.json, scores.pt"):
+        Circuit.from_file(folder)
+    (folder / "importances.json").unlink()
+    assert (Circuit.from_file(folder).kept_mask == circuit.kept_mask).all()
+    (folder / "scores.pt").unlink()
+    with pytest.raises(ValueError, match=r"the folder has no .json or .pt file"):
+        Circuit.from_file(folder)
     with pytest.raises(ValueError, match="are called <task>_<model>"):
         ax.export_circuit(circuit, tmp_path / "ioi", "mib")
     other = ax.find_circuit(model, labelled_task(), 0.5, positions=True)

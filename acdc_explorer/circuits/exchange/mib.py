@@ -12,21 +12,37 @@ from pathlib import Path
 
 from acdc_explorer.files import write_text
 
-FILES = "importances.json", "importances.pt"
+_FILE = "importances.json"
+_LISTED = 12
 
 
 def file_in_folder(folder: Path) -> Path:
-    """The file of scores in a folder.
+    """The file of scores in a folder, whatever its name, as MIB takes it.
 
     Raises:
-        ValueError: if there is none, naming those of folders in it.
+        ValueError: if there is none or several, as where each has the edges of a circuit of another
+            size; naming these, or the folders in it.
     """
-    for name in FILES:
-        if (folder / name).is_file():
-            return folder / name
-    inside = sorted(each.parent.name for name in FILES for each in folder.glob(f"*/{name}"))
-    hint = f"; choose one of the folders in it: {', '.join(inside[:12])}" if inside else ""
-    raise ValueError(f"the folder has neither {FILES[0]} nor {FILES[1]}{hint}")
+    files = _circuits_in(folder)
+    if len(files) == 1:
+        return files[0]
+    if files:
+        choice = f"has several circuits; choose one of them: {_names(files)}"
+    else:
+        folders = [each for each in sorted(folder.iterdir()) if each.is_dir()]
+        inside = [each for each in folders if _circuits_in(each)]
+        choice = "has no .json or .pt file"
+        choice += f"; choose one of the folders in it: {_names(inside)}" if inside else ""
+    raise ValueError(f"the folder {choice}")
+
+
+def _circuits_in(folder: Path) -> list[Path]:
+    return [each for each in sorted(folder.iterdir()) if each.suffix in (".json", ".pt")]
+
+
+def _names(paths: list[Path]) -> str:
+    more = ", …" if len(paths) > _LISTED else ""
+    return f"{', '.join(each.name for each in paths[:_LISTED])}{more}"
 
 
 def names_of_folder(folder: Path) -> dict[str, str]:
@@ -53,4 +69,4 @@ def write_folder(folder: Path, text: str) -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {str(folder)!r} ({error.strerror})") from None
-    write_text(folder / FILES[0], text)
+    write_text(folder / _FILE, text)

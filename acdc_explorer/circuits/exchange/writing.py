@@ -61,7 +61,7 @@ FORMATS = {
     ),
     "eap-ig-pt": FileFormat(
         "EAP-IG's tensors",
-        (".eap-ig.pt",),
+        (".pt",),
         write_eap_ig_pt,
         "kept edges, a score for every edge (float32), the model's shape",
         f"{_NO_SEARCH}; names of model and task; {_SHAPE_OF_EAP_IG}",
@@ -83,7 +83,7 @@ FORMATS = {
     ),
     "prune-scores": FileFormat(
         "auto-circuit's PruneScores",
-        (".pt",),
+        (".prune-scores.pt",),
         write_prune_scores,
         "kept edges and their scores (float32), the model's shape",
         f"{_NO_SEARCH}; scores of edges that are not kept; names of model and task; positions are "
