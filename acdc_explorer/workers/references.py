@@ -73,14 +73,11 @@ def reference_of(model: ModelLike) -> ModelReference:
     if model.loaded_from is not None:
         reference = ModelReference(model.name, model.loaded_from, fingerprint=fingerprint)
     else:
-        reference = _written.get(model)
+        written = _written.get(model)
         # Weights may be changed in place.
-        if (
-            reference is None
-            or reference.fingerprint != fingerprint
-            or not _file(reference).exists()
-        ):
-            reference = _written[model] = _write(model, fingerprint)
+        if written is None or written.fingerprint != fingerprint or not _file(written).exists():
+            written = _written[model] = _write(model, fingerprint)
+        reference = written
     _referred_to[reference] = model
     return reference
 
