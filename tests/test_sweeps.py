@@ -20,7 +20,7 @@ from acdc_explorer import cli, progress
 from acdc_explorer.sweeps import claims, running
 from acdc_explorer.sweeps.claims import claim_path, is_claimed, owner_of, try_claim
 from acdc_explorer.sweeps.grid import read_grid, rows_of
-from acdc_explorer.sweeps.job import GRACE_SECONDS
+from acdc_explorer.sweeps.job import GRACE_SECONDS, WRITTEN, Answer
 from acdc_explorer.sweeps.row import SweepRow
 from acdc_explorer.sweeps.row_files import path_of, read_record
 from acdc_explorer.sweeps.table import n_running
@@ -289,6 +289,11 @@ class TestRows:
         assert (1, 2) in told
         assert heard[0].what == "sweeping (1 more were there): rows"
 
+    def test_more_rows_than_are_given_out_at_once(self, tmp_path, here, monkeypatch):
+        monkeypatch.setattr(running, "MOST_GIVEN_OUT", 2)
+        grid = GRID | {"thresholds": [0.3, 0.5, 0.9, 1.5, 2]}
+        assert ax.sweep(grid, tmp_path, here)["state"].tolist() == ["done"] * 5
+
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(ValueError, match="there is no folder"):
             ax.read_sweep(tmp_path / "no")
@@ -373,6 +378,16 @@ class TestFaults:
         assert table["state"].tolist() == ["failed"] * 2
         assert table["error"].str.startswith("LostRowError: the row was lost twice").all()
         assert table["error"].str.contains(said, regex=False).all()
+
+    def test_a_file_that_is_late_is_waited_for(self, tmp_path, here):
+        """As on a network's disk."""
+
+        class Late:
+            def submit(self, function, /, *arguments):
+                threading.Timer(0.5, here.submit, (function, *arguments)).start()
+                return Garbling(Answer(WRITTEN)).submit(function)
+
+        assert ax.sweep(GRID, tmp_path, Late())["state"].tolist() == ["done"] * 2
 
     def test_an_interrupt_leaves_what_is_done(self, tmp_path, here):
         class Interrupting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import threading
 import time
@@ -151,6 +152,20 @@ class TestReferences:
         assert not file.exists()
         with pytest.raises(ValueError, match=r"weights of model 'own' are not in"):
             model_of(reference)
+
+    def test_what_killed_processes_leave_behind_goes_after_a_week(self, model):
+        first = Path(reference_of(ax.Model(model.bridge, "own")).file)
+        # The model has gone, and so has its file.
+        left, recent = (first.with_name(f"{name}.pt") for name in ("left", "recent"))
+        for file, days in ((left, 8), (recent, 6)):
+            file.touch()
+            os.utime(file, (time.time() - days * 86_400,) * 2)
+        own = ax.Model(model.bridge, "own")
+        assert Path(reference_of(own).file).exists()
+        assert (first.exists(), left.exists(), recent.exists()) == (False, False, True)
+        recent.unlink()
+        Path(reference_of(own).file).unlink()
+        assert Path(reference_of(own).file).exists()
 
     def test_other_weights_are_other_models(self):
         model = ax.load_model("five-heads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections import Counter
@@ -16,7 +17,7 @@ import psutil
 
 from acdc_explorer.progress import working_on
 from acdc_explorer.sweeps.claims import Owner, claim_path, is_claimed, owner_of
-from acdc_explorer.sweeps.job import BUSY, UNWRITABLE, Answer, Job, run_row
+from acdc_explorer.sweeps.job import BUSY, UNWRITABLE, WRITTEN, Answer, Job, run_row
 from acdc_explorer.sweeps.row import SweepRow
 from acdc_explorer.sweeps.row_files import path_of, read_record, write_failed
 from acdc_explorer.workers.executor import Executor, LocalExecutor, local_executor
@@ -24,6 +25,10 @@ from acdc_explorer.workers.gathering import gather
 
 # How often to look whether another sweep has come to the end of a row.
 _POLL_SECONDS = 0.5
+# So many rows are given out at once: clusters refuse more, and looking after each takes time.
+MOST_GIVEN_OUT = 1000
+# How late a file may be that was written on another machine.
+_LATE_SECONDS = 60.0
 # So often in a row worker processes may end before they begin with any row.
 _FALSE_STARTS = 3
 # For worker processes to end once they were told to.
@@ -103,11 +108,13 @@ class SweepRun:
         waiting, busy = list(rows), list[SweepRow]()
         try:
             while waiting or busy:
-                found = self._give_out(waiting)
-                waiting, busy = found.unbegun, busy + found.busy
+                found = self._give_out(waiting[:MOST_GIVEN_OUT])
+                waiting = found.unbegun + waiting[MOST_GIVEN_OUT:]
+                busy += found.busy
                 for lost in found.lost:
                     again = self._try_alone(lost)
-                    waiting, busy = waiting + again.unbegun, busy + again.busy
+                    waiting += again.unbegun
+                    busy += again.busy
                 if not waiting:
                     waiting, busy = self._wait_for_others(busy)
         except KeyboardInterrupt:
@@ -141,7 +148,7 @@ class SweepRun:
                         "rows that are done are there; the same call goes on from them. Workers "
                         "elsewhere must see the folder by this very path"
                     )
-                if self._has_file(row):
+                if self._has_file(row) or (state == WRITTEN and self._appears(row)):
                     self._count(1)
                 elif state == BUSY:
                     found.busy.append(row)
@@ -239,6 +246,17 @@ class SweepRun:
             return read_record(path_of(self._folder, row)) is not None
         except ValueError:
             return False
+
+    def _appears(self, row: SweepRow) -> bool:
+        """Whether a file that a worker has written is there; on a network's disk it may be late."""
+        until = time.monotonic() + _LATE_SECONDS
+        while not self._has_file(row):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_POLL_SECONDS)
+            # Has the system ask the disk again.
+            os.listdir(self._folder)
+        return True
 
     def _count(self, n_rows: int) -> None:
         self._n_done += n_rows

@@ -41,9 +41,12 @@ def sweep(
     Args:
         grid: a mapping of lists, as `{"models": ["mini"], "tasks": ["ioi"], "thresholds": ["3%",
             "7%"], "seeds": range(3)}`, for every combination; a list of such mappings, for those of
-            each; or a DataFrame, with a row for each search. The settings are those of `SweepRow`,
-            in the singular or the plural; what is left out is as in `find_circuit` and `load_task`.
-            Models are given by what every worker can load: a name, a folder or a file.
+            each; or a DataFrame, with a row for each search. Settings are model and task, which
+            must be there; n_prompts and seed, as in `load_task`; threshold, faithfulness, method,
+            rule, order, order_seed, ablation, positions, split_qkv, screen and top_n, as in
+            `find_circuit`; each of them in the singular or the plural. Random orders go by the
+            row's seed where no order_seed is given. Models are given by what every worker can load:
+            a name, a folder or a file.
         out: the folder, made if it is not there. Workers elsewhere must see it by the same path.
             Each row's file opens with `Circuit.load`.
         executor: where jobs run: a `concurrent.futures.ProcessPoolExecutor`, a

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import os
 import secrets
+import time
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from acdc_explorer.models.weights import map_tensors
 
 # A worker that is given many models in turn keeps the last few.
 _MODELS_KEPT = 4
+# Of weights that no process needs any more.
+_KEPT_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,11 @@ def reference_of(model: ModelLike) -> ModelReference:
     if model.loaded_from is not None:
         reference = ModelReference(model.name, model.loaded_from, fingerprint=fingerprint)
     else:
-        known = _written.get(model)
+        written = _written.get(model)
         # Weights may be changed in place.
-        reference = known if known and known.fingerprint == fingerprint else _write(model)
-        _written[model] = reference
+        if written is None or written.fingerprint != fingerprint or not _file(written).exists():
+            written = _written[model] = _write(model, fingerprint)
+        reference = written
     _referred_to[reference] = model
     return reference
 
@@ -134,7 +138,7 @@ def _load(reference: ModelReference) -> Model:
     return model
 
 
-def _write(model: Model) -> ModelReference:
+def _write(model: Model, fingerprint: str) -> ModelReference:
     """Writes a model without its bridge, of which workers need the tokenizer alone."""
     bare = copy.copy(model)
     bare.bridge = SimpleNamespace(
@@ -143,15 +147,20 @@ def _write(model: Model) -> ModelReference:
     bare.weights = map_tensors(model.weights, lambda tensor: tensor.detach().cpu())
     folder = user_cache() / "workers"
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.pt"):
+        # By a process that was killed: its own went with the model.
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _KEPT_SECONDS:
+                left.unlink()
     file = folder / f"{secrets.token_hex(8)}.pt"
     weakref.finalize(model, _remove, file)
     torch.save((bare, model.weights.device.type), file)
-    return ModelReference(model.name, None, str(file), _digest(file), fingerprint_of(model))
+    return ModelReference(model.name, None, str(file), _digest(file), fingerprint)
 
 
 def _read(reference: ModelReference) -> Model:
     """Reads a model, as it was written: what has other bytes is not unpickled."""
-    file = Path(str(reference.file))
+    file = _file(reference)
     if not file.is_file() or _digest(file) != reference.digest:
         raise ValueError(
             f"the weights of model {reference.name!r} are not in {str(file)!r}: every worker must "
@@ -161,6 +170,10 @@ def _read(reference: ModelReference) -> Model:
     if device == "cuda" and torch.cuda.is_available():
         model.weights = map_tensors(model.weights, lambda tensor: tensor.to(device))
     return model
+
+
+def _file(reference: ModelReference) -> Path:
+    return Path(str(reference.file))
 
 
 def _digest(file: Path) -> str:

@@ -15,7 +15,10 @@ from typing import Any
 import torch
 
 import acdc_explorer as ax
+from acdc_explorer.engine.cache import engine_for
+from acdc_explorer.engine.references import EngineReference
 from acdc_explorer.workers.executor import local_executor
+from acdc_explorer.workers.gathering import gather
 
 # Of mini, so that there is something to do.
 MINI_THRESHOLD, SMOLLM2_THRESHOLD = "0.1%", "5%"
@@ -57,6 +60,13 @@ def summary(result: Any) -> Any:
     return result.random.as_near.tolist(), result.edges.edge.tolist()
 
 
+def get_ready(reference: EngineReference) -> None:
+    """Loads the model and runs the prompts, in every worker: it takes so long that each has one."""
+    reference.engine()
+    reference.fingerprint_here()
+    time.sleep(2)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -76,11 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
     columns = ["call", "here", *(f"{n} workers" for n in options.workers), "gain", "same result"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     executors = {n: local_executor(n) for n in options.workers}
+    reference = EngineReference.of(model, engine_for(model, task))
     for n, executor in executors.items():
-        # Each starts, loads the model and runs the prompts.
-        for _ in range(2):
-            ax.verify(model, task, circuit, executor=executor)
-        assert n == executor.n_workers
+        list(gather(executor, get_ready, [reference] * n))
     for name, call in to_measure.items():
         if options.only and name not in options.only:
             continue
