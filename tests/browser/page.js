@@ -90,25 +90,31 @@ window.acdcTest = (() => {
 
   const showsTheme = (name) => document.body.dataset.jpThemeName === name && isUncovered();
 
+  // Of the main area, not the current widget: while JupyterLab starts that may change again.
+  const notebookPanel = () => {
+    const shell = window.jupyterapp?.shell;
+    return [...(shell?.widgets('main') ?? [])].find((widget) => widget.content?.model?.sharedModel);
+  };
+
   const notebookIsReady = () => {
-    const panel = window.jupyterapp?.shell.currentWidget;
+    const panel = notebookPanel();
     const context = panel?.sessionContext;
     const kernel = context?.session?.kernel;
-    return Boolean(isUncovered() && panel?.content?.model && context?.isReady
+    return Boolean(isUncovered() && panel && context?.isReady
       && kernel?.connectionStatus === 'connected' && kernel.status === 'idle');
   };
 
-  const cells = () => window.jupyterapp.shell.currentWidget.content.model.sharedModel;
+  const cells = () => notebookPanel().content.model.sharedModel;
 
   const appendCell = (source) => {
-    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const notebook = notebookPanel().content;
     cells().insertCell(cells().cells.length, {cell_type: 'code', source});
     notebook.deselectAll();
     notebook.activeCellIndex = cells().cells.length - 1;
   };
 
   const chooseCell = (index) => {
-    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const notebook = notebookPanel().content;
     notebook.deselectAll();
     notebook.activeCellIndex = index;
   };
@@ -116,6 +122,8 @@ window.acdcTest = (() => {
   // Starts a JupyterLab command; its end is told in acdcTest.outcome.
   const execute = (command, options) => {
     window.acdcTest.outcome = null;
+    // Commands are for the current widget.
+    window.jupyterapp.shell.activateById(notebookPanel().id);
     window.jupyterapp.commands.execute(command, options).then(
       () => { window.acdcTest.outcome = 'done'; },
       (error) => { window.acdcTest.outcome = String(error); });
@@ -123,7 +131,7 @@ window.acdcTest = (() => {
 
   // Without the question whether one means it.
   const restartKernel = () =>
-    window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();
+    notebookPanel().sessionContext.session.kernel.restart();
 
   const statuses = () =>
     [...document.querySelectorAll('.acdc-status[data-status], .acdc-status [data-status]')]
