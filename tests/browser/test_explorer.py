@@ -207,6 +207,17 @@ def test_files_are_saved_and_loaded_and_a_picture_outlasts_the_kernel(explorer, 
         arg=f"{len(kept)} kept",
     )
     assert ask(lab, "explorer.circuit.kept") == kept
+    # Another tool's file: by changes by hand, which can be taken back.
+    theirs = tmp_path / "theirs.eap-ig.json"
+    ask(lab, f"str(ax.export_circuit(ax.Circuit.load({str(saved['json'])!r}), {str(theirs)!r}))")
+    ask(lab, "setattr(explorer, 'threshold', '5%')")
+    lab.run("explorer.wait(60)")
+    with lab.page.expect_file_chooser() as chooser:
+        lab.page.get_by_role("button", name="Load", exact=True).last.click()
+    chooser.value.set_files(theirs)
+    wait_kernel(lab, f"set(explorer.circuit.kept) == set({kept!r})")
+    assert ask(lab, "len(explorer.circuit.by_hand)") > 0
+    lab.run("explorer.reset(); explorer.threshold = '7%'; explorer.wait(60)")
     # The picture is in the notebook, renewed, and not on view beside the widget.
     lab.page.wait_for_function(
         """(text) => {
