@@ -126,6 +126,7 @@ class TestHandBuilt:
         assert other.as_faithful
         assert str(other).startswith("No other circuit was found in 9 searches. The most unlike")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("options", [{"screen": 0.5}, {"order": "ascending_heads"}])
     def test_with_other_options(self, options):
         model = ax.load_model("or-gate")

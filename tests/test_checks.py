@@ -152,6 +152,7 @@ def test_what_goes_wrong_is_said_and_escaped(explorer, monkeypatch):
     until(lambda: not explorer._checks.html.value)
 
 
+@pytest.mark.slow
 def test_results_are_there_again_when_the_explorer_is(explorer, tmp_path):
     check(explorer, "measurement")
     shown = explorer._checks.html.value

@@ -1142,7 +1142,7 @@ class TestFiles:
         buttons, _ = self.file(explorer, "svg")
         for text in ("<b>no", '{"format": "x"}', "[1]"):
             buttons._handle_custom_msg({"loaded": text, "name": "<b>.json"}, [])
-            assert re.search("is no (session or )?circuit file", explorer._page.error.value)
+            assert re.search("is no (session or )?circuit", explorer._page.error.value)
             assert "&lt;b&gt;.json" in explorer._page.error.value
             assert explorer.circuit is before
 

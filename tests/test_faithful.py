@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import bridge_of, random_gpt2, random_task
+from conftest import bridge_of, mostly_slow, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.models import Model
@@ -30,7 +30,7 @@ def quietly(*args, **options):
         return ax.find_circuit(*args, **options)
 
 
-@pytest.mark.parametrize("target", ["50%", 0.8, "95%"])
+@pytest.mark.parametrize("target", mostly_slow(["50%", 0.8, "95%"], 0.8))
 @pytest.mark.parametrize("rule", [None, "abs"])
 def test_it_is_the_circuit_of_its_threshold_and_faithful(model, task, target, rule):
     found = quietly(model, task, faithfulness=target, rule=rule)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import random_gpt2, random_task
+from conftest import mostly_slow, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.connected import on_paths
@@ -80,7 +80,7 @@ def test_edges_that_lead_nowhere_are_removed_and_counted(five_heads):
 
 
 @pytest.mark.parametrize("ablation", ["corrupted", "zero"])
-@pytest.mark.parametrize("metric", ["logit_diff", "nll"])
+@pytest.mark.parametrize("metric", mostly_slow(["logit_diff", "nll"], "logit_diff"))
 def test_every_point_is_that_of_its_circuit(random_model, ablation, metric):
     task = random_task(metric=metric)
     methods = ("exact", "eap")

@@ -120,9 +120,11 @@ def test_no_part_of_the_true_edges_does_the_same(known, ablation):
 @pytest.mark.parametrize(
     ("name", "method", "order"),
     [
-        *((name, method, "default") for name in WITHOUT_STAND_INS
-          for method in ("acdc", "path_patching")),
-        *((name, "acdc", order) for name in ("five-heads", "rasp-reverse", "rasp-dyck")
+        *((name, "acdc", "default") for name in WITHOUT_STAND_INS),
+        *(pytest.param(name, "path_patching", "default", marks=pytest.mark.slow)
+          for name in WITHOUT_STAND_INS),
+        *(pytest.param(name, "acdc", order, marks=pytest.mark.slow)
+          for name in ("five-heads", "rasp-reverse", "rasp-dyck")
           for order in ("ascending_heads", "random", "attribution")),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import bridge_of, labelled_task, random_gpt2, random_task
+from conftest import bridge_of, labelled_task, mostly_slow, random_gpt2, random_task
 
 import acdc_explorer as ax
 from acdc_explorer.circuits.connected import on_paths
@@ -163,7 +163,7 @@ def test_circuits_by_position_are_measured_by_position(model):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("metric", ["logit_diff", "kl_divergence"])
+@pytest.mark.parametrize("metric", mostly_slow(["logit_diff", "kl_divergence"], "logit_diff"))
 def test_circuits_of_every_kind_of_search_are_measured(model, options, metric):
     task = replace(labelled_task(), metric=metric)
     circuit = ax.find_circuit(model, task, 0.1, **options)

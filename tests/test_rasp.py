@@ -124,7 +124,7 @@ def test_every_program_is_known_here():
 
 
 @pytest.mark.parametrize("name", list(SAYS))
-@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("length", mostly_slow(LENGTHS, 3))
 def test_the_model_says_what_the_program_does_of_every_row(name, length):
     rows = [row for row in all_rows(PROGRAMS[name].words, length) if SAYS[name](row) is not None]
     if not rows:

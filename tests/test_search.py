@@ -301,6 +301,7 @@ class TestReplay:
         monkeypatch.setattr("acdc_explorer.engine.edge_trials.EdgeTrials.try_removing", fail)
         assert len(list(acdc_steps(engine, settings, replay=whole))) == len(whole)
 
+    @pytest.mark.slow
     def test_at_a_threshold_equal_to_a_known_change(self):
         engine, reference = make(random_gpt2("2x4"))
         steps = list(acdc_steps(engine, SearchSettings(0.1, "0.1")))
