@@ -26,7 +26,8 @@ _READ_BACK = {
     Tensor.__int__, Tensor.__index__, Tensor.__array__, Tensor.__contains__, Tensor.nonzero,
     torch.nonzero, Tensor.unique, torch.unique, Tensor.masked_select, torch.masked_select,
     torch.equal, Tensor.equal, torch.allclose, Tensor.allclose, Tensor.is_nonzero,
-    torch.repeat_interleave, Tensor.repeat_interleave,
+    torch.repeat_interleave, Tensor.repeat_interleave, torch.argwhere, Tensor.argwhere,
+    Tensor.__format__,
 }  # fmt: skip
 # Made where they are told to be, else on the host.
 _FACTORIES = {
@@ -96,7 +97,9 @@ class DeviceCounts(TorchFunctionMode):
             return self._indexed(func, args)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         hosts = [tensor for tensor in tensors if self.is_on_host(tensor)]
-        if func in _READ_BACK:
+        if func is Tensor.new_tensor:
+            self.copies[_line()] += 1
+        if func in _READ_BACK or (func is torch.where and len(args) == 1):
             if len(hosts) < len(tensors):
                 self.read_backs[_line()] += 1
             return self._label(func(*args, **kwargs), on_host=func is Tensor.cpu or bool(hosts))
@@ -134,8 +137,13 @@ class DeviceCounts(TorchFunctionMode):
         sent = tensor.to(*where, **kwargs)
         if told and was_on_host:
             self.copies[_line()] += 1
-            sent = sent.clone() if sent is tensor else sent
-        return self._label(sent, on_host=was_on_host and not told)
+        # The device that the engine sends to is called torch.device("cpu") here.
+        fetched = any(each == "cpu" for each in where if isinstance(each, str))
+        if fetched and not was_on_host:
+            self.read_backs[_line()] += 1
+        if sent is tensor and told:
+            sent = tensor.clone()
+        return self._label(sent, on_host=fetched or (was_on_host and not told))
 
     def _indexed(self, func: Callable[..., Any], args: tuple) -> Any:
         tensor, index = args[:2]
@@ -146,10 +154,14 @@ class DeviceCounts(TorchFunctionMode):
             if isinstance(part, Tensor):
                 if self.is_on_host(part):
                     self.copies[_line()] += 1
-                elif part.dtype == torch.bool and func is Tensor.__getitem__:
+                elif part.dtype == torch.bool and (
+                    func is Tensor.__getitem__ or isinstance(args[2], Tensor)
+                ):
                     self.read_backs[_line()] += 1
             elif getattr(part, "ndim", 0) or isinstance(part, (list, range)):
                 self.copies[_line()] += 1
+        if not on_host and isinstance(args[-1], Tensor) and self.is_on_host(args[-1]):
+            self.copies[_line()] += func is Tensor.__setitem__
         return self._label(func(*args), on_host=on_host)
 
     def _label(self, result: Any, *, on_host: bool) -> Any:

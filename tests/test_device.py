@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import pytest
@@ -143,6 +144,31 @@ def test_what_mixes_devices_is_found():
             on_device * torch.arange(3)
         assert torch.equal(on_device * torch.arange(3).to(on_device), torch.arange(3.0))
         on_device[[0, 2]]
-    assert counts.read_backs.total() == 2
-    assert counts.copies.total() == 2
+        on_device[on_device > 0] = on_device * 3
+        on_device[:1] = torch.zeros(1)
+        assert f"{on_device[1]:.0f}" == "3"
+        assert on_device.to("cpu").tolist() == [0, 3, 3]
+        torch.argwhere(on_device)
+    assert counts.read_backs.total() == 6
+    assert counts.copies.total() == 3
     assert counts.operators["mul"] == 2
+
+
+def test_threads_may_share_the_runs_of_an_engine():
+    """Though each lets go of what does not fit, and another goes on with it."""
+    engine = Engine(extract_weights(bridge_of(random_gpt2("2x4"))), random_task(), slice_size=1)
+    every = range(len(engine.graph.senders))
+    expected = [runs.deltas(every, runs.sets.changed) for runs in engine.slices]
+    wrong = []
+
+    def ask():
+        for _ in range(30):
+            for runs, right in zip(engine.slices, expected, strict=True):
+                if not torch.equal(runs.deltas(every, runs.sets.changed), right):
+                    wrong.append(runs)
+                engine.leave(runs)
+
+    with ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(ask) for _ in range(3)]:
+            future.result()
+    assert not wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from threading import Lock
 
 import torch
 from jaxtyping import Float, Int
@@ -62,6 +63,8 @@ class PromptRuns:
         first = torch.zeros_like(end) if from_the_start else self._first_changed(end)
         self.sets = PositionSets(end, first, task.n_positions)
         self._label_sets: dict[str, PositionSet] = {}
+        # Threads that search with the same engine share these runs.
+        self._lock = Lock()
         self.forget_derived()
 
     def _rows_of(self, of_all_prompts: Tensor) -> Tensor:
@@ -108,7 +111,6 @@ class PromptRuns:
         """Lets go of what was made from the two runs."""
         # Block and positions -> index of its latest sender, differences; last used, last here.
         self._block_deltas: dict[tuple[int, PositionSet], tuple[int, Tensor]] = {}
-        self._n_delta_floats = 0
         self._heads_deltas: dict[int, Tensor] = {}
         self._clean_vectors: dict[tuple[Node, QKV], Tensor] = {}
 
@@ -123,10 +125,12 @@ class PromptRuns:
         return self._both()[1]
 
     def _both(self) -> tuple[Run, Run]:
-        if self._runs is None:
+        # Another thread may let go of them meanwhile.
+        runs = self._runs
+        if runs is None:
             clean = run(self.weights, self._rows_of(self.task.clean_tokens))
-            self._runs = clean, self._ablated_run(clean)
-        return self._runs
+            runs = self._runs = clean, self._ablated_run(clean)
+        return runs
 
     def _ablated_run(self, clean: Run) -> Run:
         if self.ablation == "zero":
@@ -182,18 +186,31 @@ class PromptRuns:
 
         Kept as long as there is room: receivers that matter at the same positions ask for the same.
         """
-        key = layer, at
-        if key not in self._block_deltas:
-            made = self._make_deltas(layer, at)
-            self._n_delta_floats += made[1].numel()
-            room = DELTA_FLOATS[device_kind(self.weights.device)]
-            while self._block_deltas and self._n_delta_floats > room:
-                _, forgotten = self._block_deltas.pop(next(iter(self._block_deltas)))
-                self._n_delta_floats -= forgotten.numel()
-            self._block_deltas[key] = made
-        # Moved to the end: what was asked for last is let go of last.
-        self._block_deltas[key] = self._block_deltas.pop(key)
-        return self._block_deltas[key]
+        key, kept = (layer, at), self._block_deltas
+        with self._lock:
+            found = kept.pop(key, None)
+        if found is None:
+            found = self._make_deltas(layer, at)
+        with self._lock:
+            # At the end: what was asked for last is let go of last.
+            kept[key] = found
+            n_floats = sum(deltas.numel() for _, deltas in kept.values())
+            while n_floats > DELTA_FLOATS[device_kind(self.weights.device)] and len(kept) > 1:
+                _, oldest = kept.pop(next(iter(kept)))
+                n_floats -= oldest.numel()
+        return found
+
+    def all_deltas(self, at: PositionSet) -> Float[Tensor, "sender prompt width d_model"]:
+        """`delta` of every sender, in the order of the graph; nothing is kept of it."""
+        total: Tensor | None = None
+        for layer in range(INPUT.layer, self.weights.graph.n_layers):
+            latest, of_block = self._make_deltas(layer, at)
+            if total is None:
+                n_senders = len(self.weights.graph.senders)
+                total = of_block.new_empty(n_senders, *of_block.shape[1:])
+            total[latest + 1 - len(of_block) : latest + 1] = of_block.flip(0)
+        assert total is not None
+        return total
 
     def _make_deltas(self, layer: int, at: PositionSet) -> tuple[int, Tensor]:
         graph = self.weights.graph

@@ -110,6 +110,8 @@ class Attribution:
         sums, counted = np.zeros_like(self.scores), 0
         fitting = prompts_attributed(self._engine.weights, self._engine.most_changed_positions)
         for runs in self._engine.batches(min(fitting, self._wanted)):
+            if counted + runs.n_prompts > self._wanted:
+                runs = runs.of_rows(0, self._wanted - counted)
             deltas, run = self._deltas_of(runs, runs.clean, runs.ablated), runs.clean
             yield
             for share in self._shares:
@@ -133,8 +135,7 @@ class Attribution:
         self, runs: PromptRuns, before: Run, after: Run
     ) -> Float[Tensor, "sender prompt width d_model"]:
         """How what each sender adds to the stream, or to its block's sum, differs in two runs."""
-        n_senders = len(self._engine.graph.senders)
-        return runs.between(before, after).deltas(range(n_senders), runs.sets.changed)
+        return runs.between(before, after).all_deltas(runs.sets.changed)
 
     def _run_at(self, runs: PromptRuns, share: float) -> Generator[None, None, Run]:
         """Runs the model that far on the way from clean to ablated embeddings."""
