@@ -151,7 +151,7 @@ def test_what_mixes_devices_is_found():
         torch.argwhere(on_device)
     assert counts.read_backs.total() == 6
     assert counts.copies.total() == 3
-    assert counts.operators["mul"] == 2
+    assert counts.operators["mul"] == 3
 
 
 def test_threads_may_share_the_runs_of_an_engine():

@@ -122,8 +122,9 @@ window.acdcTest = (() => {
   // Starts a JupyterLab command; its end is told in acdcTest.outcome.
   const execute = (command, options) => {
     window.acdcTest.outcome = null;
-    // Commands are for the current widget.
-    window.jupyterapp.shell.activateById(notebookPanel().id);
+    // Commands are for the current widget. To make it that takes the focus, a little later.
+    const shell = window.jupyterapp.shell;
+    if (shell.currentWidget !== notebookPanel()) shell.activateById(notebookPanel().id);
     window.jupyterapp.commands.execute(command, options).then(
       () => { window.acdcTest.outcome = 'done'; },
       (error) => { window.acdcTest.outcome = String(error); });
