@@ -327,7 +327,7 @@ def test_tables_of_edges_from_anywhere(circuit, tmp_path):
     few = write(tmp_path / "few.csv", "edge,score\nL0H1 → MLP 0,0.5\nA1.H2->LOGITS,\n")
     with pytest.raises(
         ValueError,
-        match="does not say what model it is of: read it by `Circuit.from_file` with `graph=`",
+        match=r"does not say what model it is of: read it by `Circuit.from_file` with `graph=`",
     ):
         Circuit.from_file(few)
     found = Circuit.from_file(few, circuit.graph)

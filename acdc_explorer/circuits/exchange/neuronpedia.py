@@ -104,8 +104,8 @@ def write_neuronpedia(
         slug: what the graph is called in its address.
 
     Raises:
-        ValueError: naming what Neuronpedia would refuse; or if the circuit is not by position, or its
-            search has not come to its end.
+        ValueError: naming what Neuronpedia would refuse; or if the circuit is not by position, or
+            its search has not come to its end.
     """
     check_finished(circuit)
     graph = circuit.graph
