@@ -68,11 +68,11 @@ def shown(value: Any) -> str:
         return "an object"
     if isinstance(value, (list, tuple)):
         return f"a {'list' if isinstance(value, list) else 'tuple'} of {len(value)}"
-    if not (value is None or isinstance(value, (str, Number))):
-        return f"a {type(value).__name__}"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         # Python refuses to write out the longest ones.
         return f"a whole number of {value.bit_length()} bits"
+    if not (value is None or isinstance(value, (str, Number))):
+        return f"a {type(value).__name__}"
     # Of a text only what is shown, and one more: a million characters need not be quoted.
     text = repr(value[: _LONGEST_SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _LONGEST_SHOWN + 2 else f"{text[:_LONGEST_SHOWN]}…"

@@ -13,6 +13,7 @@ from conftest import labelled_task
 from test_exchange import ENDINGS, eap_ig_json, torch_file, write
 
 import acdc_explorer as ax
+from acdc_explorer.checked_json import shown
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.exchange import reading
 from acdc_explorer.circuits.exchange.neuronpedia import PromptOfGraph, write_neuronpedia
@@ -102,6 +103,9 @@ def test_parts_that_are_shared_are_not_written_out():
     scores = {"blocks.0.hook_q_input": torch.zeros(1, 1), shared[0][0][0][0][0][0]: 1}
     with pytest.raises(ValueError, match="a tuple of 2 is no module"):
         of_tensors(scores)
+    assert [shown(value) for value in (np.float64(2), None, True, {1}, "x")] == [
+        repr(np.float64(2)), "None", "True", "a set", "'x'",
+    ]  # fmt: skip
 
 
 def test_scores_are_of_a_size_that_is_read_again():

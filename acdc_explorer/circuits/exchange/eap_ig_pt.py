@@ -97,9 +97,7 @@ def read_eap_ig_pt(data: Mapping[Any, Any], origin: str, **names: str) -> Import
     )
     for name in ("positional_edges_in_graph", "positional_edges_in_graphs"):
         if data.get(name) is not None:
-            raise ValueError(
-                f"{name} must be missing or None: edges are read at all positions alone"
-            )
+            raise ValueError(f"{name} must be missing or None: edges here are of all positions")
     edges = edges_of_matrices(origin, graph, in_graph != 0, scores, **names)
     neurons = data.get("neurons_in_graph")
     if neurons is not None:

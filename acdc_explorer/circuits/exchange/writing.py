@@ -169,8 +169,8 @@ def export_circuit(
     elif absolute or threshold_path is not None:
         given = "absolute" if absolute else "threshold_path"
         raise ValueError(
-            f"{given} is for scores in other tools' files; format {_OURS!r} keeps the circuit as it "
-            "is"
+            f"{given} is for scores in other tools' files; format {_OURS!r} keeps the circuit as "
+            "it is"
         )
     scores = scores_of(circuit, threshold_path, absolute=absolute)
     content = FORMATS[name].write(circuit, scores)
