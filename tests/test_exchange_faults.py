@@ -71,6 +71,8 @@ def test_a_threshold_path_is_of_the_same_search(model, task, circuit):
     assert "exact" in scores_of(circuit, ThresholdPath((circuit,))).told
     lower = ax.find_circuit(model, task, 0.02)
     assert "exact" in scores_of(circuit, ThresholdPath((circuit, lower))).told
+    of_pairs, of_lists = (replace(circuit, task_options={"a": a}) for a in ((1, 2), [1, 2]))
+    assert "exact" in scores_of(of_pairs, ThresholdPath((of_lists,))).told
     for changes, told in (
         ({"model_name": "gpt2"}, "model_name is .*got 'gpt2'"),
         ({"task_name": "else"}, "task_name is .*got 'else'"),
