@@ -6,13 +6,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
 from acdc_explorer.errors import unknown_name
 
 _LONGEST_SHOWN = 100
-_LARGEST = 1e100
+# Numbers are smaller, so that their differences are finite too.
+LARGEST = 1e100
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -59,15 +61,18 @@ def shown(value: Any) -> str:
     """A value as an error message shows it, cut short where it is long.
 
     Args:
-        value: anything that JSON can hold, or that a table's cell does.
+        value: anything that JSON can hold, or that a table's cell does. Of what has parts only the
+            kind is told: parts that are shared would be written out again and again.
     """
     if isinstance(value, dict):
         return "an object"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
+    if isinstance(value, (list, tuple)):
+        return f"a {'list' if isinstance(value, list) else 'tuple'} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         # Python refuses to write out the longest ones.
         return f"a whole number of {value.bit_length()} bits"
+    if not (value is None or isinstance(value, (str, Number))):
+        return f"a {type(value).__name__}"
     # Of a text only what is shown, and one more: a million characters need not be quoted.
     text = repr(value[: _LONGEST_SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _LONGEST_SHOWN + 2 else f"{text[:_LONGEST_SHOWN]}…"
@@ -180,7 +185,7 @@ class Value:
         data = self.data
         is_number = isinstance(data, (int, float)) and not isinstance(data, bool)
         # NaN is neither.
-        if not is_number or not -_LARGEST < data < _LARGEST or (positive and data <= 0):
+        if not is_number or not -LARGEST < data < LARGEST or (positive and data <= 0):
             above = " above 0" if positive else ""
-            raise self.error(f"a finite number{above}, smaller than {_LARGEST:g}")
+            raise self.error(f"a finite number{above}, smaller than {LARGEST:g}")
         return float(data)

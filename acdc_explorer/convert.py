@@ -26,13 +26,16 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
         ".gexf)",
     )
     parser.add_argument(
-        "--absolute", action="store_true", help="scores are sizes, without the sign of the effect"
+        "--absolute",
+        action="store_true",
+        help="scores are sizes, without the sign of the effect; not for acdc_explorer",
     )
     parser.add_argument(
         "--threshold-path",
         type=Path,
         metavar="FILE",
-        help="of the same search, as ThresholdPath.save writes it, for exact scores",
+        help="of the same search, as ThresholdPath.save writes it, for exact scores; not "
+        "for acdc_explorer, which has none",
     )
     parser.add_argument(
         "--top-n",

@@ -325,7 +325,10 @@ def test_tables_of_edges_from_anywhere(circuit, tmp_path):
     assert (found.kept_mask == circuit.kept_mask).all()
     assert found.edges.effect.to_numpy() == pytest.approx(circuit.edges.effect.to_numpy())
     few = write(tmp_path / "few.csv", "edge,score\nL0H1 → MLP 0,0.5\nA1.H2->LOGITS,\n")
-    with pytest.raises(ValueError, match="does not say what model it is of; give `graph=`"):
+    with pytest.raises(
+        ValueError,
+        match=r"does not say what model it is of: read it by `Circuit.from_file` with `graph=`",
+    ):
         Circuit.from_file(few)
     found = Circuit.from_file(few, circuit.graph)
     assert found.kept == ["a0.h1->m0", "a1.h2->logits"]

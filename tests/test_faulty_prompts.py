@@ -38,6 +38,9 @@ def test_columns(mini):
     assert message_of(table(row(END=3)), mini).startswith("no column may be called 'END': that is")
     assert message_of(table(row(rest=3)), mini).startswith("no column may be called 'rest'")
     assert message_of(table(row()).assign(**{" ": 3}), mini).startswith("a column has no name")
+    assert message_of(table(row()).assign(**{" S": 3}), mini).startswith(
+        "no column may have space around its name; got ' S'."
+    )
     assert message_of(table(), mini).endswith("Found: none")
     assert message_of(table(row()).iloc[:0], mini) == "a task needs at least one prompt; got none"
     assert message_of([row()], mini) == "prompts must come in a pandas DataFrame; got list"

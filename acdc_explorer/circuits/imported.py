@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acdc_explorer.checked_json import Value
+from acdc_explorer.checked_json import LARGEST, Value
 from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.graph import Edge, Graph
 
@@ -181,14 +181,18 @@ def edges_of_matrices(
         names: `model_name` and `task_name`, where they are known.
 
     Raises:
-        ValueError: if the score of an edge is no finite number, naming the edge.
+        ValueError: if the score of an edge is no finite number, or as large as none may be in our
+            own files, naming the edge.
     """
     mask = graph.edge_mask
     values = scores[mask]
-    if not np.isfinite(values).all():
-        number = int(np.flatnonzero(~np.isfinite(values))[0])
+    # NaN is neither.
+    fit = abs(values) < LARGEST
+    if not fit.all():
+        number = int(np.flatnonzero(~fit)[0])
         raise ValueError(
-            f"the score of {graph.edge_ids[number]} must be a finite number; got {values[number]}"
+            f"the score of {graph.edge_ids[number]} must be a finite number, smaller than "
+            f"{LARGEST:g}; got {values[number]}"
         )
     scored = dict(zip(graph.edge_ids, values.tolist(), strict=True))
     return ImportedEdges(origin, graph, tuple(graph.ids_of(kept & mask)), scored, **names)

@@ -11,6 +11,7 @@ from typing import Any
 
 from acdc_explorer.checked_json import Value, parse_json
 from acdc_explorer.circuits.circuit import Circuit, circuit_from
+from acdc_explorer.circuits.exchange.reading import content_of
 from acdc_explorer.graph import Graph
 
 FORMAT = "acdc_explorer.session"
@@ -77,16 +78,21 @@ class Session:
             path: of the file, or of a folder as `Circuit.from_file` takes it.
 
         Raises:
-            ValueError: as `from_json`; or if there is no such file.
+            ValueError: as `from_json`; or if there is no such file, or it is too large.
         """
         file = Path(path).expanduser()
         if not file.exists():
             raise ValueError(f"there is no session file {str(path)!r}")
-        try:
-            return Session.from_json(file.read_text(encoding="utf-8-sig"), str(path))
-        except (IsADirectoryError, UnicodeDecodeError):
-            # Tensors, or a folder of MIB's.
+        if file.is_dir():
+            # Of MIB's.
             return Session(Circuit.from_file(file))
+        content = content_of(file, str(path))
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            # Tensors.
+            return Session(Circuit.from_content(content, str(path)))
+        return Session.from_json(text, str(path))
 
     @staticmethod
     def from_json(text: str, name: str, graph: Graph | None = None) -> Session:

@@ -97,6 +97,8 @@ def _check_columns(frame: pd.DataFrame) -> list[str]:
         if name in _RESERVED:
             what = "the last token" if name == "END" else "what has no label"
             faults.append(f"no column may be called {name!r}: that is {what} of each prompt")
+        elif name in others and name.strip() not in (name, ""):
+            faults.append(f"no column may have space around its name; got {name!r}")
     if not all(name.strip() for name in names):
         faults.append("a column has no name")
     if faults:

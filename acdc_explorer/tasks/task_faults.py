@@ -40,8 +40,13 @@ def check_shapes(task: Task) -> None:
 
 
 def check_positions(task: Task) -> None:
-    """Raises a ValueError if a label lies outside its prompt or is no index or span."""
+    """Raises a ValueError if a label is no name, index or span, or lies outside its prompt."""
     for label, index in task.positions.items():
+        if not isinstance(label, str) or not label or label != label.strip():
+            raise ValueError(
+                f"task {task.name!r}: positions must be called by a text that is not empty and has "
+                f"no space around it; got {label!r}"
+            )
         if label == REST:
             raise ValueError(
                 f"task {task.name!r}: no position may be called {REST!r}; that stands for all "

@@ -33,7 +33,8 @@ def read_eap_ig(data: Any, origin: str, **names: str) -> ImportedEdges:
         names: `model_name` and `task_name`, where they are known.
 
     Raises:
-        ValueError: naming the value that is wrong.
+        ValueError: naming the value that is wrong; or if the graph keeps some neurons of a node
+            alone.
     """
     value = Value(data)
     graph = graph_of_cfg(value["cfg"])
@@ -41,6 +42,11 @@ def read_eap_ig(data: Any, origin: str, **names: str) -> ImportedEdges:
     for name in edges.mapping():
         edge = edges[name]
         collector.add(name, edge["score"], kept=edge["in_graph"].truth())
+    nodes = value.get("nodes", {})
+    for name in {name.partition("->")[0] for name in collector.kept} & nodes.mapping().keys():
+        neurons = nodes[name].get("neurons", None)
+        if neurons.data is not None and not all(item.data for item in neurons.items()):
+            raise by_neuron(name)
     return ImportedEdges(origin, graph, tuple(collector.kept), collector.scores, **names)
 
 
@@ -94,6 +100,11 @@ def cfg_of(graph: Graph) -> dict[str, Any]:
         "parallel_attn_mlp": graph.parallel,
         "d_model": 0,
     }
+
+
+def by_neuron(node: str) -> ValueError:
+    """The error for a graph that keeps an edge from a node without some of its neurons."""
+    return ValueError(f"it keeps some neurons of {node} alone; circuits here have whole nodes")
 
 
 def check_eap_ig_has(graph: Graph) -> None:

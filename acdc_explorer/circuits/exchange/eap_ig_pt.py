@@ -16,7 +16,12 @@ import numpy as np
 import torch
 
 from acdc_explorer.checked_json import Value
-from acdc_explorer.circuits.exchange.eap_ig_json import cfg_of, check_eap_ig_has, graph_of_cfg
+from acdc_explorer.circuits.exchange.eap_ig_json import (
+    by_neuron,
+    cfg_of,
+    check_eap_ig_has,
+    graph_of_cfg,
+)
 from acdc_explorer.circuits.exchange.scores import EdgeScores
 from acdc_explorer.circuits.imported import ImportedEdges, edges_of_matrices
 
@@ -73,13 +78,15 @@ def read_eap_ig_pt(data: Mapping[Any, Any], origin: str, **names: str) -> Import
         names: `model_name` and `task_name`, where they are known.
 
     Raises:
-        ValueError: naming the value that is wrong.
+        ValueError: naming the value that is wrong; or if the graph keeps edges at some positions
+            alone, or some neurons of a node.
     """
     graph = graph_of_cfg(Value(data["cfg"], "cfg"))
     senders = [sender.id for sender in graph.senders]
     receivers = [receiver.id for receiver in graph.receivers]
     for name, ids in (("src_nodes", senders), ("dst_nodes", receivers)):
-        if data.get(name, ids) != ids:
+        found = data.get(name, ids)
+        if not isinstance(found, list) or found != ids:
             raise ValueError(
                 f"{name} must be {ids[0]}, {ids[1]}, …, {ids[-1]}, all {len(ids)} in the order of "
                 "EAP-IG"
@@ -88,7 +95,18 @@ def read_eap_ig_pt(data: Mapping[Any, Any], origin: str, **names: str) -> Import
     in_graph, scores = (
         numbers_of(name, data.get(name), shape).T for name in ("edges_in_graph", "edges_scores")
     )
-    return edges_of_matrices(origin, graph, in_graph != 0, scores, **names)
+    for name in ("positional_edges_in_graph", "positional_edges_in_graphs"):
+        if data.get(name) is not None:
+            raise ValueError(f"{name} must be missing or None: edges here are of all positions")
+    edges = edges_of_matrices(origin, graph, in_graph != 0, scores, **names)
+    neurons = data.get("neurons_in_graph")
+    if neurons is not None:
+        width = neurons.shape[-1] if is_plain(neurons) and neurons.ndim else 0
+        whole = numbers_of("neurons_in_graph", neurons, [len(senders), width]).all(1)
+        partial = np.flatnonzero(edges.kept_mask.any(0) & ~whole)
+        if len(partial):
+            raise by_neuron(senders[partial[0]])
+    return edges
 
 
 def numbers_of(name: str, tensor: object, *shapes: list[int]) -> np.ndarray:
@@ -107,7 +125,7 @@ def numbers_of(name: str, tensor: object, *shapes: list[int]) -> np.ndarray:
         raise ValueError(f"{name} must be a tensor of numbers {shapes[0]}; got {told}")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         raise ValueError(f"{name} stores fewer numbers than its shape {list(tensor.shape)} needs")
-    return np.asarray(tensor.detach().double().numpy())
+    return np.asarray(tensor.detach().resolve_neg().double().numpy())
 
 
 def is_plain(tensor: object) -> TypeGuard[torch.Tensor]:

@@ -86,6 +86,9 @@ def _scored_graph(circuit: Circuit, scores: EdgeScores) -> nx.MultiDiGraph:
 def _read(
     parse: Callable[[str], nx.Graph], text: str, origin: str, graph: Graph | None
 ) -> ImportedEdges:
+    if "\0" in text:
+        # As text of two bytes a letter, which XML would be read as, entities and all.
+        raise ValueError("it has zero bytes, which no text in UTF-8 has")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("it defines XML entities, which circuits need none of")
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from acdc_explorer.checked_json import Value
-from acdc_explorer.circuits.exchange.scores import EdgeScores
+from acdc_explorer.circuits.exchange.scores import EdgeScores, check_finished
 from acdc_explorer.circuits.files import graph_from, graph_to_json
 from acdc_explorer.circuits.imported import EdgeCollector, ImportedEdges
 from acdc_explorer.graph import END, INPUT, LOGITS, Edge, Node
@@ -92,8 +92,9 @@ def write_neuronpedia(
     """The JSON text of a circuit on one prompt.
 
     An edge leads from the sender to the receiver at the token at which the receiver reads. Keys and
-    values are read at one token and used at later ones: such an edge leads to the head at each
-    later token from which an edge of the circuit leads on.
+    values are read at one token and used at later ones: such an edge, or one into a head whose q, k
+    and v are one receiver, leads to the head at that token or each later one from which an edge of
+    the circuit leads on.
 
     Args:
         circuit: by position.
@@ -103,8 +104,10 @@ def write_neuronpedia(
         slug: what the graph is called in its address.
 
     Raises:
-        ValueError: naming what Neuronpedia would refuse; or if the circuit is not by position.
+        ValueError: naming what Neuronpedia would refuse; or if the circuit is not by position, or
+            its search has not come to its end.
     """
+    check_finished(circuit)
     graph = circuit.graph
     if not graph.labels:
         raise ValueError("Neuronpedia's graphs stand on tokens: search with positions=True")
@@ -127,7 +130,9 @@ def write_neuronpedia(
         for weight in [float(scores.matrix[graph.cell(edge)])]
         for source, target in layout.links_of(edge)
     ]
-    if not any(edge.receiver.node.layer > 0 for edge in circuit.kept_effects):
+    # The page counts the layers below the logits.
+    drawn = [node for node in layout.nodes.values() if node["feature_type"] == _COMPONENT]
+    if not any(int(node["layer"]) > 0 for node in drawn):
         raise ValueError("Neuronpedia's page needs a node above layer 0")
     end_id = layout.node_id(LOGITS, prompt.positions[END])
     data = {
@@ -182,7 +187,7 @@ class _TokenGraph:
         if token is None:
             return []
         targets = {token}
-        if receiver.qkv in ("k", "v"):
+        if receiver.node.kind == "head" and receiver.qkv != "q":
             targets = {at for at in self._read_at.get(receiver.node, ()) if at >= token} or {token}
         source = self.node_id(edge.sender, token)
         return [(source, self.node_id(receiver.node, at)) for at in sorted(targets)]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from acdc_explorer.checked_json import Value
+from acdc_explorer.checked_json import Value, shown
 from acdc_explorer.circuits.exchange.eap_ig_pt import is_plain, numbers_of, saved
 from acdc_explorer.circuits.exchange.scores import EdgeScores
 from acdc_explorer.circuits.files import graph_from
@@ -54,7 +54,7 @@ def read_prune_scores(data: Mapping[Any, Any], origin: str) -> ImportedEdges:
     tensors = {}
     for name, tensor in data.items():
         if not isinstance(name, str) or not _MODULE.fullmatch(name):
-            raise ValueError(f"{name!r} is no module whose input auto-circuit patches")
+            raise ValueError(f"{shown(name)} is no module whose input auto-circuit patches")
         if not is_plain(tensor):
             raise ValueError(f"{name} must be a tensor of numbers; got a {type(tensor).__name__}")
         tensors[name] = tensor
@@ -83,7 +83,8 @@ def write_prune_scores(circuit: Circuit, scores: EdgeScores) -> bytes:
 
     Args:
         circuit: without positions.
-        scores: of its edges; a kept edge of score 0 gets the smallest that is not.
+        scores: of its edges; a kept edge of a score that is 0 in float32, or nearly, gets the
+            smallest that is not, of the same sign.
 
     Raises:
         ValueError: if the circuit is by position.
@@ -93,7 +94,8 @@ def write_prune_scores(circuit: Circuit, scores: EdgeScores) -> bytes:
         raise ValueError("auto-circuit counts tokens, and this circuit's positions have labels")
     # So that it is told from those that are not kept.
     smallest = float(np.finfo(np.float32).tiny)
-    values = np.where(scores.matrix == 0, smallest, scores.matrix) * kept
+    lifted = np.copysign(np.maximum(abs(scores.matrix), smallest), scores.matrix)
+    values = lifted * kept
     tensors = {}
     for name, numbers in _rows_of(graph).items():
         n_senders = int(graph.edge_mask[numbers[0]].sum())

@@ -49,20 +49,34 @@ def read_file(
             file = file_in_folder(file)
         except ValueError as error:
             raise ValueError(f"{str(path)!r} is no circuit: {error}") from None
-    n_bytes = file.stat().st_size
-    if not file.is_file():
-        raise ValueError(f"{str(path)!r} is no file that could be read as a whole")
-    if n_bytes > _MOST_BYTES:
-        raise ValueError(
-            f"{str(path)!r} has {n_bytes:,} bytes; circuits of at most {_MOST_BYTES:,} are read"
-        )
-    found = read_content(file.read_bytes(), str(path), graph, **names)
+    found = read_content(content_of(file, str(path)), str(path), graph, **names)
     if top_n is None:
         return found
     if not isinstance(found, ImportedEdges):
         raise ValueError("top_n is for files of other tools; a search has decided what is kept")
     check_whole_number("top_n", top_n, 1)
     return best_scored(found, top_n)
+
+
+def content_of(file: Path, name: str) -> bytes:
+    """What is in a file.
+
+    Args:
+        file: of a circuit.
+        name: of it, for the errors.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is none that has an end, or too large.
+    """
+    n_bytes = file.stat().st_size
+    if not file.is_file():
+        raise ValueError(f"{name!r} is no file that could be read as a whole")
+    if n_bytes > _MOST_BYTES:
+        raise ValueError(
+            f"{name!r} has {n_bytes:,} bytes; circuits of at most {_MOST_BYTES:,} are read"
+        )
+    return file.read_bytes()
 
 
 def read_content(

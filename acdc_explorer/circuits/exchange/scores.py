@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,16 +45,21 @@ def scores_of(
             those that hurt, whatever the metric's direction.
 
     Raises:
-        ValueError: if the path's circuits are of other edges, or there are none.
+        ValueError: if the path has no circuits, or some of other edges or another search; or if the
+            circuit is from another tool's file, whose scores no path changes.
     """
     graph = circuit.graph
     if circuit.imported:
+        if path is not None:
+            raise ValueError(f"a threshold path scores the circuit of a search; {circuit.lacks}")
         matrix = np.nan_to_num(circuit.imported.score_matrix)
         told = "Scores are those of the file that the circuit came from."
         return EdgeScores(abs(matrix) if absolute else matrix, told)
     circuits = [circuit] if path is None else list(path.circuits)
     if not circuits or any(each.graph != graph for each in circuits):
         raise ValueError("the path must have circuits of the same edges as the circuit")
+    for each in circuits:
+        _check_same_search(each, circuit)
     sizes, signs = np.zeros((2, *graph.edge_mask.shape))
     for each in circuits:
         tested = each.decision_arrays
@@ -72,3 +78,43 @@ def scores_of(
         "from the decisions of this one search." if path is None else "exact, from the path."
     )
     return EdgeScores(sizes if absolute else sizes * signs, told)
+
+
+def check_finished(circuit: Circuit) -> None:
+    """Raises a ValueError if a circuit's search has not come to its end.
+
+    Other tools' files know no untested edges: they would look as if they were removed.
+    """
+    if not circuit.complete:
+        raise ValueError(
+            "the search has not come to its end, and other tools' files know no untested edges: "
+            'let it end first, or write format "acdc_explorer", which keeps what is untested'
+        )
+
+
+def _check_same_search(found: Circuit, circuit: Circuit) -> None:
+    """Raises a ValueError if two circuits' searches differ in more than the threshold."""
+    asked, given = _search_of(circuit), _search_of(found)
+    for name, value in asked.items():
+        # A file has lists for tuples.
+        texts = [json.dumps(each, default=str) for each in (value, given[name])]
+        if given[name] != value and texts[0] != texts[1]:
+            raise ValueError(
+                f"the path must be of the same search as the circuit, whose {name} is {value!r}; "
+                f"got {given[name]!r}"
+            )
+
+
+def _search_of(circuit: Circuit) -> dict[str, object]:
+    """What a search was of, but for its threshold."""
+    return {
+        "model_name": circuit.model_name,
+        "task_name": circuit.task_name,
+        "task_options": dict(circuit.task_options),
+        "metric_name": circuit.metric_name,
+        **{
+            name: value
+            for name, value in vars(circuit.settings).items()
+            if name not in ("threshold", "threshold_text")
+        },
+    }

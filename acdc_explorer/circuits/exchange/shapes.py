@@ -13,7 +13,8 @@ from acdc_explorer.names import ends_of
 
 _HEAD, _MLP = re.compile(r"a(\d{1,4})\.h(\d{1,4})"), re.compile(r"m(\d{1,4})")
 _NOT_TOLD = (
-    "it does not say what model it is of; give `graph=`, as that of a circuit of the same model"
+    "it does not say what model it is of: read it by `Circuit.from_file` with `graph=`, as that of "
+    "a circuit of the same model; or give the command `convert` such a circuit by --like"
 )
 
 

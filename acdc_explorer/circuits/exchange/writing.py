@@ -16,7 +16,7 @@ from acdc_explorer.circuits.exchange.edges_csv import write_edges_csv
 from acdc_explorer.circuits.exchange.graph_files import write_gexf, write_graphml
 from acdc_explorer.circuits.exchange.mib import write_folder
 from acdc_explorer.circuits.exchange.prune_scores import write_prune_scores
-from acdc_explorer.circuits.exchange.scores import EdgeScores, scores_of
+from acdc_explorer.circuits.exchange.scores import EdgeScores, check_finished, scores_of
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.files import write_bytes, write_text
@@ -104,6 +104,8 @@ FORMATS = {
         f"{_NO_SEARCH}; scores of edges that are not kept; names of model and task but in words",
     ),
 }
+# Has no scores.
+_OURS = "acdc_explorer"
 # Needs a prompt; see `export_to_neuronpedia`.
 _NEURONPEDIA = "neuronpedia"
 
@@ -147,19 +149,29 @@ def export_circuit(
         circuit: any, with changes by hand or without.
         path: of the file; of the folder for format "mib", which is made if it is not there.
         format: one of `list_formats`; None: by the ending of the path.
-        threshold_path: `ax.threshold_path` of the same search, for exact scores.
-        absolute: whether scores are sizes, as MIB's CMD ranks edges. Else they are positive for
-            edges that help and negative for those that hurt, as its CPR does.
+        threshold_path: `ax.threshold_path` of the same search, for exact scores. Neither for our
+            own format, which has no scores, nor for circuits from other tools' files.
+        absolute: whether scores are sizes, as MIB's CMD ranks edges; not for our own format. Else
+            they are positive for edges that help and negative for those that hurt, as its CPR does.
 
     Raises:
-        ValueError: naming what is wrong: a format that is not known or cannot hold the circuit, or
-            a path that cannot be written to.
+        ValueError: naming what is wrong: a format that is not known or cannot hold the circuit, as
+            one whose search has not come to its end; a threshold path of another search; an
+            argument without effect; or a path that cannot be written to.
     """
     name = format or format_of(path)
     if name == _NEURONPEDIA:
         raise ValueError("Neuronpedia's graphs need a prompt: use export_to_neuronpedia")
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
+    if name != _OURS:
+        check_finished(circuit)
+    elif absolute or threshold_path is not None:
+        given = "absolute" if absolute else "threshold_path"
+        raise ValueError(
+            f"{given} is for scores in other tools' files; format {_OURS!r} keeps the circuit as "
+            "it is"
+        )
     scores = scores_of(circuit, threshold_path, absolute=absolute)
     content = FORMATS[name].write(circuit, scores)
     if name == "mib":
