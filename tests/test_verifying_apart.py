@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import warnings
 from copy import copy
-import time
 from dataclasses import replace
 
 import numpy as np

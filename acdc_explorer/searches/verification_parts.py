@@ -151,13 +151,14 @@ def check_decision(rule: DecisionRule, step: EdgeStep, *, by_rule: bool = True) 
         by_rule: whether it goes by these values; else they need only be numbers.
     """
     if not (math.isfinite(step.before) and math.isfinite(step.after)):
-        raise ValueError(f"a worker returned values of {step.edge.id} that are no numbers")
-    if by_rule and not step.borderline:
-        if step.kept != rule.keeps(step.edge, step.before, step.after):
-            raise ValueError(
-                f"a worker {'keeps' if step.kept else 'removes'} {step.edge.id} against its own "
-                f"values {step.before!r} before and {step.after!r} after"
-            )
+        raise ValueError(f"a worker returned values that are no numbers, of {step.edge.id}")
+    if not by_rule or step.borderline:
+        return
+    if step.kept != rule.keeps(step.edge, step.before, step.after):
+        raise ValueError(
+            f"a worker {'keeps' if step.kept else 'removes'} {step.edge.id} against its own "
+            f"values {step.before!r} before and {step.after!r} after"
+        )
 
 
 def with_tests(circuit: Circuit, tests: Mapping[int, EdgeStep]) -> list[Step]:
