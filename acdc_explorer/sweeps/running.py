@@ -142,6 +142,7 @@ class SweepRun:
         """Gives rows to the workers, and waits until each has come back."""
         found = _GivenOut([], [], [])
         broken: list[_Lost] = []
+        hung: list[SweepRow] = []
         # A row is over once it has taken its time, but on a cluster it may wait for days to begin.
         patience = math.inf
         if self._timeout is not None and self._executor is None:
@@ -166,6 +167,8 @@ class SweepRun:
                     )
                 if self._has_file(row):
                     self._count(1)
+                    if isinstance(answer, BrokenExecutor) and self._is_over_time(row):
+                        hung.append(row)
                 elif state == BUSY:
                     found.busy.append(row)
                 elif stands_still or isinstance(answer, BrokenExecutor):
@@ -173,22 +176,24 @@ class SweepRun:
                 else:
                     found.lost.append(_Lost(row, answer))
         if broken:
-            self._sort_out(broken, found)
+            self._sort_out(broken, found, hung)
         return found
 
-    def _sort_out(self, broken: Sequence[_Lost], found: _GivenOut) -> None:
+    def _sort_out(
+        self, broken: Sequence[_Lost], found: _GivenOut, hung: Sequence[SweepRow]
+    ) -> None:
         """Finds out which rows a broken pool was at, and lets go of the pool.
 
         Args:
             broken: what came back of it.
             found: to which these rows are added.
+            hung: rows whose time was over, which ends the worker that is at one.
 
         Raises:
             RuntimeError: if a new pool would not help, or the pool is the user's.
         """
         reason = broken[0].answer
         if self._executor is not None:
-            hung = [lost.row for lost in broken if self._hung(lost.row)]
             why = "one of its workers was killed, perhaps for want of memory"
             if hung:
                 why = f"a row hung until its TimeoutError, which ended its worker: {hung[0]}"
@@ -268,10 +273,10 @@ class SweepRun:
         before = self._failed_before.get(row.key)
         return before is None or before != stamp_of(path)
 
-    def _hung(self, row: SweepRow) -> bool:
-        """Whether a row failed just now, since its time was over."""
+    def _is_over_time(self, row: SweepRow) -> bool:
+        """Whether a row failed since its time was over."""
         record = whole_record(path_of(self._folder, row))
-        if record is None or record["state"] != FAILED or not self._has_file(row):
+        if record is None or record["state"] != FAILED:
             return False
         return bool(record["error"]["type"] == TimeoutError.__name__)
 
