@@ -93,11 +93,14 @@ def verify(
         until = time.monotonic() + seconds
         with working_on("verifying: edges decided", engine.graph.n_edges) as done:
             if executor is not None:
-                apart = VerificationApart(loaded, engine, circuit, executor)
+                apart = VerificationApart(loaded, engine, circuit, executor, until)
                 for _ in apart.advance():
                     done(apart.n_decided)
-                    if apart.n_tests and time.monotonic() > until:
-                        return with_changes(engine, apart.circuit(), changes)
+                    if time.monotonic() > until:
+                        if apart.n_tests:
+                            return with_changes(engine, apart.circuit(), changes)
+                        # No worker has come to the first edges; some are tested here.
+                        break
                 circuit = apart.circuit()
                 if circuit.complete and not circuit.n_screened:
                     return with_changes(engine, circuit, changes)

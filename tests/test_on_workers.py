@@ -10,6 +10,7 @@ import pytest
 from worker_jobs import AtOnce, Failing
 
 import acdc_explorer as ax
+from acdc_explorer.circuits.steps import EdgeStep
 from acdc_explorer.workers.executor import local_executor
 
 FEW = {"n_random": 20, "n_bootstrap": 50, "held_out": False, "ablations": "corrupted"}
@@ -17,6 +18,19 @@ FEW = {"n_random": 20, "n_bootstrap": 50, "held_out": False, "ablations": "corru
 
 def of_other_prompts(result):
     return replace(result, fingerprint="")
+
+
+def with_last(result, **changed):
+    """Steps of a search whose last decision is otherwise."""
+    steps = [*result.steps]
+    last = max(n for n, step in enumerate(steps) if isinstance(step, EdgeStep))
+    steps[last] = replace(steps[last], borderline=False, **changed)
+    return replace(result, steps=tuple(steps))
+
+
+def with_run(result, **changed):
+    """Searches of a study of which the first is otherwise."""
+    return replace(result, runs=(replace(result.runs[0], **changed), *result.runs[1:]))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +87,9 @@ class TestStability:
             (of_other_prompts, "of another model or other prompts"),
             (lambda result: replace(result, runs=result.runs[1:]), "returned searches"),
             (lambda result: None, "returned a NoneType"),
+            (lambda result: with_run(result, threshold=np.nan), "which cannot be"),
+            (lambda result: with_run(result, faithfulness=np.inf), "which cannot be"),
+            (lambda result: with_run(result, kept=result.runs[0].kept * 2), "with edges twice"),
         ],
     )
     def test_what_comes_back_wrong_is_done_here(self, model, task, spoil, said):
@@ -116,6 +133,12 @@ class TestThresholdPath:
         [
             (of_other_prompts, "of another model or other prompts"),
             (lambda result: replace(result, steps=()), "without a decision"),
+            (
+                lambda result: replace(result, steps=result.steps[: len(result.steps) // 2]),
+                "each of",
+            ),
+            (lambda result: with_last(result, after=np.nan), "are no numbers"),
+            (lambda result: with_last(result, after=99.0, kept=False), "against its own values"),
             (lambda result: "", "returned a str"),
         ],
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from acdc_explorer import cli, progress
 from acdc_explorer.sweeps import claims, running
 from acdc_explorer.sweeps.claims import claim_path, is_claimed, owner_of, try_claim
 from acdc_explorer.sweeps.grid import read_grid, rows_of
-from acdc_explorer.sweeps.job import GRACE_SECONDS, WRITTEN, Answer
+from acdc_explorer.sweeps.job import GRACE_SECONDS, UNWRITABLE, WRITTEN, Answer
 from acdc_explorer.sweeps.row import SweepRow
-from acdc_explorer.sweeps.row_files import path_of, read_record
+from acdc_explorer.sweeps.row_files import path_of, read_record, write_failed
 from acdc_explorer.sweeps.table import n_running
 
 # Hand-built, and loaded in no time.
@@ -41,6 +42,13 @@ class Refusing:
 
     def submit(self, function, /, *arguments):
         raise AssertionError("nothing should be submitted")
+
+
+class Interrupting:
+    """As if Ctrl-C were pressed at once."""
+
+    def submit(self, function, /, *arguments):
+        raise KeyboardInterrupt
 
 
 class Garbling:
@@ -110,8 +118,14 @@ class TestGrid:
     def test_a_folder_is_named_by_its_whole_path(self, tmp_path, monkeypatch):
         (tmp_path / "tuned").mkdir()
         monkeypatch.chdir(tmp_path)
-        assert SweepRow.of({"model": "tuned", "task": "ioi"}).model == str(tmp_path / "tuned")
-        assert SweepRow.of({"model": Path("mini"), "task": "ioi"}).model == "mini"
+        assert rows_of({"model": "tuned", "task": "ioi"})[0].model == str(tmp_path / "tuned")
+        assert rows_of({"model": Path("mini"), "task": "ioi"})[0].model == "mini"
+        # What a row's file says stays the same, wherever it is read.
+        assert SweepRow.of({"model": "tuned", "task": "ioi"}).model == "tuned"
+
+    def test_per_cents_are_told_by_their_number(self):
+        rows = rows_of({"model": "mini", "task": "ioi", "thresholds": ["7%", "7.0%", " 7 %"]})
+        assert [row.threshold for row in rows] == ["7%"]
 
     @pytest.mark.parametrize(
         ("name", "text"),
@@ -134,6 +148,10 @@ class TestGrid:
             ("g.yaml", "a: [", "cannot be read as YAML"),
             ("g.json", "{", "cannot be read as JSON"),
             ("g.csv", "", "cannot be read as CSV"),
+            ("g.json", '{"models": "mini", "seeds": 0, "seeds": 1}', "'seeds' comes twice"),
+            ("g.yaml", "models: mini\nseeds: 0\nseeds: 1\n", "'seeds' comes twice"),
+            ("g.json", "[" * 100_000, "nests too deep"),
+            ("g.yaml", "[" * 20_000, "nests too deep"),
         ],
     )
     def test_a_file_that_is_none_is_named(self, name, text, message, tmp_path):
@@ -156,6 +174,8 @@ class TestGrid:
             ({"threshold": 1}, "the grid names threshold twice"),
             ({"models": [3]}, "model must be a name, a folder or a file here"),
             ({"tasks": [None]}, "row 0 of the grid: task is missing"),
+            ({"tasks": [["ioi"]]}, "task must be one text, number, True or False; got a list of 1"),
+            ({"rules": [{}]}, "rule must be one text, number, True or False; got an object"),
         ],
     )
     def test_wrong_settings_are_named_before_anything_is_searched(self, change, message, tmp_path):
@@ -188,6 +208,29 @@ class TestGrid:
     def test_other_arguments(self, options, message, tmp_path):
         with pytest.raises(ValueError, match=message):
             ax.sweep(GRID, tmp_path, **options)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"top_n": 5}, "top_n goes with the methods eap, eap_ig, ceap; got 'acdc'"),
+            ({"methods": "eap", "top_n": 0}, "top_n must be a whole number from 1 on; got 0"),
+            ({"methods": "eap", "top_n": "x"}, "top_n must be a whole number from 1 on; got 'x'"),
+            ({"methods": "eap", "top_n": 5, "thresholds": 1}, "give either top_n or threshold"),
+        ],
+    )
+    def test_how_many_edges_are_asked_for_is_checked_beforehand(self, change, message):
+        with pytest.raises(ValueError, match=message):
+            rows_of({"models": "mini", "tasks": "ioi", **change})
+
+    @pytest.mark.parametrize("out", [3, "~nobody-of-this-name/runs"])
+    def test_out_that_is_no_path(self, out):
+        with pytest.raises(ValueError, match="folder"):
+            ax.sweep(GRID, out)
+        with pytest.raises(ValueError, match="folder"):
+            ax.read_sweep(out)
+
+    def test_a_model_of_a_very_long_name_is_a_row(self):
+        assert rows_of({"model": "x" * 5000, "task": "ioi"})[0].model == "x" * 5000
 
     def test_out_that_is_a_file(self, tmp_path):
         (tmp_path / "runs").write_text("")
@@ -262,6 +305,39 @@ class TestRows:
         with pytest.warns(UserWarning, match="1 of 3 rows failed"):
             ax.sweep(grid, tmp_path, here, retry_failed=True)
         assert file.stat().st_mtime_ns > before
+        # It stays until it is overwritten.
+        with pytest.raises(KeyboardInterrupt):
+            ax.sweep(grid, tmp_path, Interrupting(), retry_failed=True)
+        assert read_record(file)["error"]["type"] == "ValueError"
+
+    @pytest.mark.parametrize(
+        ("place", "name", "value"),
+        [
+            ("circuit", "kept", "abc"),
+            ("circuit", "kept", 1.5),
+            ("circuit", "value", "1"),
+            ("circuit", "metric", 3),
+            ("settings", "task", ["ioi"]),
+            ("settings", "model", "x" * 5000),
+        ],
+    )
+    def test_one_odd_file_is_one_damaged_row(self, place, name, value, tmp_path, here):
+        file = Path(ax.sweep(GRID, tmp_path, here)["file"][0])
+        first, _, second = file.read_text().partition("\n")
+        record = json.loads(first.rstrip(",") + "}")
+        record["sweep"][place][name] = value
+        file.write_text(f"{json.dumps(record)[:-1]},\n{second}")
+        (tmp_path / "notes.json").write_text("[]")
+        assert sorted(ax.read_sweep(tmp_path)["state"]) == ["damaged", "done"]
+
+    def test_a_folder_s_rows_are_found_wherever_it_is_read_from(self, tmp_path, here, monkeypatch):
+        table = ax.sweep(GRID, tmp_path / "runs", here)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        # A folder of the model's name makes no other row of what was searched.
+        (tmp_path / "five-heads").mkdir()
+        for folder in ("runs", "~/runs"):
+            pd.testing.assert_frame_equal(ax.read_sweep(folder), table)
 
     @pytest.mark.parametrize("damage", ["cut", "empty", "other", "of another row"])
     def test_a_damaged_file_is_made_again(self, damage, tmp_path, here):
@@ -360,6 +436,19 @@ class TestClaims:
             first.release()
             assert running.result(60)["state"].tolist() == ["done", "done"]
 
+    def test_one_that_was_taken_over_is_left_to_its_new_owner(self, path, monkeypatch):
+        monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
+        seen = threading.Event()
+        claim = try_claim(path, seen.set)
+        text = '{"host": "elsewhere", "pid": 1, "started": 0.5}'
+        claim_path(path).write_text(text)
+        os.utime(claim_path(path), (1, 1))
+        seen.clear()
+        assert seen.wait(10)
+        claim.release()
+        assert claim_path(path).read_text() == text
+        assert claim_path(path).stat().st_mtime == 1
+
 
 class TestFaults:
     @pytest.mark.parametrize(
@@ -416,6 +505,67 @@ class TestFaults:
         )
         assert table["seconds"][0] < GRACE_SECONDS
 
+    def test_a_folder_that_workers_do_not_share_ends_the_sweep(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(running, "_LATE_SECONDS", 0.2)
+        elsewhere = Garbling(Answer(WRITTEN))
+        with pytest.raises(OSError, match="must see the folder by this very path"):
+            ax.sweep(GRID, tmp_path, elsewhere)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_claims_of_a_killed_sweep_are_no_sign_that_a_row_was_begun(self, tmp_path, monkeypatch):
+        class Dying(ThreadPoolExecutor):
+            def submit(self, function, /, *arguments):
+                return Garbling(BrokenExecutor("it died")).submit(function)
+
+        monkeypatch.setattr(running, "local_executor", Dying)
+        ended = {"host": socket.gethostname(), "pid": 2**22 - 5, "started": 1.0}
+        for row in rows_of(GRID):
+            claim_path(path_of(tmp_path, row)).write_text(json.dumps(ended))
+        with pytest.raises(RuntimeError, match="worker processes end before they begin a row"):
+            ax.sweep(GRID, tmp_path, n_workers=1)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_row_that_hung_is_named_where_it_broke_an_executor(self, tmp_path):
+        second = rows_of(GRID)[1]
+
+        class Hanging:
+            def submit(self, function, /, *arguments):
+                future = Garbling(BrokenExecutor("it died")).submit(function)
+                if SweepRow.of(arguments[-1].settings) == second:
+                    # As the worker does before it ends itself.
+                    write_failed(tmp_path, second, TimeoutError("too long"), 1.0)
+                return future
+
+        with pytest.raises(RuntimeError, match="hung until its TimeoutError") as error:
+            ax.sweep(GRID, tmp_path, Hanging(), timeout=1.0)
+        assert str(second) in str(error.value)
+
+    def test_a_full_disk_is_told_before_other_rows_have_ended(self, tmp_path, monkeypatch):
+        ended = []
+
+        class Full(ThreadPoolExecutor):
+            def submit(self, function, /, *arguments):
+                return Garbling(Answer(UNWRITABLE, "no room")).submit(function)
+
+            def __exit__(self, *exception):
+                ended.append(exception)
+
+            def shutdown(self, *arguments, **options):
+                raise AssertionError("this would wait for what is running")
+
+        monkeypatch.setattr(running, "local_executor", Full)
+        with pytest.raises(OSError, match="no room"):
+            ax.sweep(GRID, tmp_path, n_workers=1)
+        assert len(ended) == 1
+
+    def test_workers_of_the_users_stay_when_it_is_interrupted(self, tmp_path, monkeypatch):
+        told = []
+        monkeypatch.setattr(running, "end_children", lambda *args, **options: told.append(args))
+
+        with pytest.raises(KeyboardInterrupt):
+            ax.sweep(GRID, tmp_path, Interrupting())
+        assert told == []
+
     def test_a_folder_that_goes_away_ends_the_sweep(self, tmp_path):
         class Removing(ThreadPoolExecutor):
             def submit(self, function, /, *arguments):
@@ -452,6 +602,16 @@ class TestCommandLine:
         found = capsys.readouterr().out
         assert "2 rows: 1 done, 1 failed" in found
         assert "ValueError: task 'ioi' needs 5 names" in found
+
+    def test_workers_that_end_are_told_in_one_line(self, tmp_path, capsys, monkeypatch):
+        def no_workers(n_workers):
+            raise RuntimeError("worker processes end before they begin")
+
+        grid = tmp_path / "grid.json"
+        grid.write_text(json.dumps(GRID))
+        monkeypatch.setattr(running, "local_executor", no_workers)
+        assert cli.main(["sweep", str(grid), "--out", str(tmp_path / "runs")]) == 2
+        assert "error: worker processes end before they begin" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("argv", "said"),

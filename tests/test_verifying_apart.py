@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import warnings
 from copy import copy
 from dataclasses import replace
@@ -74,6 +75,15 @@ def test_it_can_be_left_and_gone_on_with(model, task, searched):
     assert some.n_screened < searched.n_screened or not some.complete
     rest = ax.verify(model, task, some, executor=executor)
     assert decisions(rest) == decisions(ax.verify(model, task, searched))
+
+
+def test_workers_that_do_not_answer_are_not_waited_for_past_its_time(model, task, searched):
+    silent = Failing(dict.fromkeys(range(99), "never"))
+    began = time.monotonic()
+    with pytest.warns(RuntimeWarning, match="no word from any worker for 1 s"):
+        some = ax.verify(model, task, searched, executor=silent, seconds=0.1)
+    assert time.monotonic() - began < 60
+    assert some.n_screened < searched.n_screened or not some.complete
 
 
 def test_changes_by_hand_stay(model, task, searched):

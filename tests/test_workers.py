@@ -7,7 +7,10 @@ import os
 import pickle
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ from worker_jobs import (
 )
 
 import acdc_explorer as ax
+from acdc_explorer.engine.references import _key_of
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.workers.executor import (
     LocalExecutor,
@@ -33,7 +37,7 @@ from acdc_explorer.workers.executor import (
     n_workers_of,
 )
 from acdc_explorer.workers.gathering import gather, gather_all
-from acdc_explorer.workers.references import _read, fingerprint_of, model_of, reference_of
+from acdc_explorer.workers.references import _load, _read, fingerprint_of, model_of, reference_of
 
 
 def is_whole(job, result):
@@ -106,6 +110,14 @@ class TestGatherAll:
         with pytest.raises(ValueError, match="-1 is negative"):
             list(gather_all(AtOnce(), double, [-1], is_whole, "doublings"))
 
+    def test_what_is_done_here_is_checked_too(self):
+        def is_small(job, result):
+            raise ValueError(f"{result} is too large")
+
+        failing = Failing({0: OSError("gone")})
+        with pytest.raises(ValueError, match="14 is too large"):
+            list(gather_all(failing, double, [7], is_small, "doublings"))
+
 
 class TestExecutors:
     @pytest.mark.parametrize("n", [0, -1, 1.5, True, "two"])
@@ -121,6 +133,18 @@ class TestExecutors:
         with local_executor(3) as pool:
             assert n_workers_of(pool) == 3
         check_executor(pool)
+
+    def test_processes_that_are_forked_are_refused_since_they_hang(self):
+        forking = ProcessPoolExecutor(1, mp_context=get_context("fork"))
+        with pytest.raises(
+            ValueError, match=r"local_executor\(\).*get_context.*got one that forks"
+        ):
+            check_executor(forking)
+        check_executor(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+
+    def test_a_class_is_no_executor(self):
+        with pytest.raises(ValueError, match="got AtOnce itself"):
+            check_executor(AtOnce)
 
 
 class TestReferences:
@@ -177,6 +201,30 @@ class TestReferences:
         gc.collect()
         with pytest.raises(ValueError, match="'five-heads' has other weights here"):
             model_of(after)
+
+    def test_what_memory_a_model_may_take_goes_with_it(self, model):
+        named, own = ax.load_model("five-heads"), ax.Model(model.bridge, "own")
+        for each in (named, own):
+            before = reference_of(each)
+            each.memory_gib = 0.5
+            after = reference_of(each)
+            assert (before.memory_gib, after.memory_gib) == (None, 0.5)
+            assert _load(pickle.loads(pickle.dumps(after))).memory_gib == 0.5
+            assert after.file == before.file
+
+    def test_norms_count(self):
+        mini = ax.load_model("mini")
+        before = fingerprint_of(mini)
+        norm = replace(mini.weights.ln_final, eps=0.1)
+        mini.weights = replace(mini.weights, ln_final=norm)
+        assert fingerprint_of(mini) != before
+
+    def test_tasks_of_the_same_tokens_may_be_two(self):
+        model = ax.load_model("five-heads")
+        first, second = (ax.load_task("five-heads", model, 4, seed) for seed in (0, 1))
+        second = replace(first, options=second.options)
+        keys = [_key_of(task) for task in (first, second)]
+        assert keys[0] != keys[1]
 
     def test_a_folder_s_path_is_absolute(self, bpe, tmp_path, monkeypatch):
         folder = Path(bpe.loaded_from.name)

@@ -117,13 +117,15 @@ def _remember(key: str, task: Task) -> Task:
 def _key_of(task: Task) -> str:
     """A key for a task: of a metric of the user's own nothing but the object tells which it is."""
     if METRICS.get(task.metric.name) is task.metric:  # type: ignore[union-attr]
-        return _fingerprint(task.name, task)
+        # What further prompts are drawn by, as those of other seeds, counts too.
+        made = repr((task.name, task.options, task.texts, task.pairs))
+        return _fingerprint(made, task)
     return _own_keys.setdefault(task, secrets.token_hex(16))
 
 
-def _fingerprint(of_weights: str, task: Task) -> str:
-    """SHA-256 of a model's fingerprint and all that a search reads of a task."""
-    sha = hashlib.sha256(of_weights.encode())
+def _fingerprint(of_what: str, task: Task) -> str:
+    """SHA-256 of a text, as a model's fingerprint, and all that a search reads of a task."""
+    sha = hashlib.sha256(of_what.encode())
     sha.update(task.metric.name.encode())  # type: ignore[union-attr]
     tensors = {
         "clean": task.clean_tokens,

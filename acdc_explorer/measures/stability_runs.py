@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -135,5 +136,12 @@ def check_runs(search: RepeatedSearch, job: RunsJob, result: object) -> None:
     if names != list(job.names):
         raise ValueError(f"a worker returned searches {names} instead of {list(job.names)}")
     for run in result.runs:
+        if not 0 < run.threshold < math.inf or math.isinf(run.faithfulness):
+            raise ValueError(
+                f"a worker returned the search {run.name!r} with a threshold of {run.threshold!r} "
+                f"and a faithfulness of {run.faithfulness!r}, which cannot be"
+            )
+        if len({*run.kept}) < len(run.kept):
+            raise ValueError(f"a worker returned the search {run.name!r} with edges twice")
         # Of other prompts the labels may be others; edges by them are not of this graph.
         search.engine.graph.mask_of(run.kept)

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from acdc_explorer.arithmetic import plain_arithmetic
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.circuits.settings import SearchSettings
-from acdc_explorer.circuits.steps import EdgeStep, Step
+from acdc_explorer.circuits.steps import EdgeStep, Step, n_decided
 from acdc_explorer.circuits.threshold_path import ThresholdPath
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.references import EngineReference
 from acdc_explorer.models.model import Model
-from acdc_explorer.searches.methods import circuit_of, search_steps
+from acdc_explorer.searches.decisions import DecisionRule
+from acdc_explorer.searches.methods import SEARCH_METHODS, circuit_of, search_steps
+from acdc_explorer.searches.verification_parts import check_decision
 from acdc_explorer.workers.executor import Executor, n_workers_of
 from acdc_explorer.workers.gathering import gather_all
 
@@ -61,13 +64,30 @@ def steps_of(job: SearchJob) -> FoundSteps:
         return FoundSteps(job.engine.fingerprint_here(), steps)
 
 
-def check_steps(job: SearchJob, result: object) -> None:
-    """Raises a ValueError for what cannot be the steps of a search."""
+def check_steps(engine: Engine, job: SearchJob, result: object) -> None:
+    """Raises a ValueError for what cannot be the steps of a search.
+
+    Args:
+        engine: of this process.
+        job: as it was sent.
+        result: as it came back.
+    """
     if not isinstance(result, FoundSteps):
         raise ValueError(f"a worker returned a {type(result).__name__}, not a search")
     job.engine.check(result.fingerprint)
     if not any(isinstance(step, EdgeStep) for step in result.steps):
         raise ValueError("a worker returned a search without a decision")
+    graph, decisions = engine.graph, [s for s in result.steps if isinstance(s, EdgeStep)]
+    n = sum(n_decided(step, graph) for step in result.steps)
+    if n != graph.n_edges or len({step.edge for step in decisions}) < len(decisions):
+        raise ValueError(
+            f"a worker returned a search that decides {n:,} edges, or some twice, instead of each "
+            f"of {graph.n_edges:,} once"
+        )
+    is_exact = SEARCH_METHODS[job.settings.method].is_exact
+    rule = DecisionRule(engine, job.settings)
+    for step in decisions:
+        check_decision(rule, step, by_rule=is_exact and not step.screened)
 
 
 class SearchesOnWorkers:
@@ -103,7 +123,8 @@ class SearchesOnWorkers:
             if settings.threshold not in self._found and len(jobs) < most:
                 nearest = path.nearest(settings.threshold)
                 jobs.append(SearchJob(self._reference, settings, nearest.steps if nearest else ()))
-        results = gather_all(self._executor, steps_of, jobs, check_steps, "searches of a path")
+        check = partial(check_steps, self._engine)
+        results = gather_all(self._executor, steps_of, jobs, check, "searches of a path")
         with closing(results):
             for number, result in results:
                 settings = jobs[number].settings

@@ -7,6 +7,7 @@ the order of the search, ends what is verified; what comes after it was tested i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -136,15 +137,28 @@ def check_part(engine: Engine, part: VerificationPart, result: object) -> None:
         )
     if tests.kept[:-1].any():
         raise ValueError("a worker went on after an edge that stays")
-    if not (np.isfinite(tests.before).all() and np.isfinite(tests.after).all()):
-        raise ValueError("a worker returned values that are no numbers")
     rule = DecisionRule(engine, part.settings)
     for step in tests.steps(engine.graph):
-        if not step.borderline and step.kept != rule.keeps(step.edge, step.before, step.after):
-            raise ValueError(
-                f"a worker {'keeps' if step.kept else 'removes'} {step.edge.id} against its own "
-                f"values {step.before!r} before and {step.after!r} after"
-            )
+        check_decision(rule, step)
+
+
+def check_decision(rule: DecisionRule, step: EdgeStep, *, by_rule: bool = True) -> None:
+    """Raises a ValueError for a decision of a worker's that cannot be right.
+
+    Args:
+        rule: of the search.
+        step: the decision.
+        by_rule: whether it goes by these values; else they need only be numbers.
+    """
+    if not (math.isfinite(step.before) and math.isfinite(step.after)):
+        raise ValueError(f"a worker returned values that are no numbers, of {step.edge.id}")
+    if not by_rule or step.borderline:
+        return
+    if step.kept != rule.keeps(step.edge, step.before, step.after):
+        raise ValueError(
+            f"a worker {'keeps' if step.kept else 'removes'} {step.edge.id} against its own "
+            f"values {step.before!r} before and {step.after!r} after"
+        )
 
 
 def with_tests(circuit: Circuit, tests: Mapping[int, EdgeStep]) -> list[Step]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,12 +18,14 @@ from acdc_explorer.searches.acdc import acdc_steps
 from acdc_explorer.searches.methods import circuit_of
 from acdc_explorer.searches.verification_parts import check_part, parts_of, tested, with_tests
 from acdc_explorer.workers.executor import Executor, n_workers_of
-from acdc_explorer.workers.gathering import gather_all
+from acdc_explorer.workers.gathering import PATIENCE_SECONDS, gather_all
 
 # Parts are about as much work each; several for each worker, so that none waits long for the last.
 _PARTS_PER_WORKER = 3
 # What a screened search takes, as a share of the tests that it saves: about, in large models.
 _COST_OF_GUESS = 0.2
+# Seconds for workers to answer, however soon whoever asks means to leave.
+_LEAST_PATIENCE = 1.0
 
 
 class VerificationApart:
@@ -37,7 +41,14 @@ class VerificationApart:
         n_decided: up to which edge it has come, of all edges of the graph; about.
     """
 
-    def __init__(self, model: Model, engine: Engine, circuit: Circuit, executor: Executor):
+    def __init__(
+        self,
+        model: Model,
+        engine: Engine,
+        circuit: Circuit,
+        executor: Executor,
+        until: float = math.inf,
+    ):
         """Begins.
 
         Args:
@@ -45,7 +56,10 @@ class VerificationApart:
             engine: likewise.
             circuit: by method "acdc".
             executor: of the workers.
+            until: when, by `time.monotonic`, whoever asks means to leave: workers that have not
+                been heard of by then are waited for no longer.
         """
+        self._until = until
         self._name, self._engine, self._executor = model.name, engine, executor
         self._reference = EngineReference.of(model, engine)
         self._screened = circuit.settings
@@ -77,7 +91,15 @@ class VerificationApart:
         check = partial(check_part, self._engine)
         n_screened, n_before = self._circuit.n_screened, self.n_decided
         found, n_known = {}, 0
-        results = gather_all(self._executor, tested, parts, check, "parts of a verification")
+        left = max(_LEAST_PATIENCE, self._until - time.monotonic())
+        results = gather_all(
+            self._executor,
+            tested,
+            parts,
+            check,
+            "parts of a verification",
+            patience=min(PATIENCE_SECONDS, left),
+        )
         with closing(results):
             for number, result in results:
                 found[number] = result
@@ -86,8 +108,8 @@ class VerificationApart:
                     self._tests.update(zip(parts[n_known].to_test.tolist(), tests, strict=False))
                     self.n_tests += len(tests)
                     n_known += 1
-                left = self._engine.graph.n_edges - n_before
-                self.n_decided = n_before + left * len(self._tests) // n_screened
+                to_come = self._engine.graph.n_edges - n_before
+                self.n_decided = n_before + to_come * len(self._tests) // n_screened
                 yield
                 if self._put_right:
                     return

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ from acdc_explorer.checked_json import Value, read_json
 HEARTBEAT_SECONDS = 5.0
 # Without a sign of life. Clocks of machines that share a folder agree to within less.
 STALE_SECONDS = 120.0
+# For processes to end once they were told to.
+_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -108,27 +110,54 @@ def is_claimed(path: Path) -> bool:
     return age < STALE_SECONDS
 
 
+def end_children(paths: Iterable[Path], *, by_force: bool) -> None:
+    """Ends the processes that this one has started and that are at some rows.
+
+    Args:
+        paths: of the rows' own files.
+        by_force: whether at once, be they stopped.
+    """
+    processes: list[psutil.Process] = []
+    for owner in map(owner_of, paths):
+        # It may end by itself at any moment.
+        with suppress(psutil.NoSuchProcess):
+            if owner is not None and owner.is_child():
+                process = psutil.Process(owner.pid)
+                processes.append(process)
+                if by_force:
+                    process.kill()
+                else:
+                    process.terminate()
+    psutil.wait_procs(processes, timeout=_END_SECONDS)
+
+
 class Claim:
     """A row that this process is at, until `release`."""
 
     def __init__(self, path: Path, watch: Callable[[], None]):
         """See `try_claim`."""
-        self._path, self._watch = claim_path(path), watch
+        self._row_path, self._path, self._watch = path, claim_path(path), watch
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="sweep heartbeat", daemon=True)
         self._thread.start()
 
     def release(self) -> None:
-        """Gives the row back."""
+        """Gives the row back, unless somebody took it over."""
         self._released.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        if self._is_mine():
+            self._path.unlink(missing_ok=True)
+
+    def _is_mine(self) -> bool:
+        owner = owner_of(self._row_path)
+        return owner is not None and owner.is_this_process()
 
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):
-            # It is gone if the folder is, or if somebody took the row over.
+            # It is gone if the folder is, and another's if somebody took the row over.
             with suppress(OSError):
-                os.utime(self._path)
+                if self._is_mine():
+                    os.utime(self._path)
             self._watch()
 
 

@@ -63,6 +63,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"what is done is in {arguments.out}; the same command goes on", file=sys.stderr)
         raise
+    except RuntimeError as error:
+        # Workers that end: told in one line, like what is wrong with the arguments.
+        raise ValueError(str(error)) from error
     print(shown_table(table))
     return int((table["state"] == FAILED).any())
 

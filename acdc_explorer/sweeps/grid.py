@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from acdc_explorer.checked_json import parse_json
 from acdc_explorer.errors import unknown_name
-from acdc_explorer.sweeps.row import SETTINGS, SweepRow
+from acdc_explorer.sweeps.row import SETTINGS, SweepRow, whole_path
 
 # What a sweep goes over; see `sweep`.
 Grid: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pd.DataFrame
@@ -48,6 +49,8 @@ def rows_of(grid: Grid) -> list[SweepRow]:
     for number, settings in enumerate(_settings_of(grid)):
         try:
             row = SweepRow.of(settings)
+            # Workers may run in another folder.
+            row = replace(row, model=whole_path(row.model))
         except ValueError as error:
             raise ValueError(f"row {number} of the grid: {error}") from None
         rows.setdefault(row.key, row)
@@ -64,7 +67,7 @@ def read_grid(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is of no such kind, or is damaged.
+        ValueError: if it is of no such kind, is damaged, or names something twice.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -74,9 +77,25 @@ def read_grid(path: str | os.PathLike[str]) -> Any:
         if kind == ".csv":
             return pd.read_csv(path)
         text = path.read_text(encoding="utf-8")
-        return json.loads(text) if kind == ".json" else yaml.safe_load(text)
+        if kind == ".json":
+            return parse_json(text, unique=True)
+        return yaml.load(text, _UniqueNames)
+    except RecursionError:
+        raise ValueError(f"{str(path)!r} cannot be read: it nests too deep") from None
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as {kind[1:].upper()}: {error}") from None
+
+
+class _UniqueNames(yaml.SafeLoader):
+    """Reads YAML in which no mapping has a name twice; else the last one alone would count."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping as it stands in the file."""
+        node = super().compose_mapping_node(anchor)
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise yaml.YAMLError(f"{twice[0]!r} comes twice in one mapping{node.start_mark}")
+        return node
 
 
 def _settings_of(grid: Grid) -> Iterator[dict[str, Any]]:

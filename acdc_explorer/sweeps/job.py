@@ -13,9 +13,9 @@ from acdc_explorer.api import find_circuit
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.models.model import Model
 from acdc_explorer.progress import Progress, heard_by
-from acdc_explorer.sweeps.claims import Owner, try_claim
+from acdc_explorer.sweeps.claims import Owner, claim_path, try_claim
 from acdc_explorer.sweeps.row import SweepRow
-from acdc_explorer.sweeps.row_files import path_of, read_record, write_done, write_failed
+from acdc_explorer.sweeps.row_files import FAILED, path_of, whole_record, write_done, write_failed
 from acdc_explorer.tasks.builtin.registry import load_task
 from acdc_explorer.tasks.task import Task
 from acdc_explorer.workers.references import model_of, reference_of
@@ -34,6 +34,7 @@ class Job(NamedTuple):
         asked_by: the process that asks.
         timeout: in seconds; None: as long as it takes.
         attempt: how often the row was given out before. Dask takes two equal jobs for one.
+        retry_failed: whether a file that says that the row failed counts as none.
     """
 
     folder: str
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     asked_by: Owner
     timeout: float | None
     attempt: int
+    retry_failed: bool = False
 
 
 class Answer(NamedTuple):
@@ -69,7 +71,7 @@ def run_row(job: Job) -> Answer:
         if claim is None:
             return Answer(BUSY)
         # It may have been written since it was given out.
-        if not _is_written(folder, row):
+        if not _is_written(folder, row, job.retry_failed):
             _search_and_write(folder, row, clock)
     except OSError as error:
         return Answer(UNWRITABLE, f"{type(error).__name__}: {error}")
@@ -107,6 +109,7 @@ class _Clock:
         if self._ends_process and self._is_over(GRACE_SECONDS):
             try:
                 write_failed(self._folder, self._row, self._error(), self.seconds)
+                claim_path(path_of(self._folder, self._row)).unlink(missing_ok=True)
             finally:
                 os._exit(1)
 
@@ -117,12 +120,10 @@ class _Clock:
         return TimeoutError(f"it took longer than the timeout of {self._timeout:g} seconds")
 
 
-def _is_written(folder: Path, row: SweepRow) -> bool:
-    try:
-        return read_record(path_of(folder, row)) is not None
-    except ValueError:
-        # Damaged: to be written again.
-        return False
+def _is_written(folder: Path, row: SweepRow, retry_failed: bool) -> bool:
+    # One that is damaged is to be written again.
+    record = whole_record(path_of(folder, row))
+    return record is not None and not (retry_failed and record["state"] == FAILED)
 
 
 def _search_and_write(folder: Path, row: SweepRow, clock: _Clock) -> None:

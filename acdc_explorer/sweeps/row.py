@@ -14,17 +14,18 @@ import numpy as np
 import pandas as pd
 
 from acdc_explorer.arguments import THRESHOLD, check_options, parse_target
+from acdc_explorer.checked_json import shown
 from acdc_explorer.circuits.settings import parse_threshold
 from acdc_explorer.errors import check_whole_number, unknown_name
 from acdc_explorer.metrics import METRICS
 from acdc_explorer.models.from_pip import FROM_PIP
 from acdc_explorer.models.loading import BUNDLED
 from acdc_explorer.models.toys import HANDMADE
-from acdc_explorer.options import Ablation, Method, Order, Rule
+from acdc_explorer.options import ATTRIBUTIONS, Ablation, Method, Order, Rule
 from acdc_explorer.tasks.builtin.registry import TASKS
 
 # So many hexadecimal digits of its settings' SHA-256 name a row's file.
-_KEY_LENGTH = 16
+KEY_LENGTH = 16
 _OPTIONS = (
     "method",
     "rule",
@@ -43,7 +44,7 @@ class SweepRow:
     """The settings of one search. All but `model` and `task` may be left out.
 
     Attributes:
-        model: a name, a folder or a file, as `load_model` takes it. A path is made absolute.
+        model: a name, a folder or a file, as `load_model` takes it.
         task: the name of a task, see `list_tasks`.
         threshold: as `find_circuit` takes it; 7% unless it, `faithfulness` or `top_n` is given.
         faithfulness: likewise.
@@ -96,6 +97,11 @@ class SweepRow:
             if name not in settings:
                 raise ValueError(f"{name} is missing")
         settings["model"] = _model_reference(settings["model"])
+        for name, value in settings.items():
+            if not isinstance(value, (str, int, float)):
+                raise ValueError(
+                    f"{name} must be one text, number, True or False; got {shown(value)}"
+                )
         if settings["task"] not in TASKS:
             raise unknown_name("task", settings["task"], TASKS)
         for name in ("threshold", "faithfulness"):
@@ -117,11 +123,23 @@ class SweepRow:
         check_whole_number("n_prompts", self.n_prompts, 1)
         check_whole_number("seed", self.seed, 0)
         check_options(options)
+        if self.top_n is not None:
+            self._check_top_n()
         if self.faithfulness is not None:
             parse_target(self.faithfulness, self.threshold, options)
         elif self.threshold is not None:
             # Of a clean metric of 1, since a per cent of some other one is not known to be wrong.
             parse_threshold(self.threshold, 1.0, METRICS[TASKS[self.task].metric])
+
+    def _check_top_n(self) -> None:
+        check_whole_number("top_n", self.top_n, 1)
+        if self.method not in ATTRIBUTIONS:
+            allowed = ", ".join(ATTRIBUTIONS)
+            raise ValueError(f"top_n goes with the methods {allowed}; got {self.method!r}")
+        if self.threshold is not None:
+            raise ValueError(
+                f"give either top_n or threshold; got {self.top_n} and {self.threshold!r}"
+            )
 
     def options(self) -> dict[str, Any]:
         """The options of `find_circuit`, but for `threshold` and `faithfulness`."""
@@ -139,7 +157,7 @@ class SweepRow:
         """
         told = {name: value for name, value in self.as_dict().items() if value != _DEFAULTS[name]}
         text = json.dumps(told, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 SETTINGS = tuple(field.name for field in fields(SweepRow))
@@ -158,7 +176,7 @@ def _plain(value: Any) -> Any:
 
 
 def _model_reference(model: Any) -> str:
-    """A model's name, or the absolute path of its folder or file.
+    """A model's name, or the path of its folder or file, as text.
 
     Raises:
         ValueError: if it is a model object, which cannot be named in a file or sent to a cluster.
@@ -168,12 +186,23 @@ def _model_reference(model: Any) -> str:
             "model must be a name, a folder or a file here, which every worker can load; got a "
             f"{type(model).__name__}. Save it to a folder first (save_pretrained)"
         )
-    name = os.fspath(model)
-    path = Path(name).expanduser()
-    if name in BUNDLED or name in FROM_PIP or name in HANDMADE or not path.exists():
-        return name
-    # Workers may run in another folder.
-    return os.path.abspath(path)
+    return os.fspath(model)
+
+
+def whole_path(model: str) -> str:
+    """The absolute path of a model's folder or file; its name, if there is no such file here.
+
+    Args:
+        model: a row's.
+    """
+    if model in BUNDLED or model in FROM_PIP or model in HANDMADE:
+        return model
+    try:
+        path = Path(model).expanduser()
+        return os.path.abspath(path) if path.exists() else model
+    except (OSError, RuntimeError, ValueError):
+        # Too long for a path, say, or of a user who is not known.
+        return model
 
 
 def _number_or_text(value: Any) -> Any:
@@ -181,6 +210,11 @@ def _number_or_text(value: Any) -> Any:
     if isinstance(value, str):
         value = value.strip()
         try:
+            if value.endswith("%"):
+                number = float(value.removesuffix("%"))
+                short = f"{number:g}"
+                # So are "7%", "7.0%" and "7 %".
+                return f"{short if float(short) == number else number}%"
             value = float(value)
         except ValueError:
             return value

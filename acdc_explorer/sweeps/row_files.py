@@ -41,6 +41,24 @@ NUMBERS = (
     "same_from",
     "same_to",
 )
+_COUNTS = ("kept", "connected", "edges", "tested")
+
+
+def folder_of(given: str | os.PathLike[str]) -> Path:
+    """The folder of a sweep by its whole path.
+
+    Args:
+        given: as `sweep` was given it; "~" stands for the user's home.
+
+    Raises:
+        ValueError: if it is no path, or of a user who is not known.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        raise ValueError(f"a sweep's folder must be a path, as 'runs/'; got {given!r}")
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"there is no folder {os.fspath(given)!r}: {error}") from None
 
 
 def path_of(folder: Path, row: SweepRow) -> Path:
@@ -124,8 +142,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         if row.key != path.stem:
             raise ValueError(f"its settings name another file, {row.key}.json")
         if state.data == DONE:
-            for name in NUMBERS:
-                value["circuit"][name]
+            _check_numbers(value["circuit"])
         else:
             for name in ("type", "message", "traceback"):
                 value["error"][name].text()
@@ -134,6 +151,43 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise ValueError(f"{path.name!r} is no row of a sweep, or damaged: {error}") from None
     return value.mapping()
+
+
+def whole_record(path: Path) -> dict[str, Any] | None:
+    """Like `read_record`, but None too if the file is damaged.
+
+    Args:
+        path: of the file, which may not be there.
+    """
+    try:
+        return read_record(path)
+    except ValueError:
+        return None
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """What tells a file from the one that takes its place; zeros if there is none.
+
+    Args:
+        path: of the file.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+def _check_numbers(circuit: Value) -> None:
+    """Raises a ValueError for what cannot be the numbers of a circuit."""
+    for name in NUMBERS:
+        value = circuit[name]
+        if name == "metric":
+            value.text()
+        elif name in _COUNTS:
+            value.whole(0)
+        elif value.data is not None:
+            value.number()
 
 
 def _record(row: SweepRow, state: str, seconds: float | None) -> dict[str, Any]:

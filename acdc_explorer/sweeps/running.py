@@ -13,13 +13,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
 from acdc_explorer.progress import working_on
-from acdc_explorer.sweeps.claims import Owner, claim_path, is_claimed, owner_of
+from acdc_explorer.sweeps.claims import Owner, claim_path, end_children, is_claimed
 from acdc_explorer.sweeps.job import BUSY, UNWRITABLE, WRITTEN, Answer, Job, run_row
 from acdc_explorer.sweeps.row import SweepRow
-from acdc_explorer.sweeps.row_files import path_of, read_record, write_failed
+from acdc_explorer.sweeps.row_files import FAILED, path_of, stamp_of, whole_record, write_failed
 from acdc_explorer.workers.executor import Executor, LocalExecutor, local_executor
 from acdc_explorer.workers.gathering import gather
 
@@ -31,8 +29,6 @@ MOST_GIVEN_OUT = 1000
 _LATE_SECONDS = 60.0
 # So often in a row worker processes may end before they begin with any row.
 _FALSE_STARTS = 3
-# For worker processes to end once they were told to.
-_END_SECONDS = 5.0
 # For worker processes to start, and to end a row that is over its time, before they are taken to be
 # stopped altogether.
 STILL_SECONDS = 60.0
@@ -78,6 +74,8 @@ class SweepRun:
         n_workers: int | None,
         timeout: float | None,
         done: Callable[[int], None],
+        *,
+        retry_failed: bool = False,
     ):
         """Starts nothing yet.
 
@@ -87,9 +85,13 @@ class SweepRun:
             n_workers: how many of these; None: as many as there are GPUs or cores.
             timeout: of a row, in seconds, or None.
             done: called with the number of rows that have their file.
+            retry_failed: whether the files of rows that failed before count as none. They stay
+                until they are overwritten.
         """
         self._folder, self._executor, self._n_workers = folder, executor, n_workers
-        self._timeout, self._done = timeout, done
+        self._timeout, self._done, self._retry_failed = timeout, done, retry_failed
+        # Of rows that failed before: which file says so.
+        self._failed_before: dict[str, tuple[int, int]] = {}
         self._n_done, self._n_false_starts = 0, 0
         self._attempts = Counter[str]()
         # The processes that were started here, while there are any.
@@ -99,13 +101,20 @@ class SweepRun:
         """Has all rows searched.
 
         Args:
-            rows: without a file, or with a damaged one.
+            rows: without a file, with a damaged one, or that failed and are to be searched again.
 
         Raises:
             OSError: if a file cannot be written.
             RuntimeError: if workers end before they begin a row, or the user's executor is broken.
         """
         waiting, busy = list(rows), list[SweepRow]()
+        if self._retry_failed:
+            for row in rows:
+                record = whole_record(path_of(self._folder, row))
+                if record is not None and record["state"] == FAILED:
+                    self._failed_before[row.key] = stamp_of(path_of(self._folder, row))
+        # What a killed sweep has left would look like rows that workers of this one have begun.
+        self._take_claims_away(rows)
         try:
             while waiting or busy:
                 found = self._give_out(waiting[:MOST_GIVEN_OUT])
@@ -117,17 +126,23 @@ class SweepRun:
                     busy += again.busy
                 if not waiting:
                     waiting, busy = self._wait_for_others(busy)
-        except KeyboardInterrupt:
-            self._end_workers(rows)
+        except BaseException as error:
+            # The user's own workers stay, whatever they are at.
+            if self._executor is None and isinstance(error, KeyboardInterrupt):
+                self._end_workers(rows)
+            if self._pool is not None:
+                # Ends them too, in place of waiting until they have done what they are at.
+                self._pool.__exit__(None, None, None)
+                self._pool = None
             self._take_claims_away(rows)
             raise
-        finally:
-            self._close_pool()
+        self._close_pool()
 
     def _give_out(self, rows: Sequence[SweepRow]) -> _GivenOut:
         """Gives rows to the workers, and waits until each has come back."""
         found = _GivenOut([], [], [])
         broken: list[_Lost] = []
+        hung: list[SweepRow] = []
         # A row is over once it has taken its time, but on a cluster it may wait for days to begin.
         patience = math.inf
         if self._timeout is not None and self._executor is None:
@@ -142,14 +157,18 @@ class SweepRun:
                     self._end_workers(rows, by_force=True)
                 # Whatever a worker says is told apart by what it is: it may be garbage.
                 state, why = answer if isinstance(answer, Answer) else ("", "")
+                if state == WRITTEN and not self._appears(row):
+                    state, why = UNWRITABLE, "a worker has written it, but it is not there"
                 if state == UNWRITABLE:
                     raise OSError(
                         f"a row's file cannot be written to {str(self._folder)!r} ({why}). The "
                         "rows that are done are there; the same call goes on from them. Workers "
                         "elsewhere must see the folder by this very path"
                     )
-                if self._has_file(row) or (state == WRITTEN and self._appears(row)):
+                if self._has_file(row):
                     self._count(1)
+                    if isinstance(answer, BrokenExecutor) and self._is_over_time(row):
+                        hung.append(row)
                 elif state == BUSY:
                     found.busy.append(row)
                 elif stands_still or isinstance(answer, BrokenExecutor):
@@ -157,25 +176,30 @@ class SweepRun:
                 else:
                     found.lost.append(_Lost(row, answer))
         if broken:
-            self._sort_out(broken, found)
+            self._sort_out(broken, found, hung)
         return found
 
-    def _sort_out(self, broken: Sequence[_Lost], found: _GivenOut) -> None:
+    def _sort_out(
+        self, broken: Sequence[_Lost], found: _GivenOut, hung: Sequence[SweepRow]
+    ) -> None:
         """Finds out which rows a broken pool was at, and lets go of the pool.
 
         Args:
             broken: what came back of it.
             found: to which these rows are added.
+            hung: rows whose time was over, which ends the worker that is at one.
 
         Raises:
             RuntimeError: if a new pool would not help, or the pool is the user's.
         """
         reason = broken[0].answer
         if self._executor is not None:
+            why = "one of its workers was killed, perhaps for want of memory"
+            if hung:
+                why = f"a row hung until its TimeoutError, which ended its worker: {hung[0]}"
             raise RuntimeError(
-                f"the executor is broken ({reason}): one of its workers was killed, perhaps for "
-                "want of memory. The rows that are done are in the folder; the same call with a "
-                "new executor goes on from them"
+                f"the executor is broken ({reason}): {why}. The rows that are done are in the "
+                "folder; the same call with a new executor goes on from them"
             ) from reason
         # Only once its processes have ended is it known which claims are of others.
         self._close_pool()
@@ -239,13 +263,22 @@ class SweepRun:
         attempt = self._attempts[row.key]
         self._attempts[row.key] += 1
         asked_by = Owner.this_process()
-        return Job(str(self._folder), row.as_dict(), asked_by, self._timeout, attempt)
+        retry_failed = row.key in self._failed_before
+        return Job(str(self._folder), row.as_dict(), asked_by, self._timeout, attempt, retry_failed)
 
     def _has_file(self, row: SweepRow) -> bool:
-        try:
-            return read_record(path_of(self._folder, row)) is not None
-        except ValueError:
+        path = path_of(self._folder, row)
+        if whole_record(path) is None:
             return False
+        before = self._failed_before.get(row.key)
+        return before is None or before != stamp_of(path)
+
+    def _is_over_time(self, row: SweepRow) -> bool:
+        """Whether a row failed since its time was over."""
+        record = whole_record(path_of(self._folder, row))
+        if record is None or record["state"] != FAILED:
+            return False
+        return bool(record["error"]["type"] == TimeoutError.__name__)
 
     def _appears(self, row: SweepRow) -> bool:
         """Whether a file that a worker has written is there; on a network's disk it may be late."""
@@ -281,14 +314,7 @@ class SweepRun:
 
     def _end_workers(self, rows: Sequence[SweepRow], *, by_force: bool = False) -> None:
         """Ends the processes that were started here and are at some rows."""
-        owners = [owner_of(path_of(self._folder, row)) for row in rows]
-        processes = [psutil.Process(owner.pid) for owner in owners if owner and owner.is_child()]
-        for process in processes:
-            if by_force:
-                process.kill()
-            else:
-                process.terminate()
-        psutil.wait_procs(processes, timeout=_END_SECONDS)
+        end_children([path_of(self._folder, row) for row in rows], by_force=by_force)
 
     def _take_claims_away(self, rows: Sequence[SweepRow]) -> None:
         """Those of processes that have ended."""

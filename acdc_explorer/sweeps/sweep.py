@@ -14,7 +14,7 @@ from acdc_explorer.errors import check_whole_number
 from acdc_explorer.progress import working_on
 from acdc_explorer.sweeps.grid import Grid, rows_of
 from acdc_explorer.sweeps.row import SweepRow
-from acdc_explorer.sweeps.row_files import FAILED, path_of, read_record
+from acdc_explorer.sweeps.row_files import FAILED, folder_of, path_of, read_record
 from acdc_explorer.sweeps.running import SweepRun
 from acdc_explorer.sweeps.table import table_of
 from acdc_explorer.workers.executor import Executor, check_executor
@@ -49,13 +49,18 @@ def sweep(
             a name, a folder or a file.
         out: the folder, made if it is not there. Workers elsewhere must see it by the same path.
             Each row's file opens with `Circuit.load`.
-        executor: where jobs run: a `concurrent.futures.ProcessPoolExecutor`, a
-            `dask.distributed.Client`, a `submitit.AutoExecutor`, or anything else with
-            `submit(function, *arguments)`. By default worker processes on this machine, which end
+        executor: where jobs run: a `concurrent.futures.ProcessPoolExecutor` that spawns its
+            processes (in forked ones PyTorch hangs), a `dask.distributed.Client`, a
+            `submitit.AutoExecutor`, or anything else with `submit(function, *arguments)`. By
+            default worker processes on this machine, which end
             with the call (`workers.local_executor`).
         n_workers: of these, how many; by default one for each GPU, or for each core.
-        timeout: seconds after which a row fails. A row that hangs ends its worker.
-        retry_failed: whether rows that failed before are searched again.
+        timeout: seconds after which a row fails, at the next step of its search. A row that hangs
+            within a step ends its worker process; others are started in its place where they are
+            this call's own. A `ProcessPoolExecutor` of yours is broken by that, and the sweep ends
+            with a RuntimeError; a thread cannot be ended at all.
+        retry_failed: whether rows that failed before are searched again. Their files stay until
+            they are overwritten.
 
     Returns:
         One row for each row of the grid: its settings (`faithfulness`, if asked for, as `target`);
@@ -82,8 +87,8 @@ def sweep(
     if timeout is not None and not (is_number and 0 < timeout < math.inf):
         raise ValueError(f"timeout must be a number of seconds above 0, or None; got {timeout!r}")
 
-    folder = Path(out).expanduser().absolute()
     try:
+        folder = folder_of(out)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"out cannot be made as a folder: {error}") from None
@@ -95,7 +100,8 @@ def sweep(
         n_there = len(rows) - len(todo)
         were_there = f" ({n_there:,} more were there)" if n_there else ""
         with working_on(f"sweeping{were_there}: rows", len(todo)) as done:
-            SweepRun(folder, executor, n_workers, timeout, done).run(todo)
+            run = SweepRun(folder, executor, n_workers, timeout, done, retry_failed=retry_failed)
+            run.run(todo)
     table = table_of(folder, rows)
     n_failed = int((table["state"] == FAILED).sum())
     if n_failed:
@@ -108,17 +114,14 @@ def sweep(
 
 
 def _is_to_be_done(folder: Path, row: SweepRow, retry_failed: bool) -> bool:
-    """Whether a row has to be searched; what would be in the way is taken away."""
+    """Whether a row has to be searched."""
     path = path_of(folder, row)
     try:
         record = read_record(path)
     except ValueError as error:
         warnings.warn(f"{error}; it is searched again", stacklevel=3)
         return True
-    if record is not None and record["state"] == FAILED and retry_failed:
-        path.unlink(missing_ok=True)
-        return True
-    return record is None
+    return record is None or (record["state"] == FAILED and retry_failed)
 
 
 def _prompts(row: SweepRow) -> tuple[Any, ...]:

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 
 from acdc_explorer.sweeps.claims import is_claimed
-from acdc_explorer.sweeps.row import SETTINGS, SweepRow
-from acdc_explorer.sweeps.row_files import FAILED, NUMBERS, path_of, read_record
+from acdc_explorer.sweeps.row import KEY_LENGTH, SETTINGS, SweepRow
+from acdc_explorer.sweeps.row_files import FAILED, NUMBERS, folder_of, path_of, read_record
 
 # What `shown_table` tells of each row, beside the settings.
 _SHOWN = ("kept", "connected", "faithfulness", "value", "seconds", "error")
 _LONGEST_ERROR = 120
+# Named by their rows' keys; whatever else lies there is none of the sweep's.
+_FILES = "[0-9a-f]" * KEY_LENGTH + ".json"
 RUNNING, MISSING, DAMAGED = "running", "missing", "damaged"
 # What a row's target is called here: the circuit's own faithfulness is another column.
 _SETTING_COLUMNS = {"faithfulness": "target"}
@@ -40,16 +42,17 @@ def read_sweep(folder: str | os.PathLike[str]) -> pd.DataFrame:
         folder: as `sweep` was given it, as `out`.
 
     Returns:
-        The table that `sweep` returns, sorted by the settings. Of a row that is running, or that
-        was cut short, nothing is known before its file is there, so it has no row here.
+        The table that `sweep` returns, sorted by the settings. `state` is "done", "failed", or
+        "damaged", of a file that cannot be read, which `error` names. Of a row that is running, or
+        that was cut short, nothing is known before its file is there, so it has no row here.
 
     Raises:
         ValueError: if there is no such folder.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {str(folder)!r}")
-    rows = [_row_of_file(path) for path in sorted(folder.glob("*.json"))]
+    path = folder_of(folder)
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {os.fspath(folder)!r}")
+    rows = [_row_of_file(file) for file in sorted(path.glob(_FILES))]
     table = _table([row for row in rows if row is not None])
     # As text, since a threshold may be "7%" in one row and 0.3 in another.
     keys = ["model", "task", "method", "threshold", "target", "order", "order_seed", "seed"]

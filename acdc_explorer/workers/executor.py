@@ -33,10 +33,10 @@ class Future(Protocol):
 class Executor(Protocol):
     """What runs functions elsewhere.
 
-    A `concurrent.futures.ProcessPoolExecutor`, a `dask.distributed.Client`, a
-    `submitit.AutoExecutor` are such, and whatever else has this method. Work is parted by the
-    number of its workers: `n_workers`, if it has an attribute of that name, which can be set on
-    any executor; else as `n_workers_of` finds it.
+    A `concurrent.futures.ProcessPoolExecutor` that spawns its processes, a
+    `dask.distributed.Client`, a `submitit.AutoExecutor` are such, and whatever else has this
+    method. Work is parted by the number of its workers: `n_workers`, if it has an attribute of that
+    name, which can be set on any executor; else as `n_workers_of` finds it.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future:
@@ -109,13 +109,31 @@ def n_workers_of(executor: Executor) -> int:
 
 
 def check_executor(executor: object) -> None:
-    """Raises a ValueError if something cannot be given work."""
+    """Raises a ValueError if something cannot be given work, or would hang with it.
+
+    Torch's threads do not survive the fork of a process, so that the first job in a forked worker
+    may wait for them forever.
+    """
+    if isinstance(executor, type) and issubclass(executor, Executor):
+        raise ValueError(
+            f"executor must be an executor, not its class; got {executor.__name__} itself, where "
+            f"{executor.__name__}(...) or local_executor() belongs"
+        )
     if not isinstance(executor, Executor):
         raise ValueError(
             "executor must have submit(function, *arguments), as local_executor(), a "
             "concurrent.futures.ProcessPoolExecutor, a dask.distributed.Client or a "
             f"submitit.AutoExecutor; got {type(executor).__name__}"
         )
+    if isinstance(executor, ProcessPoolExecutor):
+        context: Any = getattr(executor, "_mp_context", None)
+        # Of the default context too, whose method is that of the system.
+        if context is not None and context.get_start_method() == "fork":
+            raise ValueError(
+                "executor must be a ProcessPoolExecutor whose processes are not forked, since "
+                "PyTorch hangs in those: local_executor(), or ProcessPoolExecutor(..., "
+                'mp_context=multiprocessing.get_context("spawn")); got one that forks'
+            )
 
 
 def _n_cores() -> int:

@@ -100,7 +100,7 @@ def gather_all(
         The number of a job, and its result.
 
     Raises:
-        Exception: what the function raises here as well.
+        Exception: what the function, or the check of its result, raises here as well.
     """
     reasons: list[str] = []
     outcomes = gather(executor, function, jobs, patience=patience)
@@ -113,6 +113,7 @@ def gather_all(
                 result = outcome
             except Exception as error:
                 result = _run(function, jobs[number])
+                check(jobs[number], result)
                 reasons.append(f"{type(error).__name__}: {error}")
             yield number, result
     finally:

@@ -10,7 +10,7 @@ import secrets
 import time
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +39,7 @@ class ModelReference:
         file: else, where its weights have been written to, in the user's cache.
         digest: SHA-256 of that file.
         fingerprint: of the weights (`fingerprint_of`); None: whatever `loaded_from` leads to.
+        memory_gib: what activations may take there, as `Model` has it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelReference:
     file: str | None = None
     digest: str | None = None
     fingerprint: str | None = None
+    memory_gib: float | None = None
 
 
 # The models of this process; those that were referred to here are the caller's, and go with him.
@@ -71,12 +73,19 @@ def reference_of(model: ModelLike) -> ModelReference:
     model = load_model(model)
     fingerprint = fingerprint_of(model)
     if model.loaded_from is not None:
-        reference = ModelReference(model.name, model.loaded_from, fingerprint=fingerprint)
+        reference = ModelReference(
+            model.name,
+            model.loaded_from,
+            fingerprint=fingerprint,
+            memory_gib=model.memory_gib,
+        )
     else:
         written = _written.get(model)
         # Weights may be changed in place.
         if written is None or written.fingerprint != fingerprint or not _file(written).exists():
             written = _written[model] = _write(model, fingerprint)
+        if written.memory_gib != model.memory_gib:
+            written = _written[model] = replace(written, memory_gib=model.memory_gib)
         reference = written
     _referred_to[reference] = model
     return reference
@@ -114,7 +123,12 @@ def fingerprint_of(model: Model) -> str:
     map_tensors(weights, add)
     numbers = weights.embed_scale, weights.attn_scale, weights.attn_cap, weights.logit_cap
     windows = [block.window for block in weights.blocks]
-    sha.update(repr((weights.activation, weights.parallel, numbers, windows)).encode())
+    norms = [weights.ln_final]
+    for block in weights.blocks:
+        norms += [block.ln1, block.ln1_post, block.q_norm, block.k_norm]
+        norms += [block.mlp.ln, block.mlp.ln_post] if block.mlp is not None else []
+    sizes = [norm and norm.eps for norm in norms]
+    sha.update(repr((weights.activation, weights.parallel, numbers, windows, sizes)).encode())
     return sha.hexdigest()
 
 
@@ -126,10 +140,11 @@ def _load(reference: ModelReference) -> Model:
             given.device,
             revision=given.revision,
             allow_pickle=given.allow_pickle,
-            memory_gib=given.memory_gib,
+            memory_gib=reference.memory_gib,
         )
     else:
         model = _read(reference)
+        model.memory_gib = reference.memory_gib
     if reference.fingerprint not in (None, fingerprint_of(model)):
         raise ValueError(
             f"model {reference.name!r} has other weights here than where it was referred to: its "
@@ -155,7 +170,7 @@ def _write(model: Model, fingerprint: str) -> ModelReference:
     file = folder / f"{secrets.token_hex(8)}.pt"
     weakref.finalize(model, _remove, file)
     torch.save((bare, model.weights.device.type), file)
-    return ModelReference(model.name, None, str(file), _digest(file), fingerprint)
+    return ModelReference(model.name, None, str(file), _digest(file), fingerprint, model.memory_gib)
 
 
 def _read(reference: ModelReference) -> Model:
