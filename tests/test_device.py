@@ -20,6 +20,8 @@ from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.prompt_slices import SlicedTrials
 from acdc_explorer.models import Model, linear
 from acdc_explorer.models.bridge import extract_weights
+from acdc_explorer.options import ATTRIBUTIONS
+from acdc_explorer.searches.attribution import edge_scores
 from acdc_explorer.searches.methods import search_steps
 
 
@@ -172,3 +174,13 @@ def test_threads_may_share_the_runs_of_an_engine():
         for future in [pool.submit(ask) for _ in range(3)]:
             future.result()
     assert not wrong
+
+
+@pytest.mark.parametrize("method", ATTRIBUTIONS)
+@pytest.mark.parametrize("kind", ["2x4", "gemma2"])
+def test_nothing_on_the_host_meets_the_device_in_attribution(kind, method):
+    case = Case.of(0, model=kind, n_prompts=3)
+    task, weights = task_of(case), extract_weights(bridges(kind)[0])
+    with DeviceCounts(*tensors_of(task)) as counts:
+        assert edge_scores(Engine(weights, task), method).any()
+    assert counts.operators.total() > 100

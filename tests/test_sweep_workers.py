@@ -311,8 +311,9 @@ class TestNoRoom:
         assert last.startswith("OSError: a row's file cannot be written to")
         assert "File too large" in last
         assert "the same call goes on" in last
+        # Those that were under way then are searched by the next call.
         done = ax.read_sweep(tmp_path / "runs")
-        assert done["state"].tolist() == ["done"] * 3
+        assert set(done["state"]) == {"done"}
         assert list((tmp_path / "runs").glob("*.part")) == []
 
     def test_a_row_out_of_memory_fails_and_the_next_one_is_searched(self, tmp_path):

@@ -32,6 +32,8 @@ _FALSE_STARTS = 3
 # For worker processes to start, and to end a row that is over its time, before they are taken to be
 # stopped altogether.
 STILL_SECONDS = 60.0
+# How long workers that were told to end are waited for, before their claims are taken away.
+_ENDING_SECONDS = 5.0
 
 
 class LostRowError(RuntimeError):
@@ -134,7 +136,7 @@ class SweepRun:
                 # Ends them too, in place of waiting until they have done what they are at.
                 self._pool.__exit__(None, None, None)
                 self._pool = None
-            self._take_claims_away(rows)
+            self._take_claims_away(rows, _ENDING_SECONDS)
             raise
         self._close_pool()
 
@@ -316,11 +318,18 @@ class SweepRun:
         """Ends the processes that were started here and are at some rows."""
         end_children([path_of(self._folder, row) for row in rows], by_force=by_force)
 
-    def _take_claims_away(self, rows: Sequence[SweepRow]) -> None:
-        """Those of processes that have ended."""
-        for path in (path_of(self._folder, row) for row in rows):
-            if not is_claimed(path):
-                claim_path(path).unlink(missing_ok=True)
+    def _take_claims_away(self, rows: Sequence[SweepRow], seconds: float = 0.0) -> None:
+        """Those of processes that have ended, or do so in a little while."""
+        until = time.monotonic() + seconds
+        left = [path_of(self._folder, row) for row in rows]
+        while left:
+            for path in left:
+                if not is_claimed(path):
+                    claim_path(path).unlink(missing_ok=True)
+            left = [path for path in left if claim_path(path).exists()]
+            if time.monotonic() > until:
+                return
+            time.sleep(0.1)
 
 
 def _in_words(answer: Any) -> str:
