@@ -133,8 +133,8 @@ class SweepRun:
             if self._executor is None and isinstance(error, KeyboardInterrupt):
                 self._end_workers(rows)
             if self._pool is not None:
-                # Ends them too, in place of waiting until they have done what they are at.
-                self._pool.__exit__(None, None, None)
+                # In place of waiting until they have done what they are at.
+                self._pool.end()
                 self._pool = None
             self._take_claims_away(rows, _ENDING_SECONDS)
             raise

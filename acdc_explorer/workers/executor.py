@@ -62,6 +62,10 @@ class LocalExecutor(ProcessPoolExecutor):
         super().__init__(n_workers, context, _start_worker, (context.Value("i", 0), devices))
 
     def __exit__(self, *exception: object) -> None:
+        """Ends the processes."""
+        self.end()
+
+    def end(self) -> None:
         """Ends the processes; what is still done by then was given up, and is not waited for."""
         # Shutting down lets go of them.
         processes = [*(self._processes or {}).values()]
