@@ -72,7 +72,7 @@ class TestPredictions:
             at += 1
             if at % 3 == 1:
                 # Not those that another head's receiver has asked for.
-                search.circuit.predictions[0]._gradients.clear()
+                search.circuit.predictions[0]._changes.clear()
                 predicted = walk._trials.predicted_changes() * engine.n_prompts
                 trials = walk._trials._trials[0]
                 senders = range(len(walk._senders))

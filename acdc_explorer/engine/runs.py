@@ -109,8 +109,8 @@ class PromptRuns:
 
     def forget_derived(self) -> None:
         """Lets go of what was made from the two runs."""
-        # Block and positions -> index of its latest sender, differences; last used, last here.
-        self._block_deltas: dict[tuple[int, PositionSet], tuple[int, Tensor]] = {}
+        # Block and positions -> differences; what was used last is last here.
+        self._block_deltas: dict[tuple[int, PositionSet], Tensor] = {}
         self._heads_deltas: dict[int, Tensor] = {}
         self._clean_vectors: dict[tuple[Node, QKV], Tensor] = {}
 
@@ -175,16 +175,21 @@ class PromptRuns:
         """`delta` of several senders, in a tensor of its own."""
         senders, pieces = self.weights.graph.senders, []
         for layer, group in groupby(sender_indices, lambda index: senders[index].layer):
-            indices, (latest, of_block) = list(group), self._deltas_of_block(layer, at)
+            indices, of_block = list(group), self.deltas_of_block(layer, at)
+            latest = self._latest_sender(layer)
             pieces.append(chosen(of_block, [latest - index for index in indices]))
         return torch.cat(pieces)
 
-    def _deltas_of_block(
+    def deltas_of_block(
         self, layer: int, at: PositionSet
-    ) -> tuple[int, Float[Tensor, "sender prompt width d_model"]]:
-        """`delta` of all senders of a block, the latest first, as they are tested; and its index.
+    ) -> Float[Tensor, "sender prompt width d_model"]:
+        """`delta` of all senders of a block, the latest first, as they are tested.
 
         Kept as long as there is room: receivers that matter at the same positions ask for the same.
+
+        Args:
+            layer: of the block, or that of the input.
+            at: the positions.
         """
         key, kept = (layer, at), self._block_deltas
         with self._lock:
@@ -194,17 +199,16 @@ class PromptRuns:
         with self._lock:
             # At the end: what was asked for last is let go of last.
             kept[key] = found
-            n_floats = sum(deltas.numel() for _, deltas in kept.values())
+            n_floats = sum(deltas.numel() for deltas in kept.values())
             while n_floats > DELTA_FLOATS[device_kind(self.weights.device)] and len(kept) > 1:
-                _, oldest = kept.pop(next(iter(kept)))
-                n_floats -= oldest.numel()
+                n_floats -= kept.pop(next(iter(kept))).numel()
         return found
 
     def all_deltas(self, at: PositionSet) -> Float[Tensor, "sender prompt width d_model"]:
         """`delta` of every sender, in the order of the graph; nothing is kept of it."""
         total: Tensor | None = None
         for layer in range(INPUT.layer, self.weights.graph.n_layers):
-            latest, of_block = self._make_deltas(layer, at)
+            of_block, latest = self._make_deltas(layer, at), self._latest_sender(layer)
             if total is None:
                 n_senders = len(self.weights.graph.senders)
                 total = of_block.new_empty(n_senders, *of_block.shape[1:])
@@ -212,18 +216,23 @@ class PromptRuns:
         assert total is not None
         return total
 
-    def _make_deltas(self, layer: int, at: PositionSet) -> tuple[int, Tensor]:
+    def _latest_sender(self, layer: int) -> int:
+        """The index of a block's last sender."""
         graph = self.weights.graph
         if layer == INPUT.layer:
-            return 0, self.delta(0, at)[None]
+            return 0
+        return graph.sender_index[Node("head", layer, graph.n_heads - 1)] + graph.has_mlps
+
+    def _make_deltas(self, layer: int, at: PositionSet) -> Tensor:
+        graph = self.weights.graph
+        if layer == INPUT.layer:
+            return self.delta(0, at)[None]
         heads = range(graph.n_heads - 1, -1, -1)
         z = at.take(self.z_delta(layer).transpose(0, 1).flip(0))
         deltas = linear_each(z, self.weights.blocks[layer].W_O, None, heads)
-        latest = graph.sender_index[Node("head", layer, graph.n_heads - 1)]
         if graph.has_mlps:
-            latest += 1
-            deltas = torch.cat([self.delta(latest, at)[None], deltas])
-        return latest, deltas
+            deltas = torch.cat([self.delta(self._latest_sender(layer), at)[None], deltas])
+        return deltas
 
     def heads_delta(
         self, layer: int, heads: Sequence[int], at: PositionSet
