@@ -165,12 +165,12 @@ def test_files_lists_and_what_cannot_be_compared(explorer, model, task, tmp_path
     names = {"ax": ax, "circuit": explorer.circuit}
     exec(explorer._state.script.lines[-1], names)
     assert str(names["comparison"]) == str(ax.compare(explorer.circuit, other))
-    tab_of(explorer)._load("other <b>.json", other.to_json())
+    tab_of(explorer)._load("other <b>.json", other.to_json().encode())
     assert chosen(explorer) == ["file"]
     assert "other &lt;b&gt;.json" in tab_of(explorer).choices.value
     explorer.compare(iter(other.kept[:2]))
     assert counts(explorer) == expected(explorer, other.kept[:2])
-    tab_of(explorer)._load("no.json", "{}")
+    tab_of(explorer)._load("no.json", b"{}")
     assert "acdc-error" in tab_of(explorer).html.value
     assert "no.json" in tab_of(explorer).html.value
     with pytest.raises(ValueError, match="nowhere"):
@@ -215,11 +215,10 @@ def test_a_saved_page_tells_the_two_without_buttons(explorer, tmp_path):
 
 def test_circuits_of_other_tools(explorer, model, task, tmp_path):
     other = ax.find_circuit(model, task, 0.02)
-    for ending in ("eap-ig.json", "csv", "graphml"):
+    for ending in ("eap-ig.json", "csv", "graphml", "prune-scores.pt"):
         ax.export_circuit(other, tmp_path / f"other.{ending}")
-        text = (tmp_path / f"other.{ending}").read_text(encoding="utf-8")
         explorer.compare(None)
-        tab_of(explorer)._load(f"other.{ending}", text)
+        tab_of(explorer)._load(f"other.{ending}", (tmp_path / f"other.{ending}").read_bytes())
         assert counts(explorer) == expected(explorer, other)
         assert chosen(explorer) == ["file"]
     ax.export_circuit(other, tmp_path / "other.pt")
@@ -229,14 +228,15 @@ def test_circuits_of_other_tools(explorer, model, task, tmp_path):
     assert "EAP-IG file" in tab_of(explorer).choices.value
     assert drawn(explorer, "only-there")
     # A list of edges is of the model that is shown.
-    tab_of(explorer)._load("few.csv", "edge\n" + other.kept[0])
+    few = f"edge\n{other.kept[0]}".encode()
+    tab_of(explorer)._load("few.csv", few)
     assert counts(explorer) == expected(explorer, other.kept[:1])
     explorer.compare(None)
-    explorer._load("other.eap-ig.json", (tmp_path / "other.eap-ig.json").read_text())
+    explorer._load("other.pt", (tmp_path / "other.pt").read_bytes())
     until(lambda: counts(explorer) == (len(other.kept), 0, 0))
-    explorer._load("few.csv", "edge\n" + other.kept[0])
+    explorer._load("few.csv", few)
     until(lambda: counts(explorer) == (1, 0, 0))
-    explorer._load("wrong.json", '{"cfg": {"n_layers": 1, "n_heads": 1}, "edges": {}}')
+    explorer._load("wrong.json", b'{"cfg": {"n_layers": 1, "n_heads": 1}, "edges": {}}')
     assert "1 layers x 1 heads" in explorer._page.error.value
 
 
@@ -259,5 +259,19 @@ def test_an_explorer_opens_a_circuit_of_another_tool(model, task, tmp_path):
         explorer.undo()
         told = tuple(map(compared.n, ("both", "first", "second")))
         until(lambda: counts(explorer) == told)
+    finally:
+        explorer.close()
+
+
+def test_an_explorer_opens_a_list_of_edges_of_the_model_that_is_given(model, task, tmp_path):
+    path, edges = tmp_path / "few.csv", ["m0->logits", "input->m0"]
+    path.write_text("\n".join(["edge", *edges]))
+    with pytest.raises(ValueError, match="does not say what model it is of"):
+        ax.Explorer.load(path)
+    explorer = ax.Explorer.load(path, model=model, task=task)
+    try:
+        until(
+            lambda: explorer.circuit and set(explorer.circuit.kept) == {"m0->logits", "input->m0"}
+        )
     finally:
         explorer.close()

@@ -1130,7 +1130,7 @@ class TestFiles:
     def test_a_saved_circuit_is_loaded_without_a_test(self, explorer, model, task):
         saved = ax.find_circuit(model, task, "30%", rule="signed", order="random")
         buttons, _ = self.file(explorer, "svg")
-        buttons._handle_custom_msg({"loaded": saved.to_json(), "name": "a.json"}, [])
+        buttons._handle_custom_msg({"loaded": "a.json"}, [saved.to_json().encode()])
         assert explorer.wait(30) == "done"
         assert explorer.circuit.steps == saved.steps
         assert explorer.circuit.settings.rule == "signed"
@@ -1141,7 +1141,7 @@ class TestFiles:
         before = explorer.circuit
         buttons, _ = self.file(explorer, "svg")
         for text in ("<b>no", '{"format": "x"}', "[1]"):
-            buttons._handle_custom_msg({"loaded": text, "name": "<b>.json"}, [])
+            buttons._handle_custom_msg({"loaded": "<b>.json"}, [text.encode()])
             assert re.search("is no (session or )?circuit", explorer._page.error.value)
             assert "&lt;b&gt;.json" in explorer._page.error.value
             assert explorer.circuit is before

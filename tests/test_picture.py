@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -130,10 +129,12 @@ def test_of_pictures_that_follow_one_another_the_last_alone_is_made(published, m
 def test_files_are_handed_out_and_taken_in():
     sent, loaded = [], []
     made = {"json": ("a.json", "application/json", "{}"), "png": None}
-    buttons = FileButtons(made.get, lambda name, text: loaded.append((name, json.loads(text))))
+    buttons = FileButtons(made.get, lambda name, content: loaded.append((name, content)))
     buttons.send = sent.append
     for message in ({"wanted": "json"}, {"wanted": "png"}, {"wanted": "more"}, "nothing"):
         buttons._handle_custom_msg(message, [])
     assert sent == [{"name": "a.json", "type": "application/json", "text": "{}"}]
-    buttons._handle_custom_msg({"loaded": '{"a": 1}', "name": "b.json"}, [])
-    assert loaded == [("b.json", {"a": 1})]
+    buttons._handle_custom_msg({"loaded": "b.pt"}, [memoryview(b"PK\xff")])
+    # As somebody might send who has no file.
+    buttons._handle_custom_msg({"loaded": "c.pt"}, [])
+    assert loaded == [("b.pt", b"PK\xff")]

@@ -17,6 +17,7 @@ from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.circuits.steps import EdgeStep, ReceiverStep
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.engine.evaluate import evaluate_removed
+from acdc_explorer.engine.predictions import Predictions
 from acdc_explorer.engine.prompt_slices import SlicedTrials
 from acdc_explorer.engine.removed_edges import RemovedEdges
 from acdc_explorer.engine.scoring import mean_metric
@@ -120,6 +121,21 @@ class TestPredictions:
                 assert torch.allclose(together[receiver], alone, atol=1e-9)
                 n_compared += 1
         assert n_compared
+
+    @pytest.mark.parametrize("options", [{}, {"positions": True}, {"split_qkv": False}])
+    def test_heads_that_read_alike_share_a_run(self, options, monkeypatch):
+        """At each label, though the labels of one head come one after the other."""
+        engine, asked = engine_of("gpt2", task=labelled_task(), **options), []
+        original = Predictions._differentiate
+
+        def differentiate(predictions, receivers):
+            if receivers[0].node.kind == "head":
+                asked.extend({(each.node.layer, each.qkv, each.position) for each in receivers})
+            return original(predictions, receivers)
+
+        monkeypatch.setattr(Predictions, "_differentiate", differentiate)
+        circuit_at(engine, 1e-3)
+        assert len(set(asked)) == len(asked) > 2
 
     def test_slices_add_up(self):
         whole, sliced = engine_of("llama"), engine_of("llama", slice_size=2)

@@ -66,7 +66,7 @@ def test_the_page_saves_and_loads_one(explorer):
     explorer._graph_view._toggle("hurts")
     explorer._state.kept.clear()
     until(lambda: not explorer.circuit.by_hand)
-    explorer._load(name, text)
+    explorer._load(name, text.encode())
     explorer.wait(30)
     until(lambda: explorer.circuit.by_hand)
     assert explorer.circuit == edited
@@ -120,12 +120,12 @@ def test_wrong_files_are_refused_in_words(explorer, tmp_path):
     ]:
         text = data if isinstance(data, str) else json.dumps(data)
         with pytest.raises(ValueError, match=said):
-            Session.from_json(text, "file")
+            Session.from_content(text.encode(), "file")
         path = tmp_path / "session.json"
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=said):
             ax.Explorer.load(path)
-        explorer._load("file", text)
+        explorer._load("file", text.encode())
         assert re.search(said, explorer._page.error.value.replace("&quot;", '"'))
     with pytest.raises(ValueError, match="there is no session file"):
         ax.Explorer.load(tmp_path / "nothing.json")

@@ -201,7 +201,7 @@ def test_a_file_with_changes_opens_with_them(explorer):
     edited = explorer.circuit
     explorer.reset()
     settles(explorer, 0)
-    explorer._load("circuit.json", edited.to_json())
+    explorer._load("circuit.json", edited.to_json().encode())
     explorer.wait(30)
     settles(explorer, 1)
     assert explorer.circuit == edited

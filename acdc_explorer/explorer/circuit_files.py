@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from typing import Any
 
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.explorer.session import Session
+from acdc_explorer.models.loading import load_model
+from acdc_explorer.models.model import ModelLike
 from acdc_explorer.runner.state import Request
+from acdc_explorer.tasks.task import Task
 
 
 def made_file(
@@ -83,16 +87,36 @@ def request_of(circuit: Circuit, present: Request, shown: Circuit | None) -> Req
     return request
 
 
-def check_told(circuit: Circuit, model: object, task: object) -> None:
-    """Raises a ValueError if a circuit's file does not say of what it is, and nobody else does.
+def read_session(
+    path: str | os.PathLike[str], model: ModelLike | None, task: Task | str | None, device: str
+) -> tuple[Session, ModelLike | None]:
+    """Reads the file that an explorer is to go on from.
 
     Args:
-        circuit: from a file.
-        model: given besides, or None.
+        path: of a session, or of a circuit of any format.
+        model: that it is of; None: what the file says.
         task: likewise.
+        device: for a model given by name.
+
+    Returns:
+        What is in the file, and the model, which is loaded by now if the file is a list of edges
+        that does not say of what model it is.
+
+    Raises:
+        ValueError: as `Session.from_file`; or if neither the file nor the arguments say of what
+            model and task it is.
     """
-    if circuit.imported and (model is None or task is None):
+    try:
+        session = Session.from_file(path)
+    except ValueError:
+        if model is None:
+            raise
+        model = load_model(model, device)
+        session = Session.from_file(path, model.graph)
+    imported = session.circuit.imported
+    if imported and (model is None or task is None):
         raise ValueError(
-            f"{circuit.imported.origin} does not say on what model and prompts it was found: give "
-            "model= and task="
+            f"{imported.origin} does not say on what model and prompts it was found: give model= "
+            "and task="
         )
+    return session, model

@@ -19,7 +19,7 @@ from acdc_explorer.arguments import SearchOptions, check_options, parse_target
 from acdc_explorer.circuits.circuit import Circuit
 from acdc_explorer.errors import check_whole_number
 from acdc_explorer.explorer.checks.checks import Checks
-from acdc_explorer.explorer.circuit_files import check_told, made_file, request_of
+from acdc_explorer.explorer.circuit_files import made_file, read_session, request_of
 from acdc_explorer.explorer.circuit_widget import CircuitWidget
 from acdc_explorer.explorer.controls.controls import Controls
 from acdc_explorer.explorer.controls.own_prompts import OwnPrompts
@@ -194,10 +194,11 @@ class Explorer(CircuitWidget):
             session = self._session() if kind == "session" and self.circuit else None
             return made_file(kind, self.circuit, self._graph_view.svg(), session)
 
-    def _load(self, name: str, text: str) -> None:
+    def _load(self, name: str, content: bytes) -> None:
         """Goes on from a circuit or a session that was saved."""
         try:
-            session = Session.from_json(text, name, self.circuit.graph if self.circuit else None)
+            graph = self.circuit.graph if self.circuit else None
+            session = Session.from_content(content, name, graph)
             if session.circuit.imported:
                 self._open_imported(session)
                 return
@@ -237,8 +238,7 @@ class Explorer(CircuitWidget):
             ValueError: if there is no such file, it is no session or circuit, is damaged, or is of
                 a newer version. What does not fit the circuit is said on the page.
         """
-        session = Session.from_file(path)
-        check_told(session.circuit, model, task)
+        session, model = read_session(path, model, task, device)
         asked = request_of(session.circuit, Request("", ""), None)
         explorer = cls(
             asked.model if model is None else model,

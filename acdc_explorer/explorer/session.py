@@ -71,14 +71,15 @@ class Session:
         return f'{json.dumps(data, indent=1)[:-2]},\n "circuit": {self.circuit.to_json()}}}\n'
 
     @staticmethod
-    def from_file(path: str | os.PathLike[str]) -> Session:
+    def from_file(path: str | os.PathLike[str], graph: Graph | None = None) -> Session:
         """Reads a session's file, or a circuit's of any format, other tools' included.
 
         Args:
             path: of the file, or of a folder as `Circuit.from_file` takes it.
+            graph: as for `from_content`.
 
         Raises:
-            ValueError: as `from_json`; or if there is no such file, or it is too large.
+            ValueError: as `from_content`; or if there is no such file, or it is too large.
         """
         file = Path(path).expanduser()
         if not file.exists():
@@ -86,21 +87,15 @@ class Session:
         if file.is_dir():
             # Of MIB's.
             return Session(Circuit.from_file(file))
-        content = content_of(file, str(path))
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            # Tensors.
-            return Session(Circuit.from_content(content, str(path)))
-        return Session.from_json(text, str(path))
+        return Session.from_content(content_of(file, str(path)), str(path), graph)
 
     @staticmethod
-    def from_json(text: str, name: str, graph: Graph | None = None) -> Session:
+    def from_content(content: bytes, name: str, graph: Graph | None = None) -> Session:
         """Reads a session.
 
         Args:
-            text: as `to_json` makes it; or that of a circuit's file of any format, whose session
-                has no more.
+            content: of a file of the text that `to_json` makes; or of a circuit's file of any
+                format, whose session has no more.
             name: of where it comes from, for the errors.
             graph: of the model that a table or a graph of edges has to be of, which need not say
                 so; None: whichever it says.
@@ -109,13 +104,13 @@ class Session:
             ValueError: if it is neither, is damaged, or is of a newer version.
         """
         try:
-            data = parse_json(text)
+            data = parse_json(content.decode("utf-8-sig"))
         except ValueError:
-            # A table or a graph.
+            # A table, a graph or tensors.
             data = None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             of_model = graph if data is None else None
-            return Session(Circuit.from_content(text.encode(), name, of_model))
+            return Session(Circuit.from_content(content, name, of_model))
         if data.get("version") != _VERSION:
             raise ValueError(
                 f"{name!r} is a session file of version {data.get('version')!r}; this "

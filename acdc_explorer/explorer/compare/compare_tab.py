@@ -248,13 +248,13 @@ class CompareTab(Part):
         state.did(line or line_of_comparison(other, circuit))
         state.compare(other)
 
-    def _load(self, name: str, text: str) -> None:
+    def _load(self, name: str, content: bytes) -> None:
         """Compares with the circuit of a file."""
 
         def load() -> None:
             shown = self.state.circuit
             graph = shown.graph if shown else None
-            self._of_file = name, Session.from_json(text, name, graph).circuit
+            self._of_file = name, Session.from_content(content, name, graph).circuit
             self._compare_with("file")
 
         self._acting(load)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anywidget
@@ -23,7 +23,7 @@ BUTTONS = {
     "load": (
         "Load",
         "A circuit or a session from a file that was saved, or a circuit of another tool's: "
-        "EAP-IG's JSON, a CSV table of edges, GraphML, GEXF",
+        "EAP-IG's JSON, a CSV table of edges, GraphML, GEXF, tensors (.pt)",
     ),
 }
 
@@ -60,12 +60,12 @@ class FileButtons(anywidget.AnyWidget):
     function render({ model, el }) {
       const input = document.createElement("input");
       input.type = "file";
-      input.accept = ".json,.csv,.graphml,.gexf";
+      input.accept = ".json,.csv,.graphml,.gexf,.pt";
       input.hidden = true;
       input.addEventListener("change", async () => {
         const [file] = input.files;
         input.value = "";
-        if (file) model.send({ loaded: await file.text(), name: file.name });
+        if (file) model.send({ loaded: file.name }, undefined, [await file.arrayBuffer()]);
       });
       el.append(input);
       for (const [wanted, [text, title]] of Object.entries(model.get("_buttons"))) {
@@ -86,7 +86,7 @@ class FileButtons(anywidget.AnyWidget):
     def __init__(
         self,
         make: Callable[[str], tuple[str, str, str] | None],
-        load: Callable[[str, str], None],
+        load: Callable[[str, bytes], None],
         buttons: Mapping[str, tuple[str, str]] = BUTTONS,
     ):
         """Makes the buttons.
@@ -94,18 +94,18 @@ class FileButtons(anywidget.AnyWidget):
         Args:
             make: from "png", "svg", "json" or "session" to a file's name, its type and its text,
                 for a PNG the text of an SVG; None: there is nothing yet.
-            load: called with the name and the text of a file that was chosen.
+            load: called with the name and the content of a file that was chosen.
             buttons: of the kinds of `BUTTONS`: what each says, and what it is for.
         """
         super().__init__(_buttons=dict(buttons), _dom_classes=("acdc-files",))
         self._make, self._load = make, load
-        self.on_msg(lambda _, content, buffers: self._received(content))
+        self.on_msg(lambda _, content, buffers: self._received(content, buffers))
 
-    def _received(self, content: Any) -> None:
+    def _received(self, content: Any, buffers: Sequence[Any]) -> None:
         if not isinstance(content, dict):
             return
-        if "loaded" in content:
-            self._load(str(content["name"]), str(content["loaded"]))
+        if "loaded" in content and buffers:
+            self._load(str(content["loaded"]), bytes(buffers[0]))
         elif content.get("wanted") in self._buttons:
             made = self._make(content["wanted"])
             if made is not None:
