@@ -76,7 +76,8 @@ def find_circuit(
             metric|, a warning says so and the most faithful circuit is returned.
         method: "acdc" (Conmy et al. 2023, algorithm 1); "path_patching", the growth of the blog
             post before it (`searches/path_patching.py`); or, approximate and without a search, all
-            edges whose attribution reaches the threshold: "eap", "eap_ig", "ceap" (`attribute`).
+            edges whose attribution reaches the threshold: "eap", "eap_ig", "ceap" or "relp" (see
+            `attribute`).
         rule: an edge goes if |change of the metric| ("abs") or the damage ("signed") is below the
             threshold; by default the metric's own: abs for logit difference, signed for KL; with
             `faithfulness` and an exact method signed, which gets there with far fewer edges. Under
@@ -175,8 +176,9 @@ def attribute(
         task: a `Task`, or the name of one.
         method: "eap" (Syed et al. 2023), or "eap_ig", with gradients averaged on the way from the
             clean to the ablated embedding (Hanna et al. 2024), or "ceap", conductance on that way
-            (Wu et al. 2026); see `searches/attribution.py`.
-        steps: how many points on that way.
+            (Wu et al. 2026), or "relp", one gradient as in "eap", by other rules than derivatives
+            (Jafari et al. 2025); see `searches/attribution.py`.
+        steps: how many points on that way, for "eap_ig" and "ceap".
         ablation: as in `find_circuit`.
         positions: likewise.
         split_qkv: likewise.

@@ -98,7 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
         "go untested; 0.5 is a good one (default: 0)",
     )
     search.add_argument(
-        "--method", default="acdc", help="acdc (default), path_patching, eap, eap_ig or ceap"
+        "--method",
+        default="acdc",
+        help="acdc (default), path_patching, eap, eap_ig, ceap or relp",
     )
     search.add_argument(
         "--positions", action="store_true", help="edges by token position, as the task labels them"

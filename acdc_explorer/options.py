@@ -16,10 +16,10 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 Rule = Literal["abs", "signed", "cumulative"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-# How a circuit is found: two exact searches and three approximate attributions.
-Method = Literal["acdc", "path_patching", "eap", "eap_ig", "ceap"]
+# How a circuit is found: two exact searches and four approximate attributions.
+Method = Literal["acdc", "path_patching", "eap", "eap_ig", "ceap", "relp"]
 METHODS: tuple[Method, ...] = get_args(Method)
-ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig", "ceap")
+ATTRIBUTIONS: tuple[Method, ...] = ("eap", "eap_ig", "ceap", "relp")
 # What people call them.
 METHOD_NAMES = {
     "acdc": "ACDC",
@@ -27,6 +27,7 @@ METHOD_NAMES = {
     "eap": "EAP",
     "eap_ig": "EAP-IG",
     "ceap": "CEAP",
+    "relp": "RelP",
 }
 
 # What a search is repeated with, to see whether its circuit depends on it.

@@ -24,7 +24,7 @@ from acdc_explorer.models import Model
 from acdc_explorer.models.bridge import extract_weights
 from acdc_explorer.models.forward import run_blocks, run_of_blocks
 from acdc_explorer.searches.acdc import acdc_steps
-from acdc_explorer.searches.attribution import edge_scores, preview_scores
+from acdc_explorer.searches.attribution import edge_scores, preview_attribution, preview_scores
 from acdc_explorer.testing.reference import Reference
 
 KINDS = [
@@ -105,6 +105,23 @@ def test_the_preview_is_of_some_prompts_and_sees_what_kl_divergence_does():
     assert preview_scores(engine) is scores
 
 
+@pytest.mark.parametrize(
+    ("large_from", "metric", "method"),
+    [
+        (10_000, "logit_diff", "eap_ig"),
+        (10, "logit_diff", "relp"),
+        # As above: by one gradient at the clean run nothing would show.
+        (10, "kl_divergence", "eap_ig"),
+    ],
+)
+def test_the_preview_of_a_large_graph_is_by_relp(monkeypatch, large_from, metric, method):
+    monkeypatch.setattr("acdc_explorer.searches.attribution.LARGE_GRAPH", large_from)
+    engine = make(task=random_task(n_prompts=6, metric=metric))
+    attribution = preview_attribution(engine)
+    assert attribution.method == method
+    np.testing.assert_array_equal(preview_scores(engine), edge_scores(engine, method, n_prompts=4))
+
+
 def test_batches_of_prompts_do_not_change_scores(monkeypatch):
     engine = make(positions=True)
     together = edge_scores(engine, "eap_ig")
@@ -154,7 +171,7 @@ def test_the_largest_n(model):
     largest = set(ax.attribute(model, task).edge[:12])
     assert set(circuit.kept) <= largest
     with pytest.raises(
-        ValueError, match="top_n is for methods eap, eap_ig, ceap; got method 'acdc'"
+        ValueError, match="top_n is for methods eap, eap_ig, ceap, relp; got method 'acdc'"
     ):
         ax.find_circuit(model, task, top_n=12)
     with pytest.raises(ValueError, match="top_n must be a whole number between 1 and"):

@@ -644,7 +644,7 @@ class TestTrust:
         assert runner.snapshot().trust is None
 
     def test_large_graphs_are_screened_unless_one_says_otherwise(self, model, runner, monkeypatch):
-        monkeypatch.setattr("acdc_explorer.runner.loaded._LARGE", 10)
+        monkeypatch.setattr("acdc_explorer.runner.loaded.LARGE_GRAPH", 10)
         for options, screen in (({}, 0.5), ({"screen": 0.0}, 0.0), ({"method": "eap"}, 0.0)):
             runner.start(Request(model, random_task(), 0.3, options=options))
             runner.wait(30)

@@ -212,7 +212,7 @@ class TestGrid:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"top_n": 5}, "top_n goes with the methods eap, eap_ig, ceap; got 'acdc'"),
+            ({"top_n": 5}, "top_n goes with the methods eap, eap_ig, ceap, relp; got 'acdc'"),
             ({"methods": "eap", "top_n": 0}, "top_n must be a whole number from 1 on; got 0"),
             ({"methods": "eap", "top_n": "x"}, "top_n must be a whole number from 1 on; got 'x'"),
             ({"methods": "eap", "top_n": 5, "thresholds": 1}, "give either top_n or threshold"),

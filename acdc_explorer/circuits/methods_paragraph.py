@@ -15,6 +15,7 @@ _METHODS = {
     "eap": "edge attribution patching (Syed et al., 2023)",
     "eap_ig": "edge attribution patching with integrated gradients (Hanna et al., 2024)",
     "ceap": "edge attribution patching by conductance (Wu et al., 2026)",
+    "relp": "relevance patching (Jafari et al., 2025)",
 }
 _ABLATIONS = {
     "corrupted": "their activations on the corrupted prompts",

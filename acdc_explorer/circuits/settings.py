@@ -23,7 +23,7 @@ class SearchSettings:
     Attributes:
         threshold: in the metric's units.
         threshold_text: as the user gave it, "7%" or "0.3".
-        method: "acdc" or "path_patching", exact; "eap", "eap_ig" or "ceap", approximate.
+        method: "acdc" or "path_patching", exact; "eap", "eap_ig", "ceap" or "relp", approximate.
         rule: "abs", "signed" or "cumulative"; see `change`.
         order: of the tests, see `Graph.search_receivers`.
         order_seed: for order "random".

@@ -46,13 +46,17 @@ class Scoring:
         self.clean_values = self._checked_clean_values()
 
     def values(
-        self, final: Float[Tensor, "*batch prompt d_model"], rows: range | None = None
+        self,
+        final: Float[Tensor, "*batch prompt d_model"],
+        rows: range | None = None,
+        relp: bool = False,
     ) -> Float[Tensor, "*batch prompt"]:
         """The metric for values of the final stream at END.
 
         Args:
             final: of one circuit or several.
             rows: of which prompts; None: of all.
+            relp: whether a backward run goes by RelP's rules (`models/backward_rules.py`).
 
         Raises:
             ValueError: if a metric that is a function returns anything but finite values.
@@ -60,23 +64,23 @@ class Scoring:
         rows = range(len(self.clean_final)) if rows is None else rows
         of_rows = slice(rows.start, rows.stop)
         if self.metric.linear:
-            return self._linear_values(final, of_rows)
+            return self._linear_values(final, of_rows, relp)
         if self.metric.takes_batches:
             return self.metric.per_prompt(
-                self.logits(final),
+                self.logits(final, relp),
                 self._answers[of_rows],
                 self._wrong[of_rows],
                 self.clean_logits[of_rows],
             )
         circuits = final.reshape(-1, *final.shape[-2:])
-        values = [self._values_of_one(each, of_rows) for each in circuits]
+        values = [self._values_of_one(each, of_rows, relp) for each in circuits]
         return torch.stack(values).view(final.shape[:-1])
 
     def _linear_values(
-        self, final: Float[Tensor, "*batch some_prompts d_model"], of_rows: slice
+        self, final: Float[Tensor, "*batch some_prompts d_model"], of_rows: slice, relp: bool
     ) -> Float[Tensor, "*batch some_prompts"]:
         """The mean logit of the answers minus that of wrong answers; no other logit is computed."""
-        normed = normalize(final, self._weights.ln_final)
+        normed = normalize(final, self._weights.ln_final, relp)
         if self._weights.logit_cap is None:
             direction, offset = self.logit_difference
             return torch.einsum("...nd,nd->...n", normed, direction[of_rows]) + offset[of_rows]
@@ -97,12 +101,13 @@ class Scoring:
         return capped(logits, self._weights.logit_cap)
 
     def _values_of_one(
-        self, final: Float[Tensor, "some_prompts d_model"], of_rows: slice
+        self, final: Float[Tensor, "some_prompts d_model"], of_rows: slice, relp: bool
     ) -> Float[Tensor, " some_prompts"]:
         """The values of a metric that sees one circuit and all prompts at a time."""
         clean = self.clean_logits
         # Prompts of other slices are clean meanwhile: values do not depend on one another.
-        logits = torch.cat([clean[: of_rows.start], self.logits(final), clean[of_rows.stop :]])
+        given = self.logits(final, relp)
+        logits = torch.cat([clean[: of_rows.start], given, clean[of_rows.stop :]])
         return values_of(self.metric, logits, self._answers, self._wrong, clean)[of_rows]
 
     def _checked_clean_values(self) -> Float[Tensor, " prompt"]:
@@ -148,9 +153,11 @@ class Scoring:
         """The clean run's logits at END."""
         return self.logits(self.clean_final)
 
-    def logits(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
-        """All logits for values of the final stream at END."""
-        normed = normalize(final, self._weights.ln_final)
+    def logits(
+        self, final: Float[Tensor, "*batch d_model"], relp: bool = False
+    ) -> Float[Tensor, "*batch vocab"]:
+        """All logits for values of the final stream at END; `relp` as in `values`."""
+        normed = normalize(final, self._weights.ln_final, relp)
         logits = linear(normed, self._weights.W_U, self._weights.b_U)
         return capped(logits, self._weights.logit_cap)
 

@@ -31,7 +31,7 @@ from acdc_explorer.searches.methods import circuit_of, search_steps
 from acdc_explorer.searches.threshold_path import path_steps
 from acdc_explorer.tasks.task import Task
 
-ScoringMethod = Literal["acdc", "exact", "eap", "eap_ig", "ceap"]
+ScoringMethod = Literal["acdc", "exact", "eap", "eap_ig", "ceap", "relp"]
 SCORING_METHODS: tuple[ScoringMethod, ...] = get_args(ScoringMethod)
 
 # By what edges are ranked: the score, so that edges that hurt come last; or its size.
@@ -65,7 +65,7 @@ def score_edges(
         method: "acdc", the largest threshold at which a search keeps the edge, from the circuits of
             all thresholds (`threshold_path`), 0 if none does; exact, and by far the slowest.
             "exact", how much worse the metric is without the edge, alone in the full model, by one
-            patched run for each. "eap", "eap_ig" or "ceap", the same approximately.
+            patched run for each. "eap", "eap_ig", "ceap" or "relp", the same approximately.
         ablation: what removed edges carry, as in `find_circuit`.
         positions: likewise.
         split_qkv: likewise.

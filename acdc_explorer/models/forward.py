@@ -178,24 +178,34 @@ def run_blocks(
 
 
 def run_block(
-    weights: ModelWeights, block: Block, resid: Float[Tensor, "prompt pos d_model"]
+    weights: ModelWeights,
+    block: Block,
+    resid: Float[Tensor, "prompt pos d_model"],
+    relp: bool = False,
 ) -> BlockRun:
-    """Runs one block on whole prompts, from what it reads; can be differentiated."""
-    normed = normalize(resid, block.ln1)
+    """Runs one block on whole prompts, from what it reads; can be differentiated.
+
+    Args:
+        weights: of the model.
+        block: which of its blocks.
+        resid: what it reads.
+        relp: whether a backward run goes by RelP's rules (`backward_rules.py`).
+    """
+    normed = normalize(resid, block.ln1, relp)
     vectors = {
-        qkv: normed_together(project(normed, block, qkv), block, qkv).transpose(1, 2)
+        qkv: normed_together(project(normed, block, qkv), block, qkv, relp).transpose(1, 2)
         for qkv in QKVS
     }
-    q, k, v = (rotary_embedded(vectors[qkv], block, qkv) for qkv in QKVS)
+    q, k, v = (rotary_embedded(vectors[qkv], block, qkv, relp=relp) for qkv in QKVS)
     z = attention(q, k, v, causal(resid.shape[1], resid.device, block.window), weights)
     head_sum = write_heads(z, block, bias=block.b_O)
-    after_heads = resid + normalize(head_sum, block.ln1_post)
+    after_heads = resid + normalize(head_sum, block.ln1_post, relp)
     if block.mlp is None:
         return BlockRun(resid, vectors, z, head_sum, None, None, after_heads)
     # A view, whose gradient is that of what the MLP reads alone.
     mlp_in = resid if weights.parallel else after_heads
     mlp_in = mlp_in.view_as(mlp_in)
-    mlp_out = mlp(mlp_in, block, weights.activation)
+    mlp_out = mlp(mlp_in, block, weights.activation, relp)
     return BlockRun(resid, vectors, z, head_sum, mlp_in, mlp_out, after_heads + mlp_out)
 
 

@@ -15,17 +15,27 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from acdc_explorer.graph import QKV, Node
-from acdc_explorer.models.linear import chosen, linear, linear_each
+from acdc_explorer.models.backward_rules import (
+    activated_by_constant,
+    normalized_by_constant,
+    with_half_the_gradient,
+)
+from acdc_explorer.models.linear import ACTIVATIONS, chosen, linear, linear_each
 from acdc_explorer.models.weights import Block, ModelWeights, Norm, Rotary
 
 
-def normalize(x: Float[Tensor, "*batch d"], norm: Norm | None) -> Float[Tensor, "*batch d"]:
+def normalize(
+    x: Float[Tensor, "*batch d"], norm: Norm | None, relp: bool = False
+) -> Float[Tensor, "*batch d"]:
     """Normalises over the last axis: layer norm, or RMS norm where there is no bias.
 
-    Without a norm, the very tensor that it was given.
+    Without a norm, the very tensor that it was given. With `relp`, here and below, a backward run
+    goes by RelP's rules (`backward_rules.py`).
     """
     if norm is None:
         return x
+    if relp:
+        return normalized_by_constant(x, norm)
     if norm.bias is None:
         return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
     return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
@@ -62,12 +72,13 @@ def project(
 
 
 def normed_together(
-    vectors: Float[Tensor, "*batch pos head d_head"], block: Block, qkv: QKV
+    vectors: Float[Tensor, "*batch pos head d_head"], block: Block, qkv: QKV, relp: bool = False
 ) -> Float[Tensor, "*batch pos head d_head"]:
     """Queries or keys of all heads after the norm that they pass in a row, if there is one."""
     if not block.norms_heads_together(qkv):
         return vectors
-    return normalize(vectors.flatten(-2), block.head_norm(qkv)).unflatten(-1, vectors.shape[-2:])
+    normed = normalize(vectors.flatten(-2), block.head_norm(qkv), relp)
+    return normed.unflatten(-1, vectors.shape[-2:])
 
 
 def rotary_embedded(
@@ -75,6 +86,7 @@ def rotary_embedded(
     block: Block,
     qkv: QKV,
     positions: Int[Tensor, "prompt width"] | None = None,
+    relp: bool = False,
 ) -> Float[Tensor, "*batch pos d_head"]:
     """From projected queries, keys or values to what attention uses: normed, then rotated.
 
@@ -83,11 +95,12 @@ def rotary_embedded(
         block: whose head it is.
         qkv: values are used as they are.
         positions: as in `rotate`.
+        relp: as in `normalize`.
     """
     if qkv == "v":
         return vectors
     if not block.norms_heads_together(qkv):
-        vectors = normalize(vectors, block.head_norm(qkv))
+        vectors = normalize(vectors, block.head_norm(qkv), relp)
     return vectors if block.rotary is None else rotate(vectors, block.rotary, positions)
 
 
@@ -224,15 +237,29 @@ def write_heads(
 
 
 def mlp(
-    x: Float[Tensor, "*batch d_model"], block: Block, activation: str
+    x: Float[Tensor, "*batch d_model"], block: Block, activation: str, relp: bool = False
 ) -> Float[Tensor, "*batch d_model"]:
     """What an MLP writes to the stream for its input on it, bias and norm included."""
     weights = block.mlp
     assert weights is not None
-    normed = normalize(x, weights.ln)
+    normed = normalize(x, weights.ln, relp)
     if weights.W_gate is None:
-        hidden = linear(normed, weights.W_in, weights.b_in, activation)
+        hidden = _activated(normed, weights.W_in, weights.b_in, activation, relp)
     else:
         hidden = linear(normed, weights.W_in, weights.b_in)
-        hidden = hidden * linear(normed, weights.W_gate, weights.b_gate, activation)
-    return normalize(linear(hidden, weights.W_out, weights.b_out), weights.ln_post)
+        hidden = hidden * _activated(normed, weights.W_gate, weights.b_gate, activation, relp)
+        if relp:
+            hidden = with_half_the_gradient(hidden)
+    return normalize(linear(hidden, weights.W_out, weights.b_out), weights.ln_post, relp)
+
+
+def _activated(
+    normed: Float[Tensor, "*batch d_model"],
+    weight: Float[Tensor, "d_model d_mlp"],
+    bias: Float[Tensor, " d_mlp"] | None,
+    activation: str,
+    relp: bool,
+) -> Float[Tensor, "*batch d_mlp"]:
+    if relp:
+        return activated_by_constant(linear(normed, weight, bias), ACTIVATIONS[activation])
+    return linear(normed, weight, bias, activation)

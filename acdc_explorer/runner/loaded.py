@@ -10,11 +10,12 @@ from acdc_explorer.circuits.settings import SearchSettings
 from acdc_explorer.engine.engine import Engine
 from acdc_explorer.models import Model, load_model
 from acdc_explorer.runner.state import Request
+from acdc_explorer.searches.attribution import LARGE_GRAPH
 from acdc_explorer.tasks.builtin.registry import load_task, tasks_for
 from acdc_explorer.tasks.task import Task
 
-# From this many edges on, searches are screened unless one says otherwise.
-_LARGE, _SCREEN = 10_000, 0.5
+# How searches of large graphs are screened unless one says otherwise.
+_SCREEN = 0.5
 
 
 class Loaded:
@@ -84,7 +85,7 @@ class Loaded:
 
 def _screened_if_large(engine: Engine, settings: SearchSettings) -> SearchSettings:
     """The settings, with screening where a test for every edge would take too long to look at."""
-    is_large = engine.graph.n_edges >= _LARGE
+    is_large = engine.graph.n_edges >= LARGE_GRAPH
     if settings.method != "acdc" or not engine.scoring.has_gradient or not is_large:
         return settings
     return replace(settings, screen=_SCREEN)

@@ -26,7 +26,6 @@ from acdc_explorer.models import Model
 from acdc_explorer.options import ATTRIBUTIONS
 from acdc_explorer.runner.work import Work
 from acdc_explorer.searches.attribution import (
-    PREVIEW_METHOD,
     Attribution,
     preview_attribution,
     steps_by_scores,
@@ -150,16 +149,16 @@ class SearchSession:
         for _ in self._parts_ahead:
             return
         assert self._attribution is not None
-        scores, self._attribution = self._attribution.scores, None
+        attribution, self._attribution = self._attribution, None
         if not SEARCH_METHODS[self.settings.method].is_exact:
             return
         # Attribution knows no order of tests, and no damage that adds up.
         settings = replace(
-            self.settings, method=PREVIEW_METHOD, order="default", rule="abs", screen=0.0
+            self.settings, method=attribution.method, order="default", rule="abs", screen=0.0
         )
         self.preview = tuple(
             (step.edge, step.effect)
-            for step in steps_by_scores(self.engine, settings, scores)
+            for step in steps_by_scores(self.engine, settings, attribution.scores)
             if isinstance(step, EdgeStep) and step.kept
         )
 

@@ -6,8 +6,10 @@ The effect of patching one edge alone in the full model is about
 
 summed over positions, averaged over prompts (EAP: Syed et al. 2023, arXiv 2310.10348). Where what
 heads write together is normed before it reaches the stream, their differences go through the
-derivative of that norm. The other methods look at several points on the way from the clean to the
-ablated embedding:
+derivative of that norm. RelP takes the gradient at the clean run as well, but puts rules that
+describe large changes better in the place of some derivatives (Jafari et al. 2025, arXiv
+2508.21258; `models/backward_rules.py`). The other methods look at several points on the way from
+the clean to the ablated embedding:
 
 - EAP-IG takes the mean of the gradients there (Hanna et al. 2024, arXiv 2403.17806, "inputs");
 - CEAP, conductance, adds up, over the parts of the way, what the sender's output changes by in a
@@ -38,18 +40,21 @@ from acdc_explorer.engine.memory import prompts_attributed
 from acdc_explorer.engine.runs import PromptRuns
 from acdc_explorer.errors import unknown_name
 from acdc_explorer.graph import LOGITS, Edge, Receiver
+from acdc_explorer.metrics import METRICS
 from acdc_explorer.models.forward import Run, run_blocks, run_of_blocks
 from acdc_explorer.models.linear import linear
-from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES, Method
+from acdc_explorer.options import ATTRIBUTIONS, METHOD_NAMES
 from acdc_explorer.progress import Progress, working_on
 from acdc_explorer.searches.order import search_receivers, search_senders
 
 IG_STEPS = 5
-# By what an edge is expected to stay before it is tested: of all attributions that were tried the
-# one that is nearest to exact effects (tests/benchmarks/README.md).
-PREVIEW_METHOD: Method = "eap_ig"
-# On so small a share of the prompts, or at least so many, that it takes about as long as EAP of all
-# of them: a few prompts at several points say more than all at one.
+# The methods that take one gradient, at the clean run.
+_OF_CLEAN_RUN = ("eap", "relp")
+# From this many edges on a graph is large: to test every edge, or to attribute it at several points
+# of the way, takes longer than one wants to wait for something to look at.
+LARGE_GRAPH = 10_000
+# Of how many prompts edges are attributed ahead of their tests: of so small a share, or at least so
+# many.
 _PREVIEW_SHARE, _PREVIEW_PROMPTS = 1 / 8, 4
 # Of scores that order tests, in the metric's units.
 _ORDER_DECIMALS = 9
@@ -59,6 +64,7 @@ class Attribution:
     """An attribution under way.
 
     Attributes:
+        method: "eap", "eap_ig", "ceap" or "relp".
         scores: the approximate effect of every edge, once all is done.
     """
 
@@ -83,17 +89,18 @@ class Attribution:
                 f"metric {engine.metric.name!r} has no gradient with respect to the logits, which "
                 f"method {method!r} and order 'attribution' need"
             )
-        self._engine, self._method = engine, method
+        self._engine, self.method = engine, method
         self._wanted = engine.n_prompts if n_prompts is None else min(n_prompts, engine.n_prompts)
         # On the way from clean to ablated, the clean end of which the others leave out.
-        self._shares = [0.0] if method == "eap" else [n / steps for n in range(1, steps + 1)]
+        at_clean = method in _OF_CLEAN_RUN
+        self._shares = [0.0] if at_clean else [n / steps for n in range(1, steps + 1)]
         self._n_done = 0.0
         self.scores: Float[np.ndarray, "receiver sender"] = np.zeros(engine.graph.edge_mask.shape)
 
     @property
     def progress(self) -> Progress:
         """How far it has come: prompts, each as often as there are points on the way."""
-        what = f"attributing every edge ({METHOD_NAMES[self._method]})"
+        what = f"attributing every edge ({METHOD_NAMES[self.method]})"
         return Progress(what, int(self._n_done), self._wanted * len(self._shares))
 
     def advance(self) -> Iterator[None]:
@@ -103,7 +110,7 @@ class Attribution:
         """
         known = self._engine.attributions
         for n_prompts in (self._wanted, self._engine.n_prompts):
-            key = self._method, len(self._shares), n_prompts
+            key = self.method, len(self._shares), n_prompts
             if key in known:
                 self.scores = known[key]
                 return
@@ -118,18 +125,18 @@ class Attribution:
                 before = run
                 if share:
                     run = yield from self._run_at(runs, share)
-                if self._method == "ceap":
+                if self.method == "ceap":
                     deltas = self._deltas_of(runs, before, run)
                 yield from self._add_sums(sums, runs, run, deltas)
             counted += runs.n_prompts
             if counted >= self._wanted:
                 break
         # A mean over points, but a sum over parts of the way.
-        n_summed = 1 if self._method == "ceap" else len(self._shares)
+        n_summed = 1 if self.method == "ceap" else len(self._shares)
         self.scores = sums / n_summed / counted
         # Others see the same array.
         self.scores.flags.writeable = False
-        known[self._method, len(self._shares), self._wanted] = self.scores
+        known[self.method, len(self._shares), self._wanted] = self.scores
 
     def _deltas_of(
         self, runs: PromptRuns, before: Run, after: Run
@@ -162,7 +169,7 @@ class Attribution:
             deltas: what the removal of each sender adds.
         """
         graph = self._engine.graph
-        linearized = Linearized(self._engine, runs, run)
+        linearized = Linearized(self._engine, runs, run, relp=self.method == "relp")
         on_stream = linearized.on_stream(deltas, runs.sets.changed)
         n_before, n_receivers = self._n_done, 0
         for inputs, gradients in linearized.input_gradients():
@@ -185,8 +192,8 @@ def edge_scores(
 
     Args:
         engine: model, task, ablation, and whether edges have positions.
-        method: "eap", "eap_ig" or "ceap".
-        steps: points on the way, for the last two.
+        method: "eap", "eap_ig", "ceap" or "relp".
+        steps: points on the way, for "eap_ig" and "ceap".
         n_prompts: look at the first so many prompts at least; None: at all.
 
     Raises:
@@ -196,9 +203,16 @@ def edge_scores(
 
 
 def preview_attribution(engine: Engine) -> Attribution:
-    """An attribution of some of the prompts: what is expected until edges are tested."""
+    """An attribution of some of the prompts: what is expected until edges are tested.
+
+    Of small graphs EAP-IG, which is nearest to exact effects there; of large ones RelP, which is as
+    near on real models in a fraction of the time (tests/benchmarks/README.md). Under KL divergence
+    always EAP-IG: the gradient of that metric at the clean run, its minimum, is zero.
+    """
+    sees_at_clean = engine.metric is not METRICS["kl_divergence"]
+    method = "relp" if engine.graph.n_edges >= LARGE_GRAPH and sees_at_clean else "eap_ig"
     n_prompts = max(_PREVIEW_PROMPTS, round(_PREVIEW_SHARE * engine.n_prompts))
-    return Attribution(engine, PREVIEW_METHOD, n_prompts=n_prompts)
+    return Attribution(engine, method, n_prompts=n_prompts)
 
 
 def preview_scores(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
@@ -217,7 +231,7 @@ def _finished(attribution: Attribution) -> Float[np.ndarray, "receiver sender"]:
 def scores_for_order(engine: Engine) -> Float[np.ndarray, "receiver sender"]:
     """Scores by which order "attribution" sorts, the same on every machine and in every slicing.
 
-    EAP's, though EAP-IG's are nearer to exact effects: circuits depend on the order.
+    EAP's, though others' are nearer to exact effects: circuits depend on the order.
     In float64 and rounded, so that scores that differ by rounding alone tie, as they all do under
     KL divergence: at the clean run, its minimum, its gradient is zero.
     """

@@ -52,6 +52,7 @@ SEARCH_METHODS: dict[Method, SearchMethod] = {
     "eap": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
     "eap_ig": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
     "ceap": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
+    "relp": SearchMethod(attribution_steps, is_exact=False, removes_as_it_goes=False),
 }
 
 
