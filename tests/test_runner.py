@@ -451,7 +451,8 @@ def test_the_background_stops_for_a_new_search_and_for_questions(model, runner):
         assert circuit.full_metric == runner.snapshot().circuit.full_metric
 
 
-def test_attribution_shows_before_the_search(model, monkeypatch):
+@pytest.mark.parametrize(("large_from", "method"), [(10_000, "eap_ig"), (10, "relp")])
+def test_attribution_shows_before_the_search(model, monkeypatch, large_from, method):
     from acdc_explorer.searches.methods import search_steps
 
     def slow_steps(*args, **options):
@@ -460,9 +461,10 @@ def test_attribution_shows_before_the_search(model, monkeypatch):
             yield step
 
     monkeypatch.setattr("acdc_explorer.runner.session.search_steps", slow_steps)
+    monkeypatch.setattr("acdc_explorer.searches.attribution.LARGE_GRAPH", large_from)
     task = random_task()
     # As many prompts as are attributed ahead of the search.
-    expected = ax.find_circuit(model, task.take(range(4)), 0.2, method="eap_ig")
+    expected = ax.find_circuit(model, task.take(range(4)), 0.2, method=method)
     runner = Runner()
     runner.start(Request(model, task, 0.2))
     until(lambda: runner.snapshot().preview)

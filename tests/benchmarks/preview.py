@@ -32,6 +32,7 @@ from tests.benchmarks.ground_truth import print_table
 # many prompts are attributed (None: all).
 VARIANTS: dict[str, tuple[str, int | None, int | None]] = {
     "EAP": ("eap", 1, None),
+    "RelP": ("relp", 1, None),
     "EAP-IG, 2 points": ("eap_ig", 2, None),
     "EAP-IG, 3 points": ("eap_ig", 3, None),
     "EAP-IG, 5 points": ("eap_ig", 5, None),
