@@ -25,6 +25,12 @@ import warnings
 warnings.filterwarnings("ignore")
 import acdc_explorer as ax
 """
+# Circuits of other thresholds, which the background looks for, would take a core all through a
+# test, beside those of other tests.
+NO_PATH = """
+import acdc_explorer.runner.session as _session
+_session.PATH_SECONDS = _session.CURVES_SECONDS = 1e-9
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,16 +89,20 @@ def lab(browser_context: BrowserContext, lab_server: LabServer) -> Iterator[LabP
 
 @pytest.fixture
 def explorer(lab: LabPage, tmp_path: Path):
-    """Opens an empty notebook and shows an explorer made with given arguments."""
-    path = tmp_path / "empty.ipynb"
-    path.write_text(
+    """Opens an empty notebook and shows an explorer made with given arguments.
+
+    Only with `path=True` are other thresholds' circuits found in the background.
+    """
+    empty = tmp_path / "empty.ipynb"
+    empty.write_text(
         json.dumps({"cells": [], "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}),
         encoding="utf-8",
     )
-    lab.open(path)
+    lab.open(empty)
 
-    def show(arguments: str = "") -> LabPage:
-        lab.run(f"{SETUP}\nexplorer = ax.Explorer({arguments})\nexplorer", timeout=120)
+    def show(arguments: str = "", *, path: bool = False) -> LabPage:
+        setup = SETUP if path else SETUP + NO_PATH
+        lab.run(f"{setup}\nexplorer = ax.Explorer({arguments})\nexplorer", timeout=120)
         return lab
 
     return show

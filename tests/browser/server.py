@@ -51,6 +51,8 @@ class LabServer:
             "--LabApp.expose_app_in_browser=True",
             "--LabApp.extension_manager=readonly",
             "--LanguageServerManager.autodetect=False",
+            # What a test leaves behind need not end by itself.
+            "--KernelManager.shutdown_wait_time=0.2",
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -122,7 +122,7 @@ def test_the_notebook_from_the_first_cell_to_a_clicked_edge(lab: LabPage):
 
 
 def test_dragging_the_threshold_changes_the_edges(explorer):
-    lab = explorer()
+    lab = explorer(path=True)
     lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
     before = ask(lab, "explorer.circuit.kept")
@@ -307,7 +307,7 @@ def test_pause_go_on_stop_and_clicks_meanwhile(explorer):
 
 
 def test_reloading_the_page_keeps_everything(explorer):
-    lab = explorer()
+    lab = explorer(path=True)
     lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
     lab.click_point("edge-hits", clear_of_nodes(lab, 1))
@@ -331,7 +331,7 @@ def test_running_the_cell_again_leaves_one_explorer(explorer):
     assert once[1] == 1
     made = ask(lab, "id(explorer)")
     (cell,) = (n for n, source in enumerate(lab.sources()) if source.endswith("\nexplorer"))
-    for _ in range(4):
+    for _ in range(2):
         lab.run_again(cell, timeout=120)
         lab.wait_status("done", timeout=60)
     lab.wait_figure("edge-hits")
@@ -458,7 +458,7 @@ def test_the_finder_says_what_is_selected_and_takes_the_names_on_the_page(explor
 
 def test_known_thresholds_are_one_stop_of_the_tab_key(explorer):
     """Arrow keys go from one to the next, and the focus stays where it is while more are found."""
-    lab = explorer("'mini', 'ioi', '7%'")
+    lab = explorer("'mini', 'ioi', '7%'", path=True)
     lab.wait_status("done", timeout=60)
     lab.page.wait_for_function(
         "() => +document.querySelector('.acdc-path')?.dataset.intervals >= 8", timeout=60_000
@@ -732,7 +732,7 @@ def test_a_clicked_bar_draws_that_positions_share(explorer):
 
 def test_dragging_across_known_and_unknown_thresholds_while_the_path_is_found(explorer):
     """At every stop the graph, the status line and the plot agree with the kernel."""
-    lab = explorer("'mini', 'ioi', '7%'")
+    lab = explorer("'mini', 'ioi', '7%'", path=True)
     lab.wait_status("done", timeout=60)
     lab.page.wait_for_selector(".acdc-path[data-intervals]")
     lab.page.wait_for_function(
