@@ -245,7 +245,15 @@ def hf_model(request):
     return random_gpt2(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def mini():
+    """The bundled model, loaded once for all who do not look at how it is loaded."""
+    from acdc_explorer.models import load_model
+
+    return load_model("mini")
+
+
+@pytest.fixture(scope="session")
 def model():
     """A small random model; a file that needs another one has a fixture of its own."""
     from acdc_explorer.models import Model

@@ -23,11 +23,6 @@ def model():
     return ax.load_model(bridge_of(random_gpt2("3x2")))
 
 
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
 class TestInterval:
     def test_by_hand(self):
         # Where all draws agree, an end is a root; else from tables of the binomial distribution.

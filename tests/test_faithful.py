@@ -48,8 +48,7 @@ def test_the_next_larger_threshold_is_not_faithful_enough(model, task):
 
 
 @pytest.mark.slow
-def test_on_mini_it_takes_fewer_edges_than_attribution():
-    mini = ax.load_model("mini")
+def test_on_mini_it_takes_fewer_edges_than_attribution(mini):
     ioi = ax.load_task("ioi", mini, n_prompts=16)
     by_search = quietly(mini, ioi, faithfulness="80%")
     by_attribution = quietly(mini, ioi, faithfulness="80%", method="eap")

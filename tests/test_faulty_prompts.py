@@ -14,11 +14,6 @@ from acdc_explorer.engine.checks import check_fits
 from acdc_explorer.tasks.tokenizing import fitting_pairs, side_by_side
 
 
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
 def message_of(frame, model) -> str:
     with pytest.raises(ValueError, match=r".") as error:
         ax.Task.from_dataframe(frame, model)

@@ -39,11 +39,6 @@ NO_LABELS = frozenset[str]()
 
 
 @pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
-@pytest.fixture(scope="module")
 def ioi(mini):
     return ax.load_task("ioi", mini, n_prompts=16)
 

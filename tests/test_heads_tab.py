@@ -18,11 +18,6 @@ from acdc_explorer.explorer.selection import Selection
 
 
 @pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
-@pytest.fixture(scope="module")
 def ioi(mini):
     return ax.load_task("ioi", mini, n_prompts=16)
 

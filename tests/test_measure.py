@@ -176,9 +176,8 @@ def test_circuits_of_every_kind_of_search_are_measured(model, options, metric):
 
 
 @pytest.mark.slow
-def test_what_differs_by_rounding_alone_does_not_differ():
+def test_what_differs_by_rounding_alone_does_not_differ(mini):
     """Values of one circuit in other batches, and effects of edges that lead from nothing."""
-    mini = ax.load_model("mini")
     task = ax.load_task("ioi", mini, 8)
     nothing = ax.measure(mini, task, [], ablations=[], **FEW)
     assert list(nothing.random.as_near) == [20, 20, 20]
@@ -200,8 +199,7 @@ def test_of_the_whole_graph_nothing_can_be_added_or_removed_besides(five_heads):
     assert measured.faithfulness == pytest.approx(1)
 
 
-def test_by_kl_divergence_nothing_can_be_better_than_the_full_model():
-    mini = ax.load_model("mini")
+def test_by_kl_divergence_nothing_can_be_better_than_the_full_model(mini):
     task = replace(ax.load_task("ioi", mini, 8), metric="kl_divergence")
     measured = ax.measure(mini, task, ax.find_circuit(mini, task, 0.5), ablations=[], **FEW)
     passed = {test.name: test.passed for test in measured.tests}
@@ -210,8 +208,7 @@ def test_by_kl_divergence_nothing_can_be_better_than_the_full_model():
     assert not any("heads" in line for line in measured.observations)
 
 
-def test_held_out_prompts_are_others_of_the_same_kind():
-    mini = ax.load_model("mini")
+def test_held_out_prompts_are_others_of_the_same_kind(mini):
     task = ax.load_task("ioi", mini, 16)
     found = prompts_to_measure_on(mini, task, None)
     assert found.held_out

@@ -30,11 +30,6 @@ from acdc_explorer.training.train_mini import (
 )
 
 
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
 def test_it_is_small_and_complete():
     files = {file.name: file.stat().st_size for file in BUNDLED["mini"].iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(files)

@@ -15,8 +15,8 @@ SCAN = "gpt2-small"
 
 
 @pytest.fixture(scope="module")
-def model():
-    return ax.load_model("mini")
+def model(mini):
+    return mini
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,6 @@ from acdc_explorer.tasks.prompts import TokenSpan
 from acdc_explorer.tasks.tokenizing import tokenize_pairs
 
 
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
 def test_own_prompts_to_a_circuit(mini):
     frame = pd.DataFrame(
         {

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -215,21 +216,24 @@ class TestStyle:
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yields the dotted name of everything a module imports, at its top or inside a function.
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Returns the dotted name of everything a module imports, at its top or inside a function.
 
     Imports under `if TYPE_CHECKING:` never run, and do not count. A relative import is given in
     full; `from package import name` gives `package.name`, for `name` may be a module.
     """
     own = module_name(path).split(".")
     package = own if path.name == "__init__.py" else own[:-1]
+    found: list[str] = []
     for node in running_nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             source = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{source}.{alias.name}" for alias in node.names)
+            found += [f"{source}.{alias.name}" for alias in node.names]
+    return tuple(found)
 
 
 def running_nodes(tree: ast.AST) -> Iterator[ast.AST]:

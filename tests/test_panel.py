@@ -18,17 +18,11 @@ from acdc_explorer.explorer.controls.status_html import status_html
 from acdc_explorer.explorer.panel.panel_html import edge_html, empty_html, node_html, pending_html
 from acdc_explorer.explorer.task_html import task_html
 from acdc_explorer.explorer.words import counted, signed, with_unit
-from acdc_explorer.models import Model
 from acdc_explorer.runner.state import Snapshot
 from acdc_explorer.tasks import Task
 
 # On these prompts and at this threshold MLPs are kept that the input does not reach.
 THRESHOLD = "3%"
-
-
-@pytest.fixture(scope="module")
-def mini() -> Model:
-    return ax.load_model("mini")
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,6 @@ THRESHOLD = 0.05
 
 
 @pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
-@pytest.fixture(scope="module")
 def ioi(mini):
     return ax.load_task("ioi", mini, n_prompts=16)
 

@@ -23,11 +23,6 @@ N_PROMPTS, N = 16, 3
 
 
 @pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
-@pytest.fixture(scope="module")
 def task(mini):
     return ax.load_task("ioi", mini, N_PROMPTS)
 

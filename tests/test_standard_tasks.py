@@ -35,11 +35,6 @@ KINDS = {"dogs": {"animals"}, "apples": {"fruits"}, "swords": {"weapons"}, "iron
          "vans": {"vehicles"}, "drums": {"instruments"}}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
 def ioi(text):
     named = [name for name in re.findall(r"\w+", text) if name in NAMES]
     return {name for name in named if named.count(name) == 1}, {

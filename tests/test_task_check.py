@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
 import torch
 from prompt_tables import CLEAN, other, row, table
 
 import acdc_explorer as ax
 from acdc_explorer.engine.cache import engine_for
-
-
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
 
 
 def test_previews(mini):

@@ -15,11 +15,6 @@ from acdc_explorer.tasks.prompts import PromptPair
 from acdc_explorer.tasks.task import Task
 
 
-@pytest.fixture(scope="module")
-def mini():
-    return ax.load_model("mini")
-
-
 def test_there_are_enough_words_and_templates():
     assert len(set(NAMES)) == len(NAMES) >= 90
     assert min(len(set(PLACES)), len(set(OBJECTS))) >= 20
