@@ -64,6 +64,7 @@ def test_a_search_in_the_thread_is_the_search(model, runner):
     assert runner.snapshot().n_done == model.graph.n_edges
 
 
+@pytest.mark.slow
 def test_who_waits_is_not_let_go_between_the_request_and_its_search(model, runner, monkeypatch):
     # The worker has taken the request, and not yet begun with it.
     monkeypatch.setattr(
@@ -609,6 +610,7 @@ class TestTrust:
         runner.wait(30)
         return runner
 
+    @pytest.mark.slow
     def test_it_is_audited_then_verified_and_ends_in_the_exact_circuit(self, model, screened):
         assert screened.snapshot().trust is not None
         until(lambda: not screened.snapshot().exploring, 60)
