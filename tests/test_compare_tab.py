@@ -264,6 +264,8 @@ def test_an_explorer_opens_a_circuit_of_another_tool(model, task, tmp_path):
 
 
 def test_an_explorer_opens_a_list_of_edges_of_the_model_that_is_given(model, task, tmp_path):
+    with pytest.raises(ValueError, match="there is no session file"):
+        ax.Explorer.load(tmp_path / "none.csv", model="no such model", task=task)
     path, edges = tmp_path / "few.csv", ["m0->logits", "input->m0"]
     path.write_text("\n".join(["edge", *edges]))
     with pytest.raises(ValueError, match="does not say what model it is of"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from acdc_explorer.circuits.circuit import Circuit
+from acdc_explorer.circuits.exchange.shapes import UntoldModelError
 from acdc_explorer.explorer.session import Session
 from acdc_explorer.models.loading import load_model
 from acdc_explorer.models.model import ModelLike
@@ -108,7 +109,7 @@ def read_session(
     """
     try:
         session = Session.from_file(path)
-    except ValueError:
+    except UntoldModelError:
         if model is None:
             raise
         model = load_model(model, device)

@@ -19,6 +19,7 @@ from acdc_explorer.circuits.exchange.graph_files import (
 from acdc_explorer.circuits.exchange.mib import file_in_folder, names_of_folder
 from acdc_explorer.circuits.exchange.neuronpedia import is_neuronpedia, read_neuronpedia
 from acdc_explorer.circuits.exchange.prune_scores import is_prune_scores, read_prune_scores
+from acdc_explorer.circuits.exchange.shapes import UntoldModelError
 from acdc_explorer.circuits.files import FORMAT, graph_from
 from acdc_explorer.circuits.imported import ImportedEdges, best_scored
 from acdc_explorer.errors import check_whole_number
@@ -97,7 +98,8 @@ def read_content(
             if of_file != graph:
                 raise ValueError(f"it is of a model of {of_file.shape}; this one has {graph.shape}")
     except ValueError as error:
-        raise ValueError(f"{name!r} is no circuit that can be read here: {error}") from None
+        kind = UntoldModelError if isinstance(error, UntoldModelError) else ValueError
+        raise kind(f"{name!r} is no circuit that can be read here: {error}") from None
     return found
 
 

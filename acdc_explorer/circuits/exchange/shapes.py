@@ -18,6 +18,10 @@ _NOT_TOLD = (
 )
 
 
+class UntoldModelError(ValueError):
+    """A file does not say of what model it is, which a list of some edges need not."""
+
+
 def graph_of_all_edges(names: Sequence[str]) -> Graph:
     """The graph whose edges are these, all of them.
 
@@ -25,7 +29,7 @@ def graph_of_all_edges(names: Sequence[str]) -> Graph:
         names: of edges.
 
     Raises:
-        ValueError: if they are not all edges of any model.
+        UntoldModelError: if they are not all edges of any model.
     """
     ends = [ends_of(name, ()) for name in names]
     nodes = {sender for sender, _ in ends}
@@ -48,9 +52,9 @@ def graph_of_all_edges(names: Sequence[str]) -> Graph:
     try:
         graph = graph_from(Value(shape, "the model"))
     except ValueError:
-        raise ValueError(_NOT_TOLD) from None
+        raise UntoldModelError(_NOT_TOLD) from None
     if graph.n_edges != len(names):
-        raise ValueError(_NOT_TOLD)
+        raise UntoldModelError(_NOT_TOLD)
     return graph
 
 
@@ -67,7 +71,8 @@ def graph_of_text(text: str | None, graph: Graph | None) -> Graph:
         graph: that is given instead of one, or None.
 
     Raises:
-        ValueError: if there is neither, or the text's model is wrong.
+        UntoldModelError: if there is neither.
+        ValueError: if the text's model is wrong.
     """
     try:
         data = parse_json(text or "")
@@ -76,5 +81,5 @@ def graph_of_text(text: str | None, graph: Graph | None) -> Graph:
     if isinstance(data, dict) and "model" in data:
         return graph_from(Value(data)["model"])
     if graph is None:
-        raise ValueError(_NOT_TOLD)
+        raise UntoldModelError(_NOT_TOLD)
     return graph
